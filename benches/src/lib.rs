@@ -1,0 +1,1 @@
+//! Measurements of kvnode beside other stores.

@@ -1,0 +1,2 @@
+//! The `kvnode` binary.
+fn main() {}

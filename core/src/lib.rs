@@ -1,0 +1,45 @@
+//! Every protocol decision of kvnode, as pure state machines.
+//!
+//! # The contract
+//!
+//! A machine is driven by three calls:
+//!
+//! - `handle(now, input)`: one event in. Never blocks, never fails, does a bounded amount of work.
+//! - `poll()`: effects out, one at a time, until `None`. A driver may hand in any number of inputs
+//!   before it drains, and must drain before it waits.
+//! - `deadline()`: when to call again with [`Input::Tick`](shard::Input::Tick), and why.
+//!
+//! Time ([`Now`]) and seeds are arguments. The disk is a peer: a [`disk::DiskOp`] goes out under an
+//! [`IoId`] and its result comes back as an input. Whatever depends on durability (a reply, a roll,
+//! a deletion) waits inside the machine for that result, so no driver can get an order wrong. A
+//! driver keeps the order of the operations on one file and may reorder everything else.
+//!
+//! Loops are bounded and queues limited ([`limits`]); invariants are `assert!` and stay on in
+//! release builds.
+//!
+//! # The map
+//!
+//! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
+//! - [`kv`]: the command table and what each command means.
+//! - [`storage`]: one partition's log, index, recovery and compaction.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod args;
+pub mod clock;
+pub mod disk;
+pub mod kv;
+pub mod limits;
+pub mod reply;
+pub mod shard;
+pub mod slot;
+pub mod storage;
+mod types;
+mod value;
+
+pub use types::{ClientId, Epoch, Instant, IoId, Millis, Now, Offset, PartitionId, SegmentId};
+pub use value::Value;

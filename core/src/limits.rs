@@ -1,0 +1,47 @@
+//! Every limit of the core, with the relations between them checked at compile time.
+
+/// Longest key, in bytes. Two bytes hold it in a record's header.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// Longest value, in bytes; Redis calls it `proto-max-bulk-len`.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// Most arguments of one command, its name included.
+pub const ARGS_MAX: usize = 1 << 20;
+
+/// Most bytes of one command as the parser gathers it, and of all commands queued in one MULTI.
+pub const COMMAND_BYTES_MAX: usize = 256 << 20;
+
+/// Most bytes of records in one atomic batch.
+pub const BATCH_BYTES_MAX: usize = 512 << 20;
+
+/// Longest inline command, in bytes (Redis: 64 KiB).
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Commands queued in one MULTI.
+pub const MULTI_COMMANDS_MAX: usize = 1 << 20;
+
+/// Keys one client may watch.
+pub const WATCHED_KEYS_MAX: usize = 1 << 16;
+
+/// Replies of one client that may wait for a commit before the shard takes no further command
+/// from it.
+pub const CLIENT_REPLIES_MAX: usize = 4_096;
+
+/// Bytes of records that may wait for the disk in one partition before the shard takes no further
+/// command from any client.
+pub const PARTITION_GATHER_BYTES_MAX: usize = 64 << 20;
+
+/// Most partitions of one node.
+pub const PARTITIONS_MAX: u32 = 1_024;
+
+/// Segment size at which the log rolls, in bytes. A record longer than this gets a segment of its
+/// own.
+pub const SEGMENT_BYTES: u64 = 128 << 20;
+
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
+// A batch is never split over segments, and a place in a segment is four bytes.
+const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);

@@ -1,0 +1,3 @@
+//! One partition: a directory, a Bitcask, a replicated log.
+
+pub mod keydir;
