@@ -67,6 +67,12 @@ macro_rules! either {
     };
 }
 
+impl core::fmt::Debug for Keydir {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Keydir").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Keydir {
     /// An empty index. Equal seeds and equal calls give equal results, scan order included; a seed
     /// that clients can not know keeps them from choosing keys that collide.
