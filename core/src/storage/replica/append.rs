@@ -12,7 +12,7 @@ use super::fault::Failed;
 use super::tail::TailRecord;
 use super::{Event, Flying, Purpose, Replica, State, done};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
-use crate::kv::{Changes, Op};
+use crate::kv::Op;
 use crate::limits::PARTITION_GATHER_BYTES_MAX;
 use crate::shard::{FsyncMode, Severity};
 use crate::storage::format::{encode_mark_slot, mark_slot_at};
@@ -21,17 +21,22 @@ use crate::storage::record::{self, Head, Kind};
 use crate::{Instant, Millis, Offset, Value};
 
 impl Replica {
-    /// Logs `changes` as one atomic batch and returns the offset behind it: they are committed
-    /// once the high watermark is there. Only while [`writable`](Self::writable).
-    pub fn append(&mut self, clock: Millis, changes: &Changes) -> Offset {
-        assert!(!changes.is_empty());
-        let last = changes.ops().len() + usize::from(changes.flushes());
-        let mut left = last;
-        if changes.flushes() {
-            left -= 1;
-            self.push(clock, Kind::Flush, left > 0, &Value::empty(), &Value::empty(), None);
+    /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the
+    /// offset behind it: it is committed once the high watermark is there. Only while
+    /// [`writable`](Self::writable).
+    pub fn append<'a>(
+        &mut self,
+        clock: Millis,
+        flush: bool,
+        count: usize,
+        ops: impl Iterator<Item = &'a (Value, Op)>,
+    ) -> Offset {
+        assert!(self.serving() && (flush || count > 0));
+        if flush {
+            self.push(clock, Kind::Flush, count > 0, &Value::empty(), &Value::empty(), None);
         }
-        for (key, op) in changes.ops() {
+        let mut left = count;
+        for (key, op) in ops {
             left -= 1;
             match op {
                 Op::Put { value, expire_at } => {
@@ -40,6 +45,7 @@ impl Replica {
                 Op::Delete => self.push(clock, Kind::Delete, left > 0, key, &Value::empty(), None),
             }
         }
+        assert!(left == 0, "a batch is closed by its last record");
         self.log_end
     }
 

@@ -438,19 +438,24 @@ impl Replica {
         self.gather.len()
     }
 
+    /// Where it is in its life, in a word: opening, serving, stopping, down or ended.
+    pub fn status_word(&self) -> &'static str {
+        match self.state {
+            State::Opening(_) => "opening",
+            State::Serving => "serving",
+            State::Stopping(_) => "stopping",
+            State::Down { .. } => "down",
+            State::Ended => "ended",
+        }
+    }
+
     /// What INFO tells of it.
     pub fn status(&self) -> Status {
         let list = self.segments.list();
         let sealed: u64 = list.iter().filter_map(|s| s.sealed).map(|s| s.len).sum();
         Status {
             partition: self.id,
-            state: match self.state {
-                State::Opening(_) => "opening",
-                State::Serving => "serving",
-                State::Stopping(_) => "stopping",
-                State::Down { .. } => "down",
-                State::Ended => "ended",
-            },
+            state: self.status_word(),
             epoch: self.epoch,
             log_end: self.log_end,
             durable_end: self.durable_end,
@@ -478,7 +483,8 @@ impl Replica {
         Owner { partition: self.id, segment: segment.id, base: segment.base, sealed }
     }
 
-    fn cache_key(&self, place: Place) -> CacheKey {
+    /// What the value cache knows a place by.
+    pub fn cache_key(&self, place: Place) -> CacheKey {
         let Place { segment, position, .. } = place;
         CacheKey { partition: self.id, segment, position }
     }
