@@ -1,5 +1,14 @@
 //! The keydir: key → where its newest committed record is.
 
+macro_rules! either {
+    ($self:expr, $index:ident => $call:expr) => {
+        match $self {
+            Keydir::Hash($index) => $call,
+            Keydir::Ordered($index) => $call,
+        }
+    };
+}
+
 mod arena;
 mod block;
 mod buckets;
@@ -56,15 +65,6 @@ pub enum Keydir {
     Hash(HashKeydir),
     /// A hash table with an ordered tree of the keys beside it.
     Ordered(OrderedKeydir),
-}
-
-macro_rules! either {
-    ($self:expr, $index:ident => $call:expr) => {
-        match $self {
-            Keydir::Hash($index) => $call,
-            Keydir::Ordered($index) => $call,
-        }
-    };
 }
 
 impl core::fmt::Debug for Keydir {

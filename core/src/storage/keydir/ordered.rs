@@ -183,6 +183,16 @@ impl OrderedKeydir {
         self.hash.get(key).expect("table and tree hold the same keys")
     }
 
+    /// Asserts that table and tree hold the same keys.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.hash.check();
+        assert_eq!(self.keys.len(), self.hash.len());
+        assert!(self.keys.iter().all(|key| self.hash.get(key).is_some()));
+        assert_eq!(self.key_bytes, self.keys.iter().map(|key| key.len()).sum::<usize>());
+        assert_eq!(self.resume_bytes, self.resume.values().map(|key| key.len()).sum::<usize>());
+    }
+
     /// Remembers where a scan goes on, under a new cursor.
     fn keep_resume_key(&mut self, key: Box<[u8]>) -> u64 {
         if self.resume.len() == RESUME_KEYS_MAX {
