@@ -182,6 +182,19 @@ impl Changes {
     }
 }
 
+#[cfg(test)]
+impl Changes {
+    /// Asserts what its methods rely on.
+    pub(super) fn check(&self) {
+        let size = |(key, op): &(Value, Op)| key.len() + op.value_len() + OP_BYTES;
+        assert_eq!(self.bytes, self.ops.iter().map(size).sum::<usize>());
+        assert!(self.counted <= self.ops.len() && self.mark <= self.ops.len());
+        for (at, (key, _)) in self.ops.iter().enumerate() {
+            assert_eq!(self.position(key), Some(at), "each key once, and found");
+        }
+    }
+}
+
 impl Op {
     fn value_len(&self) -> usize {
         match self {
