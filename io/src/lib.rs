@@ -7,6 +7,7 @@ pub mod disk;
 mod error;
 mod executor;
 mod lock;
+pub mod resp;
 
 pub use cache::HotValues;
 pub use error::Error;
