@@ -1,1 +1,3 @@
 //! The tokio driver.
+
+pub mod resp;
