@@ -17,6 +17,13 @@ impl Value {
     pub fn copy_from(bytes: &[u8]) -> Self {
         Self(Arc::from(bytes))
     }
+
+    /// A new value of `len` bytes, all zero until `fill` has seen them.
+    pub fn build(len: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        let mut bytes: Arc<[u8]> = core::iter::repeat_n(0, len).collect();
+        fill(Arc::get_mut(&mut bytes).expect("nobody else has it yet"));
+        Self(bytes)
+    }
 }
 
 impl Deref for Value {

@@ -7,12 +7,81 @@
 //!
 //! Commands read through a [`View`] (committed state, the uncommitted tail over it) and write into
 //! [`Changes`]. They log results, not themselves: the value after INCR, the absolute time of
-//! expiry, so that replay is deterministic.
+//! expiry, so that replay is deterministic. Semantics and reply texts are those of Redis 7.2, the
+//! order in which it finds faults with a command included.
+//!
+//! Invariants:
+//! - A [`Stop`] leaves the [`Session`] as it was.
+//! - A command that fails makes no change, also inside EXEC.
+//! - A write that depends on nothing (SET, MSET) reads nothing.
+//!
+//! # The map
+//!
+//! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one.
+//! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
+//! - `txn` and `changes` are what a command works on.
+//! - `strings`, `counters`, `keys`, `expire`, `connection`, `server`, `introspect` evaluate.
+//! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
+mod changes;
+mod command;
+mod connection;
+mod counters;
+mod expire;
+mod find;
+mod float80;
+mod glob;
+mod info;
+mod introspect;
+mod keys;
+mod number;
+mod server;
+mod session;
+mod set;
+mod strings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transaction;
 mod txn;
 
-pub use txn::{Changes, Item, Meta, Op, Stop, Txn, View};
+pub use changes::{Changes, Op};
+pub use command::{Categories, Command, Flags, Group, Keys};
+pub use find::{commands, find, resolve};
+pub use info::{CacheInfo, Info, PartitionInfo};
+pub use session::Session;
+pub use txn::{Item, Meta, Stop, Txn, View};
 
-/// What INFO reports; filled by the shard.
-#[derive(Clone, Debug, Default)]
-pub struct Info {}
+use crate::args::Args;
+use crate::reply::Reply;
+
+/// The version of Redis whose behaviour this is, as INFO and HELLO report it.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Evaluates one command of a client, its name being the first of `args`; `changes` is empty.
+///
+/// On `Ok` the command has taken effect in `session`, and `changes` is what it does to the keys. A
+/// command that fails is an `Ok` with [`Reply::Error`] and no changes. On `Err`, which is never
+/// [`Stop::Error`], nothing has happened: clear `changes`, wait, and evaluate again.
+pub fn evaluate(
+    session: &mut Session,
+    args: Args<'_>,
+    view: &mut dyn View,
+    changes: &mut Changes,
+) -> Result<Reply, Stop> {
+    let command = match resolve(args) {
+        Ok(command) => command,
+        Err(error) => return Ok(session.refuse(args, error, view)),
+    };
+    if session.queues(command) {
+        return Ok(session.queue(command, args));
+    }
+    let mut txn = Txn::new(view, changes);
+    match command.run(args, session, &mut txn) {
+        Err(Stop::Error(reply)) => {
+            changes.clear();
+            Ok(reply)
+        }
+        result => result,
+    }
+}

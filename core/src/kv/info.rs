@@ -1,0 +1,248 @@
+//! INFO: what the shard knows of itself, as text.
+//!
+//! Sections and fields are Redis's where kvnode has the same thing, so that monitors find them;
+//! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use super::REDIS_VERSION;
+use crate::args::Args;
+use crate::{Epoch, Millis, Offset, PartitionId};
+
+/// What INFO reports; filled by the shard.
+#[derive(Clone, Debug, Default)]
+pub struct Info {
+    /// Process id.
+    pub process_id: u32,
+    /// TCP port that clients connect to.
+    pub port: u16,
+    /// Identity of the data directory, in hexadecimal; empty while it is not known.
+    pub directory_id: String,
+    /// Time since the start.
+    pub uptime_ms: Millis,
+    /// Wall clock, in microseconds since the Unix epoch.
+    pub wall_us: u64,
+    /// When writes are acknowledged, as `--fsync` takes it: `always`, a number of milliseconds, or
+    /// `never`.
+    pub fsync: String,
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Keys that clients watch.
+    pub watched_keys: usize,
+    /// Connections accepted since the start.
+    pub connections_received: u64,
+    /// Commands evaluated since the start.
+    pub commands_processed: u64,
+    /// Reads of a key that was there.
+    pub keyspace_hits: u64,
+    /// Reads of a key that was not there.
+    pub keyspace_misses: u64,
+    /// Keys deleted because they had expired.
+    pub expired_keys: u64,
+    /// Keys, the expired that are not swept yet included.
+    pub keys: usize,
+    /// Keys with a time of expiry.
+    pub expires: usize,
+    /// Bytes of memory that the indexes take.
+    pub index_bytes: u64,
+    /// Fsyncs completed since the start.
+    pub fsyncs: u64,
+    /// The value cache.
+    pub cache: CacheInfo,
+    /// The partitions, in order.
+    pub partitions: Vec<PartitionInfo>,
+}
+
+/// What INFO reports of the value cache.
+#[derive(Clone, Debug, Default)]
+pub struct CacheInfo {
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads that went to disk.
+    pub misses: u64,
+    /// Bytes that it holds.
+    pub bytes: u64,
+    /// Bytes that it may hold.
+    pub bytes_max: u64,
+}
+
+/// What INFO reports of a partition.
+#[derive(Clone, Debug, Default)]
+pub struct PartitionInfo {
+    /// The partition.
+    pub id: PartitionId,
+    /// Its leader's epoch.
+    pub epoch: Epoch,
+    /// The next offset to write.
+    pub log_end: Offset,
+    /// The first offset that is not fsynced.
+    pub durable_end: Offset,
+    /// The first offset that is not committed.
+    pub high_watermark: Offset,
+    /// How many replicas are in sync.
+    pub isr: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Bytes of the segments.
+    pub log_bytes: u64,
+    /// Keys.
+    pub keys: usize,
+    /// Bytes of records that nothing points at any more.
+    pub garbage_bytes: u64,
+    /// Compactions completed since the start.
+    pub compactions: u64,
+}
+
+impl Info {
+    /// The text of the sections asked for, all of them if none is named. A section that does not
+    /// exist is empty.
+    pub fn text(&self, sections: Args<'_>) -> String {
+        let named = |name: &str| {
+            let is = |asked: &&[u8]| asked.eq_ignore_ascii_case(name.as_bytes());
+            sections.iter().any(is)
+        };
+        let all = sections.is_empty() || named("all") || named("everything") || named("default");
+        let mut text = String::new();
+        for (name, section) in SECTIONS {
+            if all || named(name) {
+                let gap = if text.is_empty() { "" } else { "\r\n" };
+                let title = name[..1].to_ascii_uppercase();
+                let title = if *name == "kvnode" { "k" } else { &title };
+                let section = Section { info: self, write: *section };
+                write!(text, "{gap}# {title}{}\r\n{section}", &name[1..])
+                    .expect("a String takes all");
+            }
+        }
+        text
+    }
+
+    fn server(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        let seconds = self.uptime_ms / 1000;
+        out.line("redis_version", REDIS_VERSION)?;
+        out.line("redis_mode", "standalone")?;
+        out.line("kvnode_version", env!("CARGO_PKG_VERSION"))?;
+        out.line("arch_bits", usize::BITS)?;
+        out.line("process_id", self.process_id)?;
+        out.line("run_id", &self.directory_id)?;
+        out.line("tcp_port", self.port)?;
+        out.line("server_time_usec", self.wall_us)?;
+        out.line("uptime_in_seconds", seconds)?;
+        out.line("uptime_in_days", seconds / 86_400)
+    }
+
+    fn clients(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("connected_clients", self.clients)?;
+        out.line("total_watched_keys", self.watched_keys)
+    }
+
+    fn memory(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("maxmemory", 0)?;
+        out.line("maxmemory_policy", "noeviction")?;
+        out.line("index_bytes", self.index_bytes)?;
+        out.line("cache_bytes", self.cache.bytes)
+    }
+
+    fn persistence(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("loading", 0)?;
+        out.line("aof_enabled", 1)?;
+        out.line("fsync", &self.fsync)?;
+        out.line("fsyncs", self.fsyncs)
+    }
+
+    fn stats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("total_connections_received", self.connections_received)?;
+        out.line("total_commands_processed", self.commands_processed)?;
+        out.line("expired_keys", self.expired_keys)?;
+        out.line("evicted_keys", 0)?;
+        out.line("keyspace_hits", self.keyspace_hits)?;
+        out.line("keyspace_misses", self.keyspace_misses)
+    }
+
+    fn replication(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("role", "master")?;
+        out.line("connected_slaves", 0)
+    }
+
+    fn cluster(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.line("cluster_enabled", 0)
+    }
+
+    fn keyspace(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        if self.keys == 0 {
+            return Ok(());
+        }
+        out.line("db0", format_args!("keys={},expires={},avg_ttl=0", self.keys, self.expires))
+    }
+
+    fn kvnode(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        let cache = &self.cache;
+        out.line("cache_hits", cache.hits)?;
+        out.line("cache_misses", cache.misses)?;
+        out.line("cache_hit_rate", Percent { part: cache.hits, rest: cache.misses })?;
+        out.line("cache_bytes", cache.bytes)?;
+        out.line("cache_bytes_max", cache.bytes_max)?;
+        out.line("partitions", self.partitions.len())?;
+        self.partitions.iter().try_for_each(|partition| out.line(partition.id, partition))
+    }
+}
+
+type Write1 = fn(&Info, &mut Lines<'_, '_>) -> fmt::Result;
+
+/// In the order in which they are printed.
+const SECTIONS: &[(&str, Write1)] = &[
+    ("server", Info::server),
+    ("clients", Info::clients),
+    ("memory", Info::memory),
+    ("persistence", Info::persistence),
+    ("stats", Info::stats),
+    ("replication", Info::replication),
+    ("cluster", Info::cluster),
+    ("keyspace", Info::keyspace),
+    ("kvnode", Info::kvnode),
+];
+
+struct Section<'a> {
+    info: &'a Info,
+    write: Write1,
+}
+
+struct Lines<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl Lines<'_, '_> {
+    fn line(&mut self, name: impl fmt::Display, value: impl fmt::Display) -> fmt::Result {
+        write!(self.0, "{name}:{value}\r\n")
+    }
+}
+
+impl fmt::Display for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.write)(self.info, &mut Lines(f))
+    }
+}
+
+impl fmt::Display for PartitionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch={},log_end={}", self.epoch.0, self.log_end)?;
+        write!(f, ",durable_end={}", self.durable_end)?;
+        write!(f, ",high_watermark={},isr={}", self.high_watermark, self.isr)?;
+        write!(f, ",segments={},log_bytes={}", self.segments, self.log_bytes)?;
+        write!(f, ",keys={},garbage_bytes={}", self.keys, self.garbage_bytes)?;
+        write!(f, ",compactions={}", self.compactions)
+    }
+}
+
+/// `part` of `part + rest` in percent, with two decimals.
+struct Percent {
+    part: u64,
+    rest: u64,
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (part, all) = (u128::from(self.part), u128::from(self.part) + u128::from(self.rest));
+        let basis_points = (part * 10_000).checked_div(all).unwrap_or(0);
+        write!(f, "{}.{:02}", basis_points / 100, basis_points % 100)
+    }
+}

@@ -1,0 +1,235 @@
+//! COMMAND: what clients ask about the table.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::command::{Categories, Command};
+use super::find::{commands, find, find_full, find_subcommand};
+use super::{Stop, Txn, glob};
+use crate::Value;
+use crate::args::Args;
+use crate::reply::Reply;
+
+pub(super) fn all(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(Reply::Array(commands().map(describe).collect()))
+}
+
+pub(super) fn count(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(Reply::Int(i64::try_from(commands().count()).expect("a small number")))
+}
+
+pub(super) fn info(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    if args.len() == 2 {
+        return all(args, txn);
+    }
+    let describe = |name: &&[u8]| find_full(name).map_or(Reply::Null, describe);
+    Ok(Reply::Array(args[2..].iter().map(describe).collect()))
+}
+
+pub(super) fn docs(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let documented = |command: &'static Command| (bulk(command.name), document(command));
+    Ok(Reply::Map(if args.len() == 2 {
+        commands().map(documented).collect()
+    } else {
+        args[2..].iter().filter_map(|name| find_full(name)).map(documented).collect()
+    }))
+}
+
+pub(super) fn list(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let mut listed = everything();
+    match args[2..] {
+        [] => {}
+        [by, kind, what] if by.eq_ignore_ascii_case(b"FILTERBY") => {
+            let filter = Filter::parse(kind, what).ok_or(Stop::SYNTAX)?;
+            listed.retain(|command| filter.admits(command));
+        }
+        _ => return Err(Stop::SYNTAX),
+    }
+    Ok(Reply::Array(listed.iter().map(|command| bulk(command.name)).collect()))
+}
+
+pub(super) fn getkeys(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let command = command_with_keys(&args[2..])?;
+    Ok(Reply::Array(command.keys(&args[2..]).map(Reply::bulk).collect()))
+}
+
+pub(super) fn getkeysandflags(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let args = &args[2..];
+    let command = command_with_keys(args)?;
+    let with_flags = |(at, key)| {
+        Reply::Array(vec![Reply::bulk(key), words(access_of(command, at, args).split(' '))])
+    };
+    Ok(Reply::Array(command.keys(args).enumerate().map(with_flags).collect()))
+}
+
+pub(super) fn command_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("command"))
+}
+
+pub(super) fn client_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("client"))
+}
+
+pub(super) fn config_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("config"))
+}
+
+/// What COMMAND LIST is to list.
+enum Filter {
+    /// The commands of a module, of which there is none.
+    Module,
+    Category(Option<Categories>),
+    Pattern(Vec<u8>),
+}
+
+impl Filter {
+    fn parse(kind: &[u8], what: &[u8]) -> Option<Self> {
+        if kind.eq_ignore_ascii_case(b"MODULE") {
+            Some(Self::Module)
+        } else if kind.eq_ignore_ascii_case(b"ACLCAT") {
+            Some(Self::Category(Categories::named(&[b"@", what].concat())))
+        } else if kind.eq_ignore_ascii_case(b"PATTERN") {
+            Some(Self::Pattern(what.to_ascii_lowercase()))
+        } else {
+            None
+        }
+    }
+
+    fn admits(&self, command: &Command) -> bool {
+        match self {
+            Self::Module => false,
+            Self::Category(category) => category.is_some_and(|c| command.categories.has(c)),
+            Self::Pattern(pattern) => glob::matches(pattern, command.name.as_bytes()),
+        }
+    }
+}
+
+/// All commands and subcommands.
+fn everything() -> Vec<&'static Command> {
+    commands().flat_map(|command| core::iter::once(command).chain(command.subcommands)).collect()
+}
+
+fn command_with_keys(args: Args<'_>) -> Result<&'static Command, Stop> {
+    let base = find(args[0]);
+    let command = match (base, args) {
+        (Some(base), [_, sub, ..]) if !base.subcommands.is_empty() => find_subcommand(base, sub),
+        (base, _) => base,
+    };
+    match command {
+        None => Err(Stop::error("ERR Invalid command specified")),
+        Some(command) if command.keys.first == 0 => {
+            Err(Stop::error("ERR The command has no key arguments"))
+        }
+        Some(command) if !command.accepts(args.len()) => {
+            Err(Stop::error("ERR Invalid number of arguments specified for command"))
+        }
+        Some(command) => Ok(command),
+    }
+}
+
+/// What `command` does to the `at`th of its keys.
+fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
+    let access = command.keys.access;
+    match (command.name, access[at.min(access.len() - 1)]) {
+        ("set", _) if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"GET")) => "RW access update",
+        ("set", _) => "OW update",
+        (_, access) => access,
+    }
+}
+
+fn describe(command: &'static Command) -> Reply {
+    let number = |n: isize| Reply::Int(i64::try_from(n).expect("a small number"));
+    let keys = &command.keys;
+    // A command without keys has no step either.
+    let step = if keys.first == 0 { 0 } else { keys.step.cast_signed() };
+    Reply::Array(vec![
+        bulk(command.name),
+        Reply::Int(i64::from(command.arity)),
+        words(command.flags.names()),
+        number(keys.first.cast_signed()),
+        number(keys.last),
+        number(step),
+        words(command.categories.names()),
+        Reply::Set(command.tips.iter().map(|tip| bulk(tip)).collect()),
+        key_specs(command),
+        // Redis makes it a set only where it is empty.
+        match command.subcommands {
+            [] => Reply::Set(vec![]),
+            subcommands => Reply::Array(subcommands.iter().map(describe).collect()),
+        },
+    ])
+}
+
+fn key_specs(command: &Command) -> Reply {
+    let keys = &command.keys;
+    let one_each = keys.access.len() > 1;
+    let spec = |(at, access): (usize, &&'static str)| {
+        // The last key is counted from the first.
+        let last = if keys.last < 0 { -1 } else { 0 };
+        let map = |fields: &[(&str, Reply)]| {
+            Reply::Map(fields.iter().map(|(name, value)| (bulk(name), value.clone())).collect())
+        };
+        let number = |n: usize| Reply::Int(i64::try_from(n).expect("a small number"));
+        let first = keys.first + at * keys.step;
+        let step = if one_each { 1 } else { keys.step };
+        map(&[
+            ("flags", words(access.split(' '))),
+            (
+                "begin_search",
+                map(&[("type", bulk("index")), ("spec", map(&[("index", number(first))]))]),
+            ),
+            (
+                "find_keys",
+                map(&[
+                    ("type", bulk("range")),
+                    (
+                        "spec",
+                        map(&[
+                            ("lastkey", Reply::Int(last)),
+                            ("keystep", number(step)),
+                            ("limit", Reply::Int(0)),
+                        ]),
+                    ),
+                ]),
+            ),
+        ])
+    };
+    Reply::Set(keys.access.iter().enumerate().map(spec).collect())
+}
+
+fn document(command: &'static Command) -> Reply {
+    let mut fields = vec![
+        (bulk("summary"), bulk(command.summary)),
+        (bulk("since"), bulk(command.since)),
+        (bulk("group"), bulk(command.group.name())),
+    ];
+    if !command.subcommands.is_empty() {
+        let documented = |command: &'static Command| (bulk(command.name), document(command));
+        let subcommands = command.subcommands.iter().map(documented).collect();
+        fields.push((bulk("subcommands"), Reply::Map(subcommands)));
+    }
+    Reply::Map(fields)
+}
+
+/// The subcommands as Redis lays its help out.
+fn help(container: &str) -> Reply {
+    let command = find(container.as_bytes()).expect("a command of the table");
+    let line = |text: alloc::string::String| Reply::Bulk(Value::from(text.as_bytes()));
+    let title = container.to_ascii_uppercase();
+    let title = format!("{title} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let entry = |sub: &Command| {
+        let name = format!("{} {}", sub.short_name().to_ascii_uppercase(), sub.syntax);
+        [line(name.trim_end().into()), line(format!("    {}", sub.summary))]
+    };
+    let entries = command.subcommands.iter().flat_map(entry);
+    Reply::Array(core::iter::once(line(title)).chain(entries).collect())
+}
+
+fn words(words: impl Iterator<Item = &'static str>) -> Reply {
+    Reply::Set(words.map(Reply::Simple).collect())
+}
+
+fn bulk(text: &str) -> Reply {
+    Reply::bulk(text.as_bytes())
+}

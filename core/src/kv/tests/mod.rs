@@ -1,0 +1,4 @@
+//! Tests of whole commands, by behaviour.
+
+mod golden;
+mod world;
