@@ -1,0 +1,477 @@
+//! Where a disk operation runs: here and now, or on a helper thread.
+//!
+//! A hop to a thread and back costs more than a quick disk takes, so what is quick is done in
+//! place, between two looks at the sockets. What may take long never is, for the shard's thread
+//! serves every client.
+//!
+//! ```text
+//!                 ┌─ in place ─────────────────────────► Some(result)
+//! submit(op) ─────┼─ writer thread, first in first out ──┐
+//!                 ├─ reader threads ─────────────────────┼► poll_done
+//!                 └─ held until reads are done ──────────┘
+//! ```
+//!
+//! - **Read**: from the page cache if that needs no waiting, else on a reader thread.
+//! - **Write, Sync**: in place while an fsync has lately taken less than [`IN_PLACE_FSYNC_MAX`] and
+//!   few bytes wait for it, else on the writer thread. Every fsync is measured wherever it runs, so
+//!   that a disk that is quick again is noticed.
+//! - **All else** goes to the writer thread: it may wait for the file system's journal.
+//!
+//! # Invariants
+//!
+//! Operations on one file take effect in the order of submission:
+//! - one that is not a read runs in place only while the writer thread has none of that file;
+//! - a read goes behind the writes on the writer thread if one of them changes what it reads, and
+//!   past them if not;
+//! - a write that would change what a reader thread is to read is held back until it has been read,
+//!   and everything but reads of other files lines up behind it.
+//!
+//! Core bounds how many operations are outstanding; the queues here hold no more than that.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kvnode_core::IoId;
+use kvnode_core::disk::{DiskOp, DiskResult, File};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::disk::{Disk, Job};
+use crate::lock::DirLock;
+
+/// Runs operations for one shard. Lives on the shard's thread.
+pub(crate) struct Executor {
+    disk: Disk,
+    writer: Sender<Task>,
+    readers: Sender<Task>,
+    threads: Vec<JoinHandle<()>>,
+    done: UnboundedReceiver<Done>,
+    /// Files of operations on the helper threads.
+    busy: HashMap<File, Busy, foldhash::fast::RandomState>,
+    /// Held back in order of submission, the first by reads under way.
+    held: VecDeque<(IoId, DiskOp)>,
+    /// Results in place of operations that had been held.
+    released: VecDeque<(IoId, DiskResult)>,
+    pace: Pace,
+}
+
+impl Executor {
+    /// Starts the helper threads. They keep `lock` until the last operation is done, so that no one
+    /// else takes the directory while something is still written to it.
+    pub(crate) fn start(disk: Disk, lock: &Arc<DirLock>) -> io::Result<Self> {
+        let (done_tx, done) = unbounded_channel();
+        let (writer, writer_rx) = channel();
+        let (readers, readers_rx) = channel();
+        let readers_rx = Arc::new(Mutex::new(readers_rx));
+        let mut threads = Vec::with_capacity(1 + READER_THREADS);
+        let mut start = |helper, name: &str, next: Box<dyn Fn() -> Option<Task> + Send>| {
+            let (done, lock) = (done_tx.clone(), Arc::clone(lock));
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+                help(helper, &*next, &done);
+                drop(lock);
+            })?;
+            threads.push(thread);
+            io::Result::Ok(())
+        };
+        start(Helper::Writer, "kvnode-writer", Box::new(move || writer_rx.recv().ok()))?;
+        for _ in 0..READER_THREADS {
+            let tasks = Arc::clone(&readers_rx);
+            start(Helper::Reader, "kvnode-reader", Box::new(move || next_shared(&tasks)))?;
+        }
+        Ok(Self {
+            disk,
+            writer,
+            readers,
+            threads,
+            done,
+            busy: HashMap::default(),
+            held: VecDeque::new(),
+            released: VecDeque::new(),
+            pace: Pace::default(),
+        })
+    }
+
+    /// Runs `op` and returns its result, or takes it over: then [`poll_done`](Self::poll_done) will
+    /// have the result.
+    pub(crate) fn submit(&mut self, io: IoId, op: DiskOp) -> Option<DiskResult> {
+        if self.lines_up(&op) {
+            self.held.push_back((io, op));
+            return None;
+        }
+        self.dispatch(io, op)
+    }
+
+    /// The next result of an operation that was taken over.
+    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(IoId, DiskResult)> {
+        if let Some(released) = self.released.pop_front() {
+            return Poll::Ready(released);
+        }
+        let done = ready!(self.done.poll_recv(cx)).expect("the helper threads keep their senders");
+        Poll::Ready(self.finish(done))
+    }
+
+    /// A new round of work begins: the time that fsyncs may take in place is counted from zero.
+    pub(crate) fn begin_round(&mut self) {
+        self.pace.spent_in_round = Duration::ZERO;
+    }
+
+    /// Ends the helper threads once they have done all that they were given.
+    pub(crate) fn join(self) {
+        let Self { writer, readers, threads, .. } = self;
+        drop((writer, readers));
+        for thread in threads {
+            // A helper that panicked has told so itself.
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether `op` must wait before it can even be dispatched.
+    fn lines_up(&self, op: &DiskOp) -> bool {
+        match op {
+            _ if self.held.is_empty() => self.disturbs_a_read(op),
+            DiskOp::Read { file, .. } => {
+                self.held.iter().any(|(_, held)| files(held).contains(&Some(*file)))
+            }
+            DiskOp::CreateDir(_)
+            | DiskOp::List(_)
+            | DiskOp::Create(_)
+            | DiskOp::Write { .. }
+            | DiskOp::WriteZeros { .. }
+            | DiskOp::Sync(_)
+            | DiskOp::Truncate { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Delete(_)
+            | DiskOp::DeleteNamed(..)
+            | DiskOp::SyncDir(_) => true,
+        }
+    }
+
+    /// Whether `op` changes bytes that a reader thread has yet to read. Through a rename and a
+    /// deletion a read keeps its file by the handle.
+    fn disturbs_a_read(&self, op: &DiskOp) -> bool {
+        if self.busy.is_empty() || matches!(op, DiskOp::Rename { .. } | DiskOp::Delete(_)) {
+            return false;
+        }
+        let span = changes(op);
+        files(op)
+            .iter()
+            .flatten()
+            .any(|file| self.busy.get(file).is_some_and(|busy| overlap(&busy.readers.span, &span)))
+    }
+
+    fn dispatch(&mut self, io: IoId, op: DiskOp) -> Option<DiskResult> {
+        if let DiskOp::Read { file, at, len } = op {
+            return self.dispatch_read(io, op, file, at..at.saturating_add(len.into()));
+        }
+        let files = files(&op);
+        let free = self.busy.is_empty()
+            || files
+                .iter()
+                .flatten()
+                .all(|file| self.busy.get(file).is_none_or(|busy| busy.writer.tasks == 0));
+        let in_place = free && self.pace.allows(&op);
+        let span = changes(&op);
+        let fsync = self.pace.submitted(&op);
+        let job = self.disk.prepare(op);
+        if !in_place {
+            self.hand_over(Helper::Writer, Task { io, files, fsync, job }, span);
+            return None;
+        }
+        let (result, took) = run(job, fsync);
+        if let Some(took) = took {
+            self.pace.measured(took);
+            self.pace.spent_in_round += took;
+        }
+        Some(result)
+    }
+
+    fn dispatch_read(
+        &mut self,
+        io: IoId,
+        op: DiskOp,
+        file: File,
+        span: Range<u64>,
+    ) -> Option<DiskResult> {
+        let job = self.disk.prepare(op);
+        let behind = self.busy.get(&file).is_some_and(|busy| overlap(&busy.writer.span, &span));
+        let task = |job| Task { io, files: [Some(file), None], fsync: Fsync::Not, job };
+        if behind {
+            // It changes nothing, so that other reads need not wait for it.
+            self.hand_over(Helper::Writer, task(job), NOTHING);
+            return None;
+        }
+        let result = job.read_cached();
+        if result.is_none() {
+            self.hand_over(Helper::Reader, task(job), span);
+        }
+        result
+    }
+
+    fn hand_over(&mut self, helper: Helper, task: Task, span: Range<u64>) {
+        for file in task.files.iter().flatten() {
+            self.busy.entry(*file).or_default().of(helper).add(&span);
+        }
+        let queue = match helper {
+            Helper::Writer => &self.writer,
+            Helper::Reader => &self.readers,
+        };
+        queue.send(task).expect("a helper thread lives as long as its queue");
+    }
+
+    /// Takes a result back from a helper thread, and lets what waited for it go on.
+    fn finish(&mut self, done: Done) -> (IoId, DiskResult) {
+        for &file in done.files.iter().flatten() {
+            let busy = self.busy.get_mut(&file).expect("a file of a task under way is busy");
+            busy.of(done.helper).remove();
+            if busy.writer.tasks == 0 && busy.readers.tasks == 0 {
+                self.busy.remove(&file);
+            }
+        }
+        if let Some(took) = done.took {
+            self.pace.measured(took);
+        }
+        while let Some((io, op)) = self.held.pop_front() {
+            if self.disturbs_a_read(&op) {
+                self.held.push_front((io, op));
+                break;
+            }
+            if let Some(result) = self.dispatch(io, op) {
+                self.released.push_back((io, result));
+            }
+        }
+        (done.io, done.result)
+    }
+}
+
+/// How quick the disk is, and what that means for the next operation.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Moving average of the time of an fsync; `None` before the first.
+    fsync: Option<Duration>,
+    /// Bytes written since an fsync was last asked for.
+    unsynced: u64,
+    /// Time that fsyncs took in place in this round.
+    spent_in_round: Duration,
+}
+
+impl Pace {
+    /// Whether `op` is quick enough to be done in place.
+    fn allows(&self, op: &DiskOp) -> bool {
+        let quick = self.fsync.is_some_and(|fsync| fsync < IN_PLACE_FSYNC_MAX);
+        match op {
+            DiskOp::Write { data, .. } => quick && data.len() as u64 <= IN_PLACE_BYTES_MAX,
+            DiskOp::WriteZeros { len, .. } => quick && *len <= IN_PLACE_ZEROS_MAX,
+            DiskOp::Sync(_) => {
+                quick
+                    && self.unsynced <= IN_PLACE_BYTES_MAX
+                    && self.spent_in_round < IN_PLACE_FSYNC_MAX
+            }
+            DiskOp::CreateDir(_)
+            | DiskOp::List(_)
+            | DiskOp::Create(_)
+            | DiskOp::Read { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Delete(_)
+            | DiskOp::DeleteNamed(..)
+            | DiskOp::SyncDir(_) => false,
+        }
+    }
+
+    /// Counts `op`, and tells what its time says about the disk.
+    fn submitted(&mut self, op: &DiskOp) -> Fsync {
+        match op {
+            DiskOp::Write { data, .. } => self.unsynced += data.len() as u64,
+            DiskOp::WriteZeros { len, .. } => self.unsynced = self.unsynced.saturating_add(*len),
+            DiskOp::Sync(_) => {
+                // One with much to write tells how much that was, not how quick the disk is.
+                let much = std::mem::take(&mut self.unsynced) > IN_PLACE_BYTES_MAX;
+                return if much { Fsync::Not } else { Fsync::Timed };
+            }
+            DiskOp::CreateDir(_)
+            | DiskOp::List(_)
+            | DiskOp::Create(_)
+            | DiskOp::Read { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Delete(_)
+            | DiskOp::DeleteNamed(..)
+            | DiskOp::SyncDir(_) => {}
+        }
+        Fsync::Not
+    }
+
+    /// An fsync took so long.
+    fn measured(&mut self, took: Duration) {
+        // One stall must not keep the work off this thread for longer than it lasted.
+        let took = took.min(FSYNC_SAMPLE_MAX);
+        self.fsync = Some(match self.fsync {
+            None => took,
+            Some(average) => (average * (FSYNC_SAMPLES - 1) + took) / FSYNC_SAMPLES,
+        });
+    }
+}
+
+/// Whether an operation is an fsync whose time is worth knowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fsync {
+    Timed,
+    Not,
+}
+
+/// What the helper threads have of one file.
+#[derive(Debug, Default)]
+struct Busy {
+    /// On the writer thread; the span is what will change.
+    writer: Share,
+    /// On the reader threads; the span is what is to be read.
+    readers: Share,
+}
+
+impl Busy {
+    fn of(&mut self, helper: Helper) -> &mut Share {
+        match helper {
+            Helper::Writer => &mut self.writer,
+            Helper::Reader => &mut self.readers,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    tasks: u32,
+    /// Holds every place that one of the tasks is about, in bytes.
+    span: Range<u64>,
+}
+
+impl Share {
+    fn add(&mut self, span: &Range<u64>) {
+        self.tasks += 1;
+        if self.span.is_empty() {
+            self.span = span.clone();
+        } else if !span.is_empty() {
+            self.span = self.span.start.min(span.start)..self.span.end.max(span.end);
+        }
+    }
+
+    fn remove(&mut self) {
+        self.tasks -= 1;
+        if self.tasks == 0 {
+            self.span = NOTHING;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Helper {
+    Writer,
+    Reader,
+}
+
+#[derive(Debug)]
+struct Task {
+    io: IoId,
+    files: [Option<File>; 2],
+    fsync: Fsync,
+    job: Job,
+}
+
+#[derive(Debug)]
+struct Done {
+    io: IoId,
+    files: [Option<File>; 2],
+    helper: Helper,
+    result: DiskResult,
+    /// How long it took, if that is worth knowing.
+    took: Option<Duration>,
+}
+
+/// A helper thread's life: until the executor is gone and its queue is done.
+fn help(helper: Helper, next: &dyn Fn() -> Option<Task>, done: &UnboundedSender<Done>) {
+    while let Some(Task { io, files, fsync, job }) = next() {
+        let (result, took) = run(job, fsync);
+        // Without an executor the result matters to no one, but the work is still to be done.
+        let _ = done.send(Done { io, files, helper, result, took });
+    }
+}
+
+fn run(job: Job, fsync: Fsync) -> (DiskResult, Option<Duration>) {
+    match fsync {
+        Fsync::Not => (job.run(), None),
+        Fsync::Timed => {
+            let started = Instant::now();
+            (job.run(), Some(started.elapsed()))
+        }
+    }
+}
+
+/// The next task of a queue that several threads share.
+fn next_shared(tasks: &Mutex<Receiver<Task>>) -> Option<Task> {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// The files that `op` is about.
+fn files(op: &DiskOp) -> [Option<File>; 2] {
+    match op {
+        DiskOp::Create(file)
+        | DiskOp::Write { file, .. }
+        | DiskOp::WriteZeros { file, .. }
+        | DiskOp::Sync(file)
+        | DiskOp::Read { file, .. }
+        | DiskOp::Truncate { file, .. }
+        | DiskOp::Delete(file) => [Some(*file), None],
+        DiskOp::Rename { from, to } => [Some(*from), Some(*to)],
+        DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
+            [None, None]
+        }
+    }
+}
+
+/// The bytes of its files that `op` may change.
+fn changes(op: &DiskOp) -> Range<u64> {
+    match op {
+        DiskOp::Write { at, data, .. } => *at..at.saturating_add(data.len() as u64),
+        DiskOp::WriteZeros { at, len, .. } => *at..at.saturating_add(*len),
+        DiskOp::Create(_) | DiskOp::Truncate { .. } | DiskOp::Rename { .. } | DiskOp::Delete(_) => {
+            0..u64::MAX
+        }
+        DiskOp::CreateDir(_)
+        | DiskOp::List(_)
+        | DiskOp::Sync(_)
+        | DiskOp::Read { .. }
+        | DiskOp::DeleteNamed(..)
+        | DiskOp::SyncDir(_) => NOTHING,
+    }
+}
+
+fn overlap(one: &Range<u64>, two: &Range<u64>) -> bool {
+    one.start < two.end && two.start < one.end
+}
+
+const NOTHING: Range<u64> = 0..0;
+
+/// An fsync is done in place while it takes less than this, and so long as all of one round take
+/// less together.
+const IN_PLACE_FSYNC_MAX: Duration = Duration::from_millis(1);
+
+/// Most bytes of one write in place, and of all that an fsync in place has to make durable.
+const IN_PLACE_BYTES_MAX: u64 = 1 << 20;
+
+/// Most zeros written in place.
+const IN_PLACE_ZEROS_MAX: u64 = 256 << 10;
+
+/// An fsync counts for one part in so many of the moving average.
+const FSYNC_SAMPLES: u32 = 8;
+
+/// The longest time an fsync counts with.
+const FSYNC_SAMPLE_MAX: Duration = Duration::from_millis(20);
+
+const READER_THREADS: usize = 2;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! How a node runs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kvnode_core::limits;
+use kvnode_core::shard::{FsyncMode, IndexKind};
+
+/// What [`run`](crate::run) is told. The default is one partition in `kvnode-data`, on Redis's port
+/// of this machine alone, with an fsync before every acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The data directory; made if it does not exist.
+    pub data: PathBuf,
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// When a write is acknowledged.
+    pub fsync: FsyncMode,
+    /// Partitions of a new data directory; an existing one must agree.
+    pub partitions: u32,
+    /// Which index each partition keeps.
+    pub index: IndexKind,
+    /// Size of the cache of hot values, in bytes; 0 switches it off.
+    pub cache_bytes: u64,
+    /// Most clients at once; over it a new one gets an error and is closed. Fewer if the limit on
+    /// open files is lower, which the log tells.
+    pub max_clients: u32,
+    /// How long a client may leave a request unfinished without sending more of it. A client that
+    /// has asked for nothing may stay for ever.
+    pub request_timeout: Duration,
+    /// Size at which a segment rolls, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("kvnode-data"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)),
+            fsync: FsyncMode::Always,
+            partitions: 1,
+            index: IndexKind::Hash,
+            cache_bytes: 256 << 20,
+            max_clients: 10_000,
+            request_timeout: Duration::from_secs(60),
+            segment_bytes: limits::SEGMENT_BYTES,
+        }
+    }
+}

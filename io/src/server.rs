@@ -1,0 +1,237 @@
+//! A node from start to stop: one thread that owns the shard, its clients and its timers.
+//!
+//! The runtime's queue of ready tasks is first in, first out, and the order that speed rests on
+//! comes from that alone: connections that are readable run first, then the [pump](crate::pump).
+//! Disk operations that may take long have threads of their own ([`executor`](crate::executor)).
+//!
+//! - **Start**: directory lock, then the address, then the shard. While the shard opens its
+//!   partitions clients are let in already; it tells them to wait.
+//! - **Stop**, at SIGTERM or SIGINT: no new connections, no new commands; the shard finishes; its
+//!   last replies are sent. A second signal ends the node at once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvnode_core::shard::{Config, Shard};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use crate::disk::Disk;
+use crate::executor::Executor;
+use crate::node::{Bomb, Node};
+use crate::pump::Pump;
+use crate::{DirLock, Error, HotValues, Options, clock};
+
+/// Runs a node until a signal stops it. `on_ready` is called once commands are served, with the
+/// address they are served at.
+///
+/// # Errors
+/// Why the node could not start or go on; see [`Error`]. After a graceful stop there is none.
+pub fn run(options: Options, on_ready: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+    let lock = Arc::new(DirLock::acquire(&options.data)?);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_PER_LOOK)
+        .global_queue_interval(TASKS_PER_LOOK)
+        .build_local(LocalOptions::default())
+        .map_err(Error::System)?;
+    runtime.block_on(serve(options, &lock, on_ready))
+}
+
+async fn serve(
+    options: Options,
+    lock: &Arc<DirLock>,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(Error::System)?;
+    let files = Files::allot(options.max_clients);
+    let failed = |source| Error::Listen { address: options.listen, source };
+    let listener = listen(options.listen).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let disk = Disk::new(&options.data, files.handles_max);
+    let executor = Executor::start(disk, lock).map_err(Error::System)?;
+    let shard = Shard::new(config(&options, address)?, clock::now());
+    let node = Rc::new(Node::new(shard, files.clients_max));
+    tracing::info!("listening on {address}, opening {}", options.data.display());
+
+    let (opened_tx, mut opened) = oneshot::channel();
+    let mut pump = spawn_local(guarded(Pump::new(Rc::clone(&node), executor, opened_tx).run()));
+    let accepting = spawn_local(guarded(accept(Rc::clone(&node), listener)));
+    spawn_local(guarded(sweep(Rc::clone(&node), options.request_timeout)));
+    node.wake_pump();
+
+    let mut on_ready = Some(on_ready);
+    loop {
+        tokio::select! {
+            biased;
+            name = signals.next() => {
+                if node.stopping() {
+                    return Err(Error::Interrupted);
+                }
+                tracing::info!("{name}: stopping");
+                accepting.abort();
+                node.stop();
+            }
+            Ok(()) = &mut opened, if on_ready.is_some() => {
+                if let Some(on_ready) = on_ready.take() {
+                    on_ready(address);
+                }
+            }
+            ended = &mut pump => {
+                ended.expect("a task that panics ends the process, and none aborts the pump")?;
+                break;
+            }
+        }
+    }
+    tokio::select! {
+        biased;
+        _ = signals.next() => Err(Error::Interrupted),
+        () = node.close_all(LAST_REPLIES) => Ok(()),
+    }
+}
+
+async fn guarded<T>(task: impl Future<Output = T>) -> T {
+    let _bomb = Bomb;
+    task.await
+}
+
+/// Lets clients in.
+async fn accept(node: Rc<Node>, listener: TcpListener) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                failing = false;
+                node.connected(stream);
+            }
+            Err(error) => {
+                // Out of files or memory, mostly: others may go and make room.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!("cannot accept connections for now: {error}");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Looks for clients that keep us waiting.
+async fn sweep(node: Rc<Node>, patience: Duration) {
+    let often = (patience / 8).clamp(SWEEP_MIN, SWEEP_MAX);
+    let mut ticks = tokio::time::interval(often);
+    loop {
+        ticks.tick().await;
+        node.refuse_overdue(patience);
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart need not wait for the connections of the last run to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn config(options: &Options, address: SocketAddr) -> Result<Config, Error> {
+    let mut seed = [0; 8];
+    getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
+    Ok(Config {
+        partitions: options.partitions,
+        fsync: options.fsync,
+        index: options.index,
+        segment_bytes: options.segment_bytes,
+        seed: u64::from_ne_bytes(seed),
+        port: address.port(),
+        process_id: std::process::id(),
+        cache: Box::new(HotValues::new(options.cache_bytes)),
+    })
+}
+
+/// The signals that stop a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// How the open files that the system allows are shared out.
+struct Files {
+    clients_max: u32,
+    handles_max: usize,
+}
+
+impl Files {
+    /// Raises the limit as far as it goes, and lowers the number of clients if that is too low.
+    fn allot(clients_wanted: u32) -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+        let files = limit.current.unwrap_or(u64::MAX).saturating_sub(FILES_OTHER);
+        // The log comes first, but not with all there is.
+        let handles = (files / 4).clamp(HANDLES_MIN, HANDLES_MAX);
+        let left = u32::try_from(files.saturating_sub(handles)).unwrap_or(u32::MAX);
+        let clients_max = clients_wanted.min(left.max(1));
+        if clients_max < clients_wanted {
+            tracing::warn!(
+                "at most {clients_max} clients in place of {clients_wanted}, since the limit on \
+                 open files is {files}; raise it with ulimit -n"
+            );
+        }
+        Self { clients_max, handles_max: handles as usize }
+    }
+}
+
+/// Tasks that run before the runtime looks for events again. Above the number of connections that
+/// are ready at once in practice, so that the pump runs once for all of them.
+const TASKS_PER_LOOK: u32 = 1024;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// How long nothing is accepted after that has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often clients that keep us waiting are looked for.
+const SWEEP_MIN: Duration = Duration::from_millis(10);
+const SWEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long clients may take to read their last replies when the node stops.
+const LAST_REPLIES: Duration = Duration::from_secs(5);
+
+/// Open files beside clients and the log: standard streams, the event queue, the lock, the
+/// listener, a directory being synced.
+const FILES_OTHER: u64 = 32;
+
+/// Files of the log that are kept open.
+const HANDLES_MIN: u64 = 16;
+const HANDLES_MAX: u64 = 4096;
