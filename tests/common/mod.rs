@@ -2,10 +2,11 @@
 //!
 //! Nothing here sleeps to wait for something: [`wait_until`] looks again and again until a
 //! deadline, everything else blocks on the thing itself with a timeout.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 mod client;
 mod frame;
+pub(crate) mod load;
 mod node;
 mod redis;
 mod rng;
