@@ -10,6 +10,7 @@ pub(crate) mod load;
 mod node;
 mod redis;
 mod rng;
+pub(crate) mod terminal;
 
 use std::time::{Duration, Instant};
 

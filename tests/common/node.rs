@@ -1,15 +1,14 @@
 //! A kvnode process.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Client, Endpoint, PATIENCE, wait_until};
+use super::{Client, Endpoint, wait_until};
 
 /// What the process is told.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +27,7 @@ pub(crate) struct NodeBuilder {
     /// Where its data lives and for how long.
     home: Arc<TempDir>,
     data: PathBuf,
+    listen: SocketAddr,
     options: Vec<String>,
     /// A program to start it under, with its arguments.
     under: Vec<String>,
@@ -45,12 +45,19 @@ impl NodeBuilder {
     pub(crate) fn new() -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let data = home.path().join("data");
-        Self { home, data, options: Vec::new(), under: Vec::new() }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { home, data, listen, options: Vec::new(), under: Vec::new() }
     }
 
     /// The same with its data in `data`.
     pub(crate) fn data_in(mut self, data: impl Into<PathBuf>) -> Self {
         self.data = data.into();
+        self
+    }
+
+    /// The same, on a given address instead of a free port.
+    pub(crate) fn listen(mut self, listen: SocketAddr) -> Self {
+        self.listen = listen;
         self
     }
 
@@ -81,64 +88,64 @@ impl NodeBuilder {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
+    /// What it wrote to stdout since it was last started, once it has said all it says.
+    pub(crate) fn said(&self) -> String {
+        let path = self.said_path();
+        wait_until("the lines on stdout", || {
+            let said = std::fs::read_to_string(&path).ok()?;
+            (said.lines().count() >= 2).then_some(said)
+        })
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Panics
     /// If it ends or says nothing.
     pub(crate) fn start(&self) -> Node {
-        let (mut child, lines) = self.spawn();
-        let addr = loop {
-            match lines.recv_timeout(PATIENCE) {
-                Ok(line) => {
-                    if let Some(addr) = line.strip_prefix("listening on ") {
-                        break addr.trim().parse().expect("an address");
-                    }
-                }
-                Err(e) => {
-                    let _ = child.kill();
-                    let status = child.wait();
-                    panic!("no address from kvnode ({e}, {status:?}); it said:\n{}", self.log());
-                }
+        let mut node = Node { child: self.spawn(), addr: self.listen, builder: self.clone() };
+        node.addr = wait_until("kvnode to say where it listens", || {
+            let said = std::fs::read_to_string(self.said_path()).ok()?;
+            let line = said.lines().find_map(|line| line.strip_prefix("listening on "));
+            // Half a line may be there already.
+            if let Some(line) = line.filter(|_| said.ends_with('\n')) {
+                return Some(line.parse().expect("an address"));
             }
-        };
-        Node { child, addr, builder: self.clone() }
+            assert!(node.is_alive(), "kvnode ended before it served");
+            None
+        });
+        node
     }
 
     /// Starts it where it must not be able to serve, and gives its exit status.
     pub(crate) fn start_in_vain(&self) -> ExitStatus {
-        let (mut child, _lines) = self.spawn();
-        exit_of(&mut child, self)
+        let mut child = self.spawn();
+        exit_of(&mut child)
+    }
+
+    fn said_path(&self) -> PathBuf {
+        self.home.path().join("stdout")
     }
 
     fn log_path(&self) -> PathBuf {
         self.home.path().join("stderr")
     }
 
-    /// The process and the lines of its stdout.
-    fn spawn(&self) -> (Child, mpsc::Receiver<String>) {
+    fn spawn(&self) -> Child {
         let log = File::create(self.log_path()).expect("a file for stderr");
+        let said = File::create(self.said_path()).expect("a file for stdout");
         let kvnode = env!("CARGO_BIN_EXE_kvnode").to_owned();
         let mut words = self.under.iter().chain([&kvnode]);
         let program = words.next().expect("at least kvnode itself");
-        let mut child = Command::new(program)
+        Command::new(program)
             .args(words)
-            .args(["run", "--listen", "127.0.0.1:0", "--data"])
+            .args(["run", "--listen", &self.listen.to_string(), "--data"])
             .arg(&self.data)
             .args(&self.options)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(said)
             .stderr(log)
             .spawn()
-            .expect("kvnode starts");
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        let (sender, lines) = mpsc::channel();
-        // Reads on after the test stopped listening, so that the pipe never fills.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        (child, lines)
+            .expect("kvnode starts")
     }
 }
 
@@ -187,13 +194,13 @@ impl Node {
     /// Sends a signal, waits for the end and gives the way to start it again.
     pub(crate) fn end(mut self, signal: Signal) -> (NodeBuilder, ExitStatus) {
         self.signal(signal);
-        let status = exit_of(&mut self.child, &self.builder);
+        let status = exit_of(&mut self.child);
         (self.builder.clone(), status)
     }
 
     /// Waits for an end that the test has caused otherwise.
     pub(crate) fn wait(mut self) -> ExitStatus {
-        exit_of(&mut self.child, &self.builder)
+        exit_of(&mut self.child)
     }
 
     /// Whether it still runs.
@@ -226,9 +233,7 @@ impl Drop for Node {
     }
 }
 
-fn exit_of(child: &mut Child, builder: &NodeBuilder) -> ExitStatus {
+fn exit_of(child: &mut Child) -> ExitStatus {
     let pid = child.id();
-    wait_until(&format!("process {pid} to end; it said:\n{}", builder.log()), || {
-        child.try_wait().expect("it is ours")
-    })
+    wait_until(&format!("process {pid} to end"), || child.try_wait().expect("it is ours"))
 }
