@@ -82,8 +82,8 @@ impl fmt::Display for File {
 pub enum DiskOp {
     /// Makes the directory; no error if it is there. Answered by `Done`.
     CreateDir(Dir),
-    /// The names and sizes of the files in a directory, without sub-directories. Answered by
-    /// `Listing`.
+    /// The names and sizes of the files in a directory; a sub-directory's name ends in `/`. Answered
+    /// by `Listing`.
     List(Dir),
     /// Makes an empty file, or empties it. Answered by `Done`.
     Create(File),

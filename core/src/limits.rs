@@ -32,6 +32,10 @@ pub const CLIENT_REPLIES_MAX: usize = 4_096;
 /// command from any client.
 pub const PARTITION_GATHER_BYTES_MAX: usize = 64 << 20;
 
+/// Memory of one partition's index at which writes are refused. The arena's address space (16 GiB)
+/// ends a good deal above, so that what is logged already always fits.
+pub const KEYDIR_BYTES_MAX: usize = 14 << 30;
+
 /// Most partitions of one node.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
@@ -45,3 +49,4 @@ const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
+const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);

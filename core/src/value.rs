@@ -13,6 +13,11 @@ use core::ops::Deref;
 pub struct Value(Arc<[u8]>);
 
 impl Value {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self(Arc::default())
+    }
+
     /// Copies `bytes` into a new value.
     pub fn copy_from(bytes: &[u8]) -> Self {
         Self(Arc::from(bytes))

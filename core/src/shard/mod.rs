@@ -1,14 +1,41 @@
 //! The machine that a driver runs: clients, partitions, group commit, replies.
 //!
-//! See the crate's header for the contract.
+//! A client's commands are evaluated one after the other, each at one point in time, against all
+//! that was logged before. What a command changes is logged at once; its reply waits in the
+//! client's queue until the log is committed up to what the reply depends on: the command's own
+//! records, and any uncommitted record it read. Replies leave in the order of the commands.
+//!
+//! A command that needs a value from disk, or a clock that is not committed yet, waits with its
+//! client (other clients go on) and is then evaluated again from the start.
+//!
+//! [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
+//! commands, [`view`] is what they see.
+
+mod boot;
+mod client;
+mod errors;
+mod evaluate;
+mod view;
 
 use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use crate::args::Args;
+use crate::clock::LogClock;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
+use crate::kv::Changes;
 use crate::reply::{Protocol, Reply};
-use crate::{ClientId, Instant, IoId, Now};
+use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
+use crate::{ClientId, Instant, IoId, Now, PartitionId};
+
+use client::{Client, Waiter};
+use view::{Notes, Watched};
 
 /// One event for the shard.
 #[derive(Debug)]
@@ -99,14 +126,18 @@ pub enum IndexKind {
 
 /// How a shard runs.
 pub struct Config {
-    /// Partitions of a new data directory; an existing one must agree.
-    pub partitions: u32,
+    /// Partitions of the data directory, one if not said. An existing directory must agree.
+    pub partitions: Option<u32>,
     /// When a write is acknowledged.
     pub fsync: FsyncMode,
     /// Which index each partition keeps.
     pub index: IndexKind,
     /// Size at which a segment rolls, in bytes.
     pub segment_bytes: u64,
+    /// Zeros written ahead of the log end at a time, in bytes; zero for none.
+    pub zero_ahead_bytes: u64,
+    /// When and how fast segments are compacted.
+    pub merge: MergeSettings,
     /// Seed of hashing, random choice and the directory id.
     pub seed: u64,
     /// TCP port, for INFO.
@@ -118,31 +149,241 @@ pub struct Config {
 }
 
 /// See the module's header.
-pub struct Shard {}
+pub struct Shard {
+    config: Config,
+    boot: boot::Boot,
+    directory_id: u128,
+    now: Now,
+    started: Now,
+    clock: LogClock,
+    random: u64,
+    partitions: Vec<Partition>,
+    /// Partitions that may have something to say.
+    touched: Vec<usize>,
+    clients: HashMap<ClientId, Client, FixedState>,
+    watched: Watched,
+    /// Reads under way: who waits.
+    reads: BTreeMap<ReadToken, ClientId>,
+    next_read: u64,
+    expiry_at: Instant,
+    stopping: bool,
+    /// Some client was told to wait because a partition's memory for the disk was full.
+    pressed: bool,
+    out: VecDeque<Output>,
+    /// Used anew by each command.
+    changes: Changes,
+    notes: Notes,
+    counters: Counters,
+}
+
+/// A partition and who waits for its high watermark, by offset.
+struct Partition {
+    replica: Replica,
+    waiters: VecDeque<Waiter>,
+    touched: bool,
+    opened: bool,
+    stopped: bool,
+}
+
+/// Counters for INFO.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    commands: u64,
+    connections: u64,
+    hits: u64,
+    misses: u64,
+}
+
+/// How often expired keys are looked for, and how many keys are looked at each time.
+const EXPIRY_EVERY: Duration = Duration::from_millis(100);
+const EXPIRY_BUDGET: usize = 2_000;
+
+/// The partition's part of an [`IoId`]; the operations of [`boot`] have one of their own.
+const IO_BITS: u32 = 48;
+const BOOT_IO: u64 = u64::MAX >> IO_BITS;
 
 impl Shard {
     /// A shard about to open its data directory: the first outputs read it.
-    pub fn new(_config: Config, _now: Now) -> Self {
-        Self {}
+    pub fn new(config: Config, now: Now) -> Self {
+        let hasher = FixedState::with_seed(config.seed);
+        let mut shard = Self {
+            random: config.seed,
+            config,
+            boot: boot::Boot::default(),
+            directory_id: 0,
+            now,
+            started: now,
+            clock: LogClock::new(now),
+            partitions: Vec::new(),
+            touched: Vec::new(),
+            clients: HashMap::with_hasher(hasher),
+            watched: Watched::default(),
+            reads: BTreeMap::new(),
+            next_read: 0,
+            expiry_at: Instant::default(),
+            stopping: false,
+            pressed: false,
+            out: VecDeque::new(),
+            changes: Changes::default(),
+            notes: Notes::default(),
+            counters: Counters::default(),
+        };
+        shard.start_boot();
+        shard
     }
 
     /// Takes one event in.
-    pub fn handle(&mut self, _now: Now, _input: Input<'_>) {}
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.now = now;
+        self.clock.advance(now);
+        match input {
+            Input::Connected(id) => self.on_connected(id),
+            Input::Disconnected(id) => self.on_disconnected(id),
+            Input::Command(id, args) => self.on_command(id, args),
+            Input::Malformed(id, error) => self.on_malformed(id, error),
+            Input::Disk(io, result) => self.on_disk(io, result),
+            Input::Tick => self.on_tick(),
+            Input::Stop => self.on_stop(),
+        }
+    }
 
     /// The next effect, until `None`.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        loop {
+            if let Some(output) = self.out.pop_front() {
+                return Some(output);
+            }
+            let at = *self.touched.last()?;
+            if let Some(event) = self.partitions[at].replica.poll_event() {
+                self.on_event(at, event);
+            } else if let Some((io, op)) = self.partitions[at].replica.poll_op(self.now.mono) {
+                return Some(Output::Disk(IoId((at as u64) << IO_BITS | io), op));
+            } else {
+                self.partitions[at].touched = false;
+                self.touched.pop();
+            }
+        }
     }
 
     /// When [`Input::Tick`] is due, and why.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
-        None
+        let expiring = |p: &Partition| p.replica.serving() && p.replica.expiring() > 0;
+        let expiry = self.partitions.iter().any(expiring);
+        let replicas = self.partitions.iter().filter_map(|p| p.replica.deadline());
+        replicas.chain(expiry.then_some((self.expiry_at, Reason::Expiry))).min_by_key(|&(at, _)| at)
     }
 
     /// Whether the client's next command may be handed in now. It may not while an earlier one
-    /// waits for the disk or too many of its replies wait for a commit; an [`Output::Resume`]
-    /// tells when it may again.
-    pub fn accepts(&self, _client: ClientId) -> bool {
-        true
+    /// waits for the disk, too many of its replies wait for a commit, or too much waits to be
+    /// written; an [`Output::Resume`] tells when it may again.
+    pub fn accepts(&self, id: ClientId) -> bool {
+        !self.stopping && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
+    }
+
+    fn on_disk(&mut self, io: IoId, result: DiskResult) {
+        let at = io.0 >> IO_BITS;
+        if at == BOOT_IO {
+            self.on_boot_io(result);
+            return;
+        }
+        let at = at as usize;
+        let io = io.0 & ((1 << IO_BITS) - 1);
+        let cache = &mut *self.config.cache;
+        self.partitions[at].replica.on_disk(self.now.mono, io, result, cache);
+        self.touch(at);
+    }
+
+    fn on_tick(&mut self) {
+        for at in 0..self.partitions.len() {
+            let due = self.partitions[at].replica.deadline();
+            if due.is_some_and(|(due, _)| due <= self.now.mono) {
+                self.partitions[at].replica.advance(self.now.mono);
+                self.touch(at);
+            }
+        }
+        if self.expiry_at <= self.now.mono {
+            self.expiry_at = self.now.mono.after(EXPIRY_EVERY);
+            self.sweep_expired();
+        }
+    }
+
+    /// Removes keys that have expired. Where their expiry is not committed yet, the clock is
+    /// logged first.
+    fn sweep_expired(&mut self) {
+        let clock = self.clock.now_ms();
+        for at in 0..self.partitions.len() {
+            let replica = &mut self.partitions[at].replica;
+            if !replica.serving() || replica.expiring() == 0 {
+                continue;
+            }
+            let wants_clock = replica.sweep_expired(EXPIRY_BUDGET, clock);
+            if wants_clock && replica.writable(self.now.mono).is_ok() {
+                replica.append_clock(clock);
+                self.touch(at);
+            }
+        }
+    }
+
+    fn on_stop(&mut self) {
+        self.stopping = true;
+        for at in 0..self.partitions.len() {
+            self.partitions[at].replica.stop(self.now.mono);
+            self.touch(at);
+        }
+        self.end_if_stopped();
+    }
+
+    fn end_if_stopped(&mut self) {
+        if self.stopping && self.partitions.iter().all(|p| p.stopped || p.replica.ended()) {
+            self.out.push_back(Output::Stopped);
+        }
+    }
+
+    fn touch(&mut self, at: usize) {
+        if !core::mem::replace(&mut self.partitions[at].touched, true) {
+            self.touched.push(at);
+        }
+    }
+
+    fn on_event(&mut self, at: usize, event: Event) {
+        match event {
+            Event::Committed => self.on_committed(at),
+            Event::Dropped(from, what) => self.on_dropped(at, from, what),
+            Event::Read(token, result) => self.on_read(token, result),
+            Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
+            Event::Refused(text) => self.out.push_back(Output::Refused(text)),
+            Event::Stopped => {
+                self.partitions[at].stopped = true;
+                self.end_if_stopped();
+            }
+            Event::Opened => {
+                self.clock.raise(self.partitions[at].replica.log_clock());
+                self.partitions[at].opened = true;
+                if self.partitions.iter().all(|p| p.opened) {
+                    self.out.push_back(Output::Opened);
+                }
+            }
+        }
+    }
+
+    fn open_partitions(&mut self, count: u32) {
+        for id in 0..count {
+            let settings = Settings {
+                fsync: self.config.fsync,
+                index: self.config.index,
+                segment_bytes: self.config.segment_bytes,
+                zero_ahead_bytes: self.config.zero_ahead_bytes,
+                merge: self.config.merge,
+                seed: self.config.seed ^ u64::from(id),
+            };
+            self.partitions.push(Partition {
+                replica: Replica::new(PartitionId(id), settings),
+                waiters: VecDeque::new(),
+                touched: false,
+                opened: false,
+                stopped: false,
+            });
+            self.touch(id as usize);
+        }
     }
 }

@@ -335,3 +335,18 @@ pub fn encode_command(args: &[impl AsRef<[u8]>], out: &mut BytesMut) {
         encode::bulk(arg.as_ref(), out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_takes_no_memory() {
+        let mut decoder = Decoder::default();
+        let mut buf = BytesMut::from(&b"*1000000\r\n*15000000\r\n$536870912\r\nabc"[..]);
+        assert_eq!(decoder.next(&mut buf), Ok(None));
+        assert_eq!(&buf[..], b"abc");
+        assert!(decoder.open.iter().all(|open| open.items.capacity() == 0));
+        assert!(decoder.open.capacity() <= 4);
+    }
+}

@@ -12,7 +12,7 @@
 //! - [`request`]: the server's parser. Arguments are slices of the read buffer, and a command that
 //!   arrives in pieces is parsed once, whatever the pieces are.
 //! - [`inline`]: commands typed by hand (`SET k "a b"`), and the words of a prompt's line.
-//! - [`encode`]: a [`Reply`](kvnode_core::reply::Reply) as RESP2 or RESP3 spells it.
+//! - [`mod@encode`]: a [`Reply`](kvnode_core::reply::Reply) as RESP2 or RESP3 spells it.
 //! - [`decode`]: the client's side: owned [`Frame`]s, and commands to bytes.
 //! - [`render`]: frames as `redis-cli` prints them.
 //!

@@ -15,6 +15,8 @@ impl Frame {
     }
 
     /// What a pipe is given, its last newline included: the bytes of each element, one a line.
+    /// Texts meant for a reader, such as INFO's, `redis-cli` prints so on a terminal too, but
+    /// without that newline.
     pub fn to_raw(&self) -> Vec<u8> {
         let mut out = Vec::new();
         raw(self, &mut out);

@@ -239,6 +239,7 @@ impl Parser {
     fn array_length(&mut self, buf: &[u8]) -> Result<usize, Parsed> {
         if let Some((count @ 0..=ARGS_MAX, len)) = number::short_line(&buf[1..]) {
             self.at = 1 + len;
+            self.searched = 0;
             return Ok(count);
         }
         let (line, next) = self.line(buf, 0, Malformed::MultibulkLine)?;
@@ -257,7 +258,10 @@ impl Parser {
             _ => None,
         };
         let (len, next) = match short {
-            Some((len, line)) => (len, at + 1 + line),
+            Some((len, line)) => {
+                self.searched = 0;
+                (len, at + 1 + line)
+            }
             None => self.unusual_bulk_length(buf, at)?,
         };
         if len > VALUE_BYTES_MAX {
@@ -266,7 +270,6 @@ impl Parser {
         if next + len + 2 > COMMAND_BYTES_MAX {
             return Err(Parsed::Malformed(Malformed::CommandBytes));
         }
-        self.searched = 0;
         Ok((len, next))
     }
 

@@ -1,0 +1,118 @@
+//! What the data directory is: a new one, one of ours, or none of our business.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{BOOT_IO, IO_BITS, Output, Shard};
+use crate::IoId;
+use crate::disk::{Dir, DiskDone, DiskOp, DiskResult, File};
+use crate::limits::PARTITIONS_MAX;
+use crate::storage::format::Meta;
+
+/// How far the directory is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Boot {
+    #[default]
+    List,
+    Read,
+    /// META is made: so many answers to come before it is named.
+    Write(u32),
+    Name(u32),
+    Done,
+}
+
+impl Shard {
+    pub(super) fn start_boot(&mut self) {
+        self.boot_io(DiskOp::List(Dir::Root));
+    }
+
+    fn boot_io(&mut self, op: DiskOp) {
+        self.out.push_back(Output::Disk(IoId(BOOT_IO << IO_BITS), op));
+    }
+
+    pub(super) fn on_boot_io(&mut self, result: DiskResult) {
+        let next = match (self.boot, result) {
+            (_, Err(error)) => Err(format!("the data directory can not be used: {error}")),
+            (Boot::List, Ok(DiskDone::Listing(files))) => self.on_root(&files),
+            (Boot::Read, Ok(DiskDone::Data(data))) => self.on_meta(&data),
+            (Boot::Write(1), Ok(_)) => {
+                self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::Name(2))
+            }
+            (Boot::Write(left), Ok(_)) => Ok(Boot::Write(left - 1)),
+            (Boot::Name(1), Ok(_)) => {
+                self.open_partitions(self.config.partitions.unwrap_or(1));
+                Ok(Boot::Done)
+            }
+            (Boot::Name(left), Ok(_)) => Ok(Boot::Name(left - 1)),
+            (Boot::List | Boot::Read | Boot::Done, Ok(_)) => {
+                unreachable!("the driver answers in kind")
+            }
+        };
+        match next {
+            Ok(boot) => self.boot = boot,
+            Err(text) => {
+                self.boot = Boot::Done;
+                self.out.push_back(Output::Refused(text));
+            }
+        }
+    }
+
+    fn on_root(&mut self, files: &[(String, u64)]) -> Result<Boot, String> {
+        if files.iter().any(|(name, _)| name == "META") {
+            self.boot_io(DiskOp::Read { file: File::Meta, at: 0, len: 4096 });
+            return Ok(Boot::Read);
+        }
+        let ours = ["LOCK", "META.tmp"];
+        let foreign: Vec<&str> =
+            files.iter().map(|(name, _)| name.as_str()).filter(|n| !ours.contains(n)).collect();
+        if let Some(name) = foreign.first() {
+            return Err(format!(
+                "the data directory holds {name:?} but no META: it is not a kvnode's, or META was \
+                 lost; choose an empty directory, or put META back"
+            ));
+        }
+        let partitions = self.config.partitions.unwrap_or(1);
+        if partitions == 0 || partitions > PARTITIONS_MAX {
+            return Err(format!("the number of partitions must be 1 to {PARTITIONS_MAX}"));
+        }
+        let low = u128::from(self.draw());
+        let meta = Meta { directory_id: u128::from(self.draw()) << 64 | low, partitions };
+        self.directory_id = meta.directory_id;
+        let (file, data) = (File::MetaTmp, Bytes::from(meta.encode()));
+        self.boot_io(DiskOp::Create(file));
+        self.boot_io(DiskOp::Write { file, at: 0, data });
+        self.boot_io(DiskOp::Sync(file));
+        Ok(Boot::Write(3))
+    }
+
+    fn on_meta(&mut self, data: &[u8]) -> Result<Boot, String> {
+        let meta = Meta::decode(data).map_err(|error| {
+            format!("META of the data directory can not be read: {error}; nothing was changed")
+        })?;
+        let wanted = self.config.partitions.unwrap_or(meta.partitions);
+        if wanted != meta.partitions {
+            return Err(format!(
+                "the data directory was made with {} partitions and can not be opened with \
+                 {wanted}: the number is fixed when a directory is made; leave --partitions out",
+                meta.partitions
+            ));
+        }
+        self.directory_id = meta.directory_id;
+        self.open_partitions(meta.partitions);
+        Ok(Boot::Done)
+    }
+
+    /// A random number (SplitMix64).
+    pub(super) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,200 @@
+//! A client's queue of replies, and what waits for a commit.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::{Output, Shard, errors};
+use crate::args::OwnedArgs;
+use crate::disk::CacheKey;
+use crate::kv::Session;
+use crate::limits::CLIENT_REPLIES_MAX;
+use crate::reply::{Protocol, Reply};
+use crate::storage::replica::{Dropped, ReadFault};
+use crate::{ClientId, Offset, Value};
+
+/// One client.
+pub(super) struct Client {
+    pub(super) session: Session,
+    /// Replies that wait, or wait behind one that does.
+    queue: VecDeque<Slot>,
+    /// The number of the first reply in the queue.
+    first: u64,
+    /// The command that could not be completed yet.
+    pub(super) blocked: Option<Blocked>,
+    /// It was told to wait because its queue was full.
+    full: bool,
+    /// No further command is taken: it is closed behind its last reply.
+    closing: bool,
+}
+
+/// One reply in the queue.
+struct Slot {
+    protocol: Protocol,
+    reply: Reply,
+    /// Commits to come before it may leave.
+    waits: u32,
+}
+
+/// A command that waits for values from disk or for a commit.
+#[derive(Debug)]
+pub(super) struct Blocked {
+    pub(super) args: OwnedArgs,
+    /// What was read for it.
+    pub(super) fetched: Vec<(CacheKey, Result<Value, ReadFault>)>,
+    /// The reads under way, in the order of their asking.
+    pub(super) reads: Vec<(crate::storage::replica::ReadToken, CacheKey)>,
+    /// Commits to come before it is evaluated again.
+    pub(super) commits: u32,
+}
+
+/// What waits for a partition's high watermark to reach an offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) offset: Offset,
+    pub(super) client: ClientId,
+    pub(super) what: Waits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waits {
+    /// The client's reply of this number.
+    Reply(u64),
+    /// The client's blocked command.
+    Command,
+}
+
+impl Client {
+    fn new(id: ClientId) -> Self {
+        Self {
+            session: Session::new(id),
+            queue: VecDeque::new(),
+            first: 0,
+            blocked: None,
+            full: false,
+            closing: false,
+        }
+    }
+
+    pub(super) fn accepts(&self) -> bool {
+        self.blocked.is_none() && !self.closing && self.queue.len() < CLIENT_REPLIES_MAX
+    }
+}
+
+impl Shard {
+    pub(super) fn on_connected(&mut self, id: ClientId) {
+        self.counters.connections += 1;
+        let earlier = self.clients.insert(id, Client::new(id));
+        assert!(earlier.is_none(), "a client id is never reused");
+    }
+
+    pub(super) fn on_disconnected(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.remove(&id) {
+            client.session.watched_keys().for_each(|key| self.watched.unwatch(key));
+        }
+    }
+
+    pub(super) fn on_malformed(&mut self, id: ClientId, error: Reply) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.closing = true;
+            self.enqueue(id, error, &[]);
+        }
+    }
+
+    /// Queues a reply behind the client's others, to leave once each partition is committed up to
+    /// the offset named.
+    pub(super) fn enqueue(&mut self, id: ClientId, reply: Reply, waits: &[(usize, Offset)]) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let protocol = client.session.protocol();
+        client.closing |= client.session.closing();
+        let number = client.first + client.queue.len() as u64;
+        let mut left = 0;
+        for &(at, offset) in waits {
+            let partition = &mut self.partitions[at];
+            if partition.replica.high_watermark() < offset {
+                partition.wait(Waiter { offset, client: id, what: Waits::Reply(number) });
+                left += 1;
+            }
+        }
+        if left == 0 && client.queue.is_empty() {
+            client.first += 1;
+            self.out.push_back(Output::Reply(id, protocol, reply));
+            if client.closing {
+                self.out.push_back(Output::Close(id));
+            }
+            return;
+        }
+        client.queue.push_back(Slot { protocol, reply, waits: left });
+        client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
+    }
+
+    /// The high watermark of the partition has moved: lets go what waited for it.
+    pub(super) fn on_committed(&mut self, at: usize) {
+        let reached = self.partitions[at].replica.high_watermark();
+        let due = |w: &mut Waiter| w.offset <= reached;
+        // Each turn takes a waiter; those it brings about wait for later offsets.
+        while let Some(waiter) = self.partitions[at].waiters.pop_front_if(due) {
+            match waiter.what {
+                Waits::Reply(number) => self.settle(waiter.client, number, None),
+                Waits::Command => self.on_commit_for_command(waiter.client),
+            }
+        }
+        self.relieve();
+    }
+
+    /// What was logged from `from` on is lost: its waiters are told.
+    pub(super) fn on_dropped(&mut self, at: usize, from: Offset, what: Dropped) {
+        let error = errors::dropped(at, what);
+        let lost = |w: &mut Waiter| w.offset > from;
+        let mut waiters = Vec::new();
+        while let Some(waiter) = self.partitions[at].waiters.pop_back_if(lost) {
+            waiters.push(waiter);
+        }
+        for waiter in waiters.into_iter().rev() {
+            match waiter.what {
+                Waits::Reply(number) => self.settle(waiter.client, number, Some(&error)),
+                Waits::Command => self.fail_blocked(waiter.client, error.clone()),
+            }
+        }
+        self.relieve();
+    }
+
+    /// One of the commits that a reply waited for has come, or has become impossible.
+    fn settle(&mut self, id: ClientId, number: u64, error: Option<&Reply>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let at = number.checked_sub(client.first).expect("a reply leaves after its last commit");
+        let slot = &mut client.queue[at as usize];
+        slot.waits -= 1;
+        if let Some(error) = error {
+            slot.reply = error.clone();
+        }
+        while let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) {
+            client.first += 1;
+            self.out.push_back(Output::Reply(id, slot.protocol, slot.reply));
+        }
+        if client.queue.is_empty() && client.closing && client.blocked.is_none() {
+            self.out.push_back(Output::Close(id));
+        } else if client.full && client.queue.len() < CLIENT_REPLIES_MAX / 2 {
+            client.full = false;
+            self.out.push_back(Output::Resume(id));
+        }
+    }
+
+    /// Lets clients go on that had to wait for memory.
+    fn relieve(&mut self) {
+        if self.pressed && self.partitions.iter().all(|p| p.replica.has_room()) {
+            self.pressed = false;
+            let mut ids: Vec<ClientId> = self.clients.keys().copied().collect();
+            ids.sort_unstable();
+            self.out.extend(ids.into_iter().map(Output::Resume));
+        }
+    }
+}
+
+impl super::Partition {
+    /// Adds a waiter. Waiters stand in the order of their offsets, so a late one for an early
+    /// offset waits a little longer than it need.
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        let last = self.waiters.back().map_or(Offset(0), |w| w.offset);
+        self.waiters.push_back(Waiter { offset: waiter.offset.max(last), ..waiter });
+    }
+}

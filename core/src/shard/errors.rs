@@ -1,0 +1,82 @@
+//! What clients are told when the storage fails them: what happened, what it means for the
+//! command, what to do.
+
+use alloc::format;
+
+use crate::reply::Reply;
+use crate::storage::replica::{Damage, Dropped, ReadFault, Refusal};
+
+/// For a write (or a read that depended on one) that was dropped.
+pub(super) fn dropped(partition: usize, what: Dropped) -> Reply {
+    Reply::error_owned(match what {
+        Dropped::DiskFull => return disk_full(partition),
+        Dropped::NotApplied => format!(
+            "DOWN partition p{partition} stopped on a disk error before the command was written: \
+             it was not applied; try again when the partition is back"
+        ),
+        Dropped::Unknown => format!(
+            "UNKNOWN partition p{partition} stopped on a disk error while the command was being \
+             written: it may or may not have been applied; read it back when the partition is back"
+        ),
+    })
+}
+
+/// For a write that was refused before it was logged.
+pub(super) fn refused(partition: usize, refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::DiskFull => disk_full(partition),
+        Refusal::NotServing => not_serving(partition, "down"),
+        Refusal::IndexFull => Reply::error_owned(format!(
+            "OOM the index of partition p{partition} has reached its limit: the write was not \
+             applied; delete keys, or spread them over more partitions"
+        )),
+    }
+}
+
+fn disk_full(partition: usize) -> Reply {
+    Reply::error_owned(format!(
+        "DISKFULL the disk of partition p{partition} is full: the write was not applied, reads go \
+         on; free some space and try again"
+    ))
+}
+
+/// For a command whose partition does not serve.
+pub(super) fn not_serving(partition: usize, state: &str) -> Reply {
+    if state == "opening" {
+        return Reply::error("LOADING kvnode is loading the dataset in memory");
+    }
+    Reply::error_owned(format!(
+        "DOWN partition p{partition} is {state} after a disk error: the command was not applied; \
+         try again when the partition is back"
+    ))
+}
+
+/// For a key that may have been in a damaged range of the log.
+pub(super) fn damaged(partition: usize, damage: &Damage) -> Reply {
+    Reply::error_owned(format!(
+        "CORRUPT offsets {} to {} of partition p{partition} can not be read, and a newer value of \
+         this key may have been there: nothing was changed; restore the data directory, or write \
+         the key anew (see kvnode check)",
+        damage.from, damage.to
+    ))
+}
+
+/// For a key whose record could not be read.
+pub(super) fn unreadable(partition: usize, fault: ReadFault) -> Reply {
+    match fault {
+        ReadFault::Corrupt => Reply::error_owned(format!(
+            "CORRUPT the record of this key in partition p{partition} is damaged: nothing was \
+             changed; restore the data directory, or write the key anew (see kvnode check)"
+        )),
+        ReadFault::Disk(error) => Reply::error_owned(format!(
+            "CORRUPT the record of this key in partition p{partition} can not be read ({error}): \
+             nothing was changed; try again, restore the data directory, or write the key anew"
+        )),
+        ReadFault::Stopped => not_serving(partition, "down"),
+    }
+}
+
+/// For an atomic command with keys in several partitions.
+pub(super) const CROSSSLOT: Reply = Reply::Error(alloc::borrow::Cow::Borrowed(
+    "CROSSSLOT Keys in request don't hash to the same slot",
+));

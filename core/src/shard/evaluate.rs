@@ -1,0 +1,253 @@
+//! Running a command: evaluate, log, queue the reply; or wait and evaluate again.
+
+use alloc::vec::Vec;
+
+use super::client::{Blocked, Waiter, Waits};
+use super::view::{Eye, Facts, Notes};
+use super::{Output, Shard, errors};
+use crate::args::{Args, OwnedArgs};
+use crate::disk::CacheKey;
+use crate::kv::{self, Stop};
+use crate::reply::Reply;
+use crate::storage::keydir::Place;
+use crate::storage::replica::{Found, ReadFault, ReadToken};
+use crate::{ClientId, Offset, Value};
+
+/// What was read for a command that waits.
+type Fetched = [(CacheKey, Result<Value, ReadFault>)];
+
+/// Values read ahead at once for a command with many keys.
+const PREFETCH_MAX: usize = 1024;
+
+impl Shard {
+    pub(super) fn on_command(&mut self, id: ClientId, args: Args<'_>) {
+        let Some(client) = self.clients.get(&id) else { return };
+        assert!(client.accepts(), "the driver asks before it hands a command in");
+        self.counters.commands += 1;
+        self.run(id, args, &[]);
+    }
+
+    fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
+        let facts = self.facts();
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let mut changes = core::mem::take(&mut self.changes);
+        self.notes.clear();
+        let mut eye = Eye {
+            partitions: &mut self.partitions,
+            cache: &mut *self.config.cache,
+            fetched,
+            watched: &mut self.watched,
+            notes: &mut self.notes,
+            counters: &mut self.counters,
+            random: &mut self.random,
+            now_ms: self.clock.now_ms(),
+            wall_us: self.now.wall_us,
+            facts,
+        };
+        let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
+        match result {
+            Ok(reply) => self.complete(id, args, reply, &changes),
+            Err(Stop::Error(reply)) => self.reply(id, reply),
+            Err(Stop::Read) => self.wait_for_reads(id, args, fetched),
+            Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
+        }
+        changes.clear();
+        self.changes = changes;
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            clients: self.clients.len(),
+            directory_id: self.directory_id,
+            port: self.config.port,
+            process_id: self.config.process_id,
+            uptime: self.now.mono.since(self.started.mono),
+            fsync: self.config.fsync,
+        }
+    }
+
+    /// A reply that depends on what the command has read.
+    fn reply(&mut self, id: ClientId, reply: Reply) {
+        let notes = core::mem::take(&mut self.notes);
+        self.enqueue(id, reply, &notes.depends);
+        self.notes = notes;
+    }
+
+    /// The command has taken effect: logs its changes and queues its reply.
+    fn complete(&mut self, id: ClientId, args: Args<'_>, reply: Reply, changes: &kv::Changes) {
+        if changes.is_empty() {
+            self.reply(id, reply);
+            return;
+        }
+        let reply = match self.log(args, changes) {
+            Ok(()) => reply,
+            Err(error) => error,
+        };
+        self.reply(id, reply);
+    }
+
+    /// Logs the changes, one atomic batch a partition, and notes what the reply waits for. On an
+    /// error nothing was logged.
+    fn log(&mut self, args: Args<'_>, changes: &kv::Changes) -> Result<(), Reply> {
+        let count = self.partitions.len();
+        let mut shares: Vec<usize> = Vec::new();
+        if count > 1 {
+            shares.resize(count, 0);
+            for (key, _) in changes.ops() {
+                shares[super::view::home(key, count)] += 1;
+            }
+            let fan_out = kv::find(args[0]).is_some_and(|command| command.fan_out);
+            let touched = shares.iter().filter(|&&share| share > 0).count();
+            if touched > 1 && !fan_out {
+                return Err(errors::CROSSSLOT);
+            }
+        }
+        let takes = |at: usize| match shares.get(at) {
+            Some(&share) => share,
+            None => changes.ops().len(),
+        };
+        let touched = |at: &usize| changes.flushes() || takes(*at) > 0;
+        for at in (0..count).filter(touched) {
+            let writable = self.partitions[at].replica.writable(self.now.mono);
+            writable.map_err(|refusal| errors::refused(at, refusal))?;
+        }
+        self.watched.on_changes(changes);
+        let clock = self.clock.now_ms();
+        for at in (0..count).filter(touched) {
+            let replica = &mut self.partitions[at].replica;
+            let mine =
+                |(key, _): &&(Value, kv::Op)| count == 1 || super::view::home(key, count) == at;
+            let ops = changes.ops().iter().filter(mine);
+            let end = replica.append(clock, changes.flushes(), takes(at), ops);
+            self.pressed |= !replica.has_room();
+            self.notes.depends.push((at, end));
+            self.touch(at);
+        }
+        Ok(())
+    }
+
+    fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
+        self.note_other_keys(args, fetched);
+        let wants = core::mem::take(&mut self.notes.wants);
+        assert!(!wants.is_empty(), "the view notes what it needs");
+        let mut reads = Vec::with_capacity(wants.len());
+        for (at, key, place) in &wants {
+            let token = ReadToken(self.next_read);
+            self.next_read += 1;
+            self.partitions[*at].replica.read(token, key, *place);
+            self.touch(*at);
+            self.reads.insert(token, id);
+            reads.push((token, self.partitions[*at].replica.cache_key(*place)));
+        }
+        self.block(id, args, fetched, reads, 0);
+    }
+
+    /// The values of a command's other keys are read along, so that one with many keys is not
+    /// evaluated anew for each.
+    fn note_other_keys(&mut self, args: Args<'_>, fetched: &Fetched) {
+        let Some(command) = kv::find(args[0]) else { return };
+        let count = self.partitions.len();
+        for key in command.keys(args).take(PREFETCH_MAX) {
+            let at = super::view::home(key, count);
+            let replica = &self.partitions[at].replica;
+            let Found::Committed(entry) = replica.find(key) else { continue };
+            let place = entry.place;
+            let known = fetched.iter().any(|(k, _)| *k == replica.cache_key(place));
+            let wanted = self.notes.wants.iter().any(|(i, _, p)| (*i, *p) == (at, place));
+            if !known && !wanted && self.config.cache.get(replica.cache_key(place)).is_none() {
+                self.notes.wants.push((at, Value::copy_from(key), place));
+            }
+        }
+    }
+
+    /// A key has expired by a clock that is not committed: logs the clock and waits for it.
+    fn wait_for_clock(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
+        let clock = self.clock.now_ms();
+        let places = core::mem::take(&mut self.notes.clocks);
+        assert!(!places.is_empty(), "the view notes whose clock it needs");
+        for &at in &places {
+            if let Err(refusal) = self.partitions[at].replica.writable(self.now.mono) {
+                self.enqueue(id, errors::refused(at, refusal), &[]);
+                return;
+            }
+        }
+        self.block(id, args, fetched, Vec::new(), places.len() as u32);
+        for &at in &places {
+            let offset = self.partitions[at].replica.append_clock(clock);
+            self.partitions[at].wait(Waiter { offset, client: id, what: Waits::Command });
+            self.touch(at);
+        }
+    }
+
+    fn block(
+        &mut self,
+        id: ClientId,
+        args: Args<'_>,
+        fetched: &Fetched,
+        reads: Vec<(ReadToken, CacheKey)>,
+        commits: u32,
+    ) {
+        let (args, fetched) = (OwnedArgs::copy_from(args), fetched.to_vec());
+        let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
+        client.blocked = Some(Blocked { args, fetched, reads, commits });
+    }
+
+    /// A value that some command waited for has come from disk, or could not be read.
+    pub(super) fn on_read(&mut self, token: ReadToken, result: Result<Value, ReadFault>) {
+        let Some(id) = self.reads.remove(&token) else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(blocked) = &mut client.blocked else { return };
+        let Some(at) = blocked.reads.iter().position(|(t, _)| *t == token) else { return };
+        let (_, key) = blocked.reads.swap_remove(at);
+        blocked.fetched.push((key, result));
+        if blocked.reads.is_empty() && blocked.commits == 0 {
+            self.retry(id);
+        }
+    }
+
+    pub(super) fn on_commit_for_command(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(blocked) = &mut client.blocked else { return };
+        blocked.commits -= 1;
+        if blocked.reads.is_empty() && blocked.commits == 0 {
+            self.retry(id);
+        }
+    }
+
+    fn retry(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let blocked = client.blocked.take().expect("the caller has looked");
+        self.run(id, &blocked.args.as_slices(), &blocked.fetched);
+        self.resume(id);
+    }
+
+    /// What a blocked command waited for will not come.
+    pub(super) fn fail_blocked(&mut self, id: ClientId, error: Reply) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.blocked.take().is_some() {
+            self.enqueue(id, error, &[]);
+            self.resume(id);
+        }
+    }
+
+    fn resume(&mut self, id: ClientId) {
+        if self.clients.get(&id).is_some_and(|client| client.blocked.is_none()) {
+            self.out.push_back(Output::Resume(id));
+        }
+    }
+}
+
+impl Notes {
+    /// The reply waits for this offset of the partition.
+    pub(super) fn depend(&mut self, at: usize, offset: Offset) {
+        match self.depends.iter_mut().find(|(i, _)| *i == at) {
+            Some((_, known)) => *known = offset.max(*known),
+            None => self.depends.push((at, offset)),
+        }
+    }
+
+    /// A value must be read.
+    pub(super) fn want(&mut self, at: usize, key: &[u8], place: Place) {
+        self.wants.push((at, Value::copy_from(key), place));
+    }
+}

@@ -1,0 +1,384 @@
+//! What a command sees of the partitions.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Counters, FsyncMode, Partition, errors};
+use crate::disk::{CacheKey, ValueCache};
+use crate::kv::{CacheInfo, Changes, Info, Item, Meta, PartitionInfo, Stop, View};
+use crate::storage::keydir::Place;
+use crate::storage::replica::{Found, ReadFault, Status};
+use crate::{Millis, Offset, Value, slot};
+
+/// A command's view; see [`View`].
+pub(super) struct Eye<'a> {
+    pub(super) partitions: &'a mut [Partition],
+    pub(super) cache: &'a mut dyn ValueCache,
+    pub(super) fetched: &'a [(CacheKey, Result<Value, ReadFault>)],
+    pub(super) watched: &'a mut Watched,
+    pub(super) notes: &'a mut Notes,
+    pub(super) counters: &'a mut Counters,
+    pub(super) random: &'a mut u64,
+    pub(super) now_ms: Millis,
+    pub(super) wall_us: u64,
+    pub(super) facts: Facts,
+}
+
+/// What INFO tells of the process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) clients: usize,
+    pub(super) directory_id: u128,
+    pub(super) port: u16,
+    pub(super) process_id: u32,
+    pub(super) uptime: Duration,
+    pub(super) fsync: FsyncMode,
+}
+
+/// What an evaluation has come upon.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The reply depends on what is logged before these offsets.
+    pub(super) depends: Vec<(usize, Offset)>,
+    /// Values to be read.
+    pub(super) wants: Vec<(usize, Value, Place)>,
+    /// Partitions whose clock must be committed.
+    pub(super) clocks: Vec<usize>,
+}
+
+/// Keys under WATCH: by how many, and when last changed.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    keys: BTreeMap<Value, (u32, u64)>,
+    /// Counts changes.
+    version: u64,
+}
+
+/// The index of the partition that holds `key`.
+pub(super) fn home(key: &[u8], partitions: usize) -> usize {
+    if partitions == 1 {
+        return 0;
+    }
+    slot::partition(slot::slot(key), partitions as u32).0 as usize
+}
+
+impl Notes {
+    pub(super) fn clear(&mut self) {
+        self.depends.clear();
+        self.wants.clear();
+        self.clocks.clear();
+    }
+}
+
+impl Watched {
+    /// A command has changed keys.
+    pub(super) fn on_changes(&mut self, changes: &Changes) {
+        if self.keys.is_empty() {
+            return;
+        }
+        self.version += 1;
+        if changes.flushes() {
+            self.keys.values_mut().for_each(|(_, version)| *version = self.version);
+        }
+        for (key, _) in changes.ops() {
+            if let Some((_, version)) = self.keys.get_mut(&key[..]) {
+                *version = self.version;
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// One client no longer watches `key`.
+    pub(super) fn unwatch(&mut self, key: &[u8]) {
+        if let Some((count, _)) = self.keys.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                self.keys.remove(key);
+            }
+        }
+    }
+}
+
+impl Eye<'_> {
+    fn home(&self, key: &[u8]) -> usize {
+        home(key, self.partitions.len())
+    }
+
+    /// The partition at `at`, if it serves.
+    fn serving(&self, at: usize) -> Result<&Partition, Stop> {
+        let partition = &self.partitions[at];
+        if partition.replica.serving() {
+            Ok(partition)
+        } else {
+            let state = partition.replica.status_word();
+            Err(Stop::Error(errors::not_serving(at, state)))
+        }
+    }
+
+    /// Every partition serves.
+    fn all_serving(&self) -> Result<(), Stop> {
+        if self.partitions.is_empty() {
+            return Err(Stop::Error(errors::not_serving(0, "opening")));
+        }
+        (0..self.partitions.len()).try_for_each(|at| self.serving(at).map(|_| ()))
+    }
+
+    /// Whether a key that expires then is live; an error if the clock by which it is not would
+    /// have to be committed first.
+    fn live(&mut self, at: usize, expire_at: Option<Millis>) -> Result<bool, Stop> {
+        let Some(expire_at) = expire_at else { return Ok(true) };
+        if expire_at > self.now_ms {
+            return Ok(true);
+        }
+        if expire_at > self.partitions[at].replica.committed_clock() {
+            if !self.notes.clocks.contains(&at) {
+                self.notes.clocks.push(at);
+            }
+            return Err(Stop::Clock);
+        }
+        Ok(false)
+    }
+
+    fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {
+        if self.partitions.is_empty() {
+            return Err(Stop::Error(errors::not_serving(0, "opening")));
+        }
+        let at = self.home(key);
+        let found = self.serving(at)?.replica.find(key);
+        match &found {
+            Found::Deleted(until) | Found::Fresh { until, .. } => self.notes.depend(at, *until),
+            Found::Damaged(damage) => return Err(Stop::Error(errors::damaged(at, damage))),
+            Found::Absent | Found::Committed(_) => {}
+        }
+        Ok((at, found))
+    }
+
+    /// The value of a live key.
+    fn load(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {
+        let (at, found) = self.look(key)?;
+        let (value, expire_at) = match found {
+            Found::Fresh { value, expire_at, .. } => {
+                return Ok(self.live(at, expire_at)?.then_some(Item { value, expire_at }));
+            }
+            Found::Committed(entry) => {
+                if !self.live(at, entry.expire_at)? {
+                    return Ok(None);
+                }
+                let cache_key = self.partitions[at].replica.cache_key(entry.place);
+                let read = self.fetched.iter().find(|(k, _)| *k == cache_key).map(|(_, v)| v);
+                match (read, self.cache.get(cache_key)) {
+                    (Some(Ok(value)), _) => (value.clone(), entry.expire_at),
+                    (_, Some(value)) => (value, entry.expire_at),
+                    (Some(Err(fault)), None) => {
+                        return Err(Stop::Error(errors::unreadable(at, *fault)));
+                    }
+                    (None, None) => {
+                        self.notes.want(at, key, entry.place);
+                        return Err(Stop::Read);
+                    }
+                }
+            }
+            Found::Absent | Found::Deleted(_) | Found::Damaged(_) => return Ok(None),
+        };
+        Ok(Some(Item { value, expire_at }))
+    }
+
+    /// Visits keys by `walk` of one partition; keys that have expired are left out.
+    fn walk(
+        &mut self,
+        at: usize,
+        found: &mut dyn FnMut(&[u8]),
+        walk: impl FnOnce(&mut Partition, &mut dyn FnMut(&[u8], Option<Millis>)) -> (u64, Offset),
+    ) -> Result<u64, Stop> {
+        self.serving(at)?;
+        let (now, committed) = (self.now_ms, self.partitions[at].replica.committed_clock());
+        let mut wants_clock = false;
+        let (cursor, until) = walk(&mut self.partitions[at], &mut |key, expire_at| {
+            if expire_at.is_none_or(|e| e > now) {
+                found(key);
+            } else if expire_at.is_some_and(|e| e > committed) {
+                wants_clock = true;
+            }
+        });
+        self.notes.depend(at, until);
+        if wants_clock {
+            self.live(at, Some(committed + 1))?;
+        }
+        Ok(cursor)
+    }
+}
+
+impl View for Eye<'_> {
+    fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop> {
+        let (at, found) = self.look(key)?;
+        let (value_len, expire_at) = match found {
+            Found::Fresh { value, expire_at, .. } => (value.len(), expire_at),
+            Found::Committed(entry) => {
+                let expires = entry.expire_at.is_some();
+                let record_len = entry.place.length as usize;
+                let len = crate::storage::value_len(record_len, key.len(), expires);
+                (len, entry.expire_at)
+            }
+            Found::Absent | Found::Deleted(_) | Found::Damaged(_) => return Ok(None),
+        };
+        Ok(self.live(at, expire_at)?.then_some(Meta { value_len, expire_at }))
+    }
+
+    fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {
+        let item = self.load(key)?;
+        match item {
+            Some(_) => self.counters.hits += 1,
+            None => self.counters.misses += 1,
+        }
+        Ok(item)
+    }
+
+    fn len(&mut self) -> Result<usize, Stop> {
+        self.all_serving()?;
+        let mut total = 0;
+        for at in 0..self.partitions.len() {
+            let (count, until) = self.partitions[at].replica.key_count();
+            self.notes.depend(at, until);
+            total += count;
+        }
+        Ok(total)
+    }
+
+    fn for_each_key(&mut self, prefix: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
+        self.all_serving()?;
+        for at in 0..self.partitions.len() {
+            self.walk(at, found, |p, visit| (0, p.replica.for_each_key(prefix, visit)))?;
+        }
+        Ok(())
+    }
+
+    /// The cursor counts partitions in its remainder: each is walked to its end before the next.
+    fn scan(
+        &mut self,
+        cursor: u64,
+        count: usize,
+        prefix: &[u8],
+        found: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, Stop> {
+        self.all_serving()?;
+        let partitions = self.partitions.len() as u64;
+        let (inner, at) = (cursor / partitions, cursor % partitions);
+        let next =
+            self.walk(at as usize, found, |p, visit| p.replica.scan(inner, count, prefix, visit))?;
+        Ok(match (next, at + 1 < partitions) {
+            (0, true) => at + 1,
+            (0, false) => 0,
+            (next, _) => next.checked_mul(partitions).map_or(0, |c| c + at),
+        })
+    }
+
+    fn random_key(&mut self) -> Result<Option<Value>, Stop> {
+        self.all_serving()?;
+        // Draws a few times, since a drawn key may have expired.
+        for _ in 0..100 {
+            *self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let mut random = *self.random >> 11;
+            let total: usize =
+                self.partitions.iter().map(|p| p.replica.key_count().0).sum::<usize>().max(1);
+            let mut nth = random as usize % total;
+            let mut at = 0;
+            while at + 1 < self.partitions.len() && nth >= self.partitions[at].replica.key_count().0
+            {
+                nth -= self.partitions[at].replica.key_count().0;
+                at += 1;
+            }
+            random = random.rotate_left(17);
+            let (key, until) = self.partitions[at].replica.random_key(random);
+            self.notes.depend(at, until);
+            let Some((key, expire_at)) = key else { return Ok(None) };
+            if self.live(at, expire_at)? {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    fn now_ms(&self) -> Millis {
+        self.now_ms
+    }
+
+    fn wall_us(&self) -> u64 {
+        self.wall_us
+    }
+
+    fn watch(&mut self, key: &[u8]) {
+        match self.watched.keys.get_mut(key) {
+            Some((count, _)) => *count += 1,
+            None => {
+                self.watched.keys.insert(Value::copy_from(key), (1, self.watched.version));
+            }
+        }
+    }
+
+    fn unwatch(&mut self, key: &[u8]) {
+        self.watched.unwatch(key);
+    }
+
+    fn watched_version(&self, key: &[u8]) -> u64 {
+        self.watched.keys.get(key).map_or(0, |(_, version)| *version)
+    }
+
+    fn info(&self) -> Info {
+        let statuses: Vec<Status> = self.partitions.iter().map(|p| p.replica.status()).collect();
+        let total = |of: fn(&Status) -> u64| statuses.iter().map(of).sum::<u64>();
+        let cache = self.cache.stats();
+        Info {
+            process_id: self.facts.process_id,
+            port: self.facts.port,
+            directory_id: match self.facts.directory_id {
+                0 => String::new(),
+                id => format!("{id:032x}"),
+            },
+            uptime_ms: self.facts.uptime.as_millis() as u64,
+            wall_us: self.wall_us,
+            fsync: match self.facts.fsync {
+                FsyncMode::Always => String::from("always"),
+                FsyncMode::EveryMs(ms) => format!("{ms}"),
+                FsyncMode::Never => String::from("never"),
+            },
+            clients: self.facts.clients,
+            watched_keys: self.watched.keys.len(),
+            connections_received: self.counters.connections,
+            commands_processed: self.counters.commands,
+            keyspace_hits: self.counters.hits,
+            keyspace_misses: self.counters.misses,
+            expired_keys: total(|s| s.counters.expired),
+            keys: statuses.iter().map(|s| s.keys).sum(),
+            expires: statuses.iter().map(|s| s.expiring).sum(),
+            index_bytes: total(|s| s.keydir_bytes as u64),
+            fsyncs: total(|s| s.counters.fsyncs),
+            cache: CacheInfo {
+                hits: cache.hits,
+                misses: cache.misses,
+                bytes: cache.bytes,
+                bytes_max: cache.capacity,
+            },
+            partitions: statuses.iter().map(partition_info).collect(),
+        }
+    }
+}
+
+fn partition_info(status: &Status) -> PartitionInfo {
+    PartitionInfo {
+        id: status.partition,
+        epoch: status.epoch,
+        log_end: status.log_end,
+        durable_end: status.durable_end,
+        high_watermark: status.high_watermark,
+        isr: usize::from(status.state == "serving"),
+        segments: status.segments,
+        log_bytes: status.log_bytes,
+        keys: status.keys,
+        garbage_bytes: status.dead_bytes,
+        compactions: status.counters.merges,
+    }
+}

@@ -1,0 +1,285 @@
+//! Appending with group commit.
+//!
+//! Records gather in memory while one write (under `--fsync always`: and its fsync) is in flight;
+//! when it has come back, all that has gathered goes out as the next. Under the other modes the
+//! fsync follows on its own clock and nobody waits for it.
+
+use alloc::format;
+
+use bytes::Bytes;
+
+use super::fault::Failed;
+use super::tail::TailRecord;
+use super::{Event, Flying, Purpose, Replica, State, done};
+use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
+use crate::kv::Op;
+use crate::limits::PARTITION_GATHER_BYTES_MAX;
+use crate::shard::{FsyncMode, Severity};
+use crate::storage::format::{encode_mark_slot, mark_slot_at};
+use crate::storage::keydir::{Entry, Place};
+use crate::storage::record::{self, Head, Kind};
+use crate::{Instant, Millis, Offset, Value};
+
+impl Replica {
+    /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the
+    /// offset behind it: it is committed once the high watermark is there. Only while
+    /// [`writable`](Self::writable).
+    pub fn append<'a>(
+        &mut self,
+        clock: Millis,
+        flush: bool,
+        count: usize,
+        ops: impl Iterator<Item = &'a (Value, Op)>,
+    ) -> Offset {
+        assert!(self.serving() && (flush || count > 0));
+        if flush {
+            self.push(clock, Kind::Flush, count > 0, &Value::empty(), &Value::empty(), None);
+        }
+        let mut left = count;
+        for (key, op) in ops {
+            left -= 1;
+            match op {
+                Op::Put { value, expire_at } => {
+                    self.push(clock, Kind::Put, left > 0, key, value, *expire_at);
+                }
+                Op::Delete => self.push(clock, Kind::Delete, left > 0, key, &Value::empty(), None),
+            }
+        }
+        assert!(left == 0, "a batch is closed by its last record");
+        self.log_end
+    }
+
+    /// Logs the clock alone, unless a record with this clock or a later one is on its way; returns
+    /// the offset behind which the clock is committed.
+    pub fn append_clock(&mut self, clock: Millis) -> Offset {
+        if self.log_clock() < clock {
+            self.push(clock, Kind::Clock, false, &Value::empty(), &Value::empty(), None);
+        }
+        self.log_end
+    }
+
+    /// Logs the beginning of a reign.
+    pub(super) fn append_epoch(&mut self) {
+        let clock = self.log_clock();
+        self.push(clock, Kind::Epoch, false, &Value::empty(), &Value::empty(), None);
+    }
+
+    /// Whether more can be gathered for the disk now; if not, clients must wait.
+    pub fn has_room(&self) -> bool {
+        self.gather.len() < PARTITION_GATHER_BYTES_MAX
+    }
+
+    fn push(
+        &mut self,
+        clock: Millis,
+        kind: Kind,
+        more: bool,
+        key: &Value,
+        value: &Value,
+        expire_at: Option<Millis>,
+    ) {
+        if self.gather.is_empty() {
+            self.gather_base = self.log_end;
+        }
+        let offset = self.log_end;
+        let at = self.gather.len() as u32;
+        let clock = clock.max(self.log_clock());
+        let (partition, epoch) = (self.id, self.epoch);
+        let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
+        let len = record::encode(&head, key, value, &mut self.gather) as u32;
+        let (key, value) = (key.clone(), value.clone());
+        self.tail.push(TailRecord { offset, kind, key, value, expire_at, clock, at, len });
+        self.log_end = offset.plus(1);
+    }
+
+    /// Writes what has gathered, if nothing is in flight. Starts a roll first if it does not fit.
+    pub(super) fn advance_append(&mut self, now: Instant) {
+        let live = match self.state {
+            State::Serving | State::Opening(_) | State::Stopping(_) => true,
+            State::Down { .. } | State::Ended => false,
+        };
+        if !live || self.gather.is_empty() || self.flying.is_some() || self.blocked() {
+            return;
+        }
+        if self.needs_roll() {
+            self.start_roll(now);
+            return;
+        }
+        let data = self.gather.split().freeze();
+        self.fly(data);
+        if let FsyncMode::EveryMs(ms) = self.settings.fsync
+            && self.sync_deadline().is_none()
+        {
+            self.sync_due = now.after(core::time::Duration::from_millis(u64::from(ms)));
+        }
+    }
+
+    fn fly(&mut self, data: Bytes) {
+        let segment = *self.segments.active();
+        let file = segment.file(self.id);
+        let position = self.active.len;
+        let crc_before = self.active.crc.clone();
+        self.active.crc.update(&data);
+        self.active.len += data.len() as u64;
+        self.flying = Some(Flying { segment: segment.id, position, crc_before, end: self.log_end });
+        self.submit(Purpose::Write, DiskOp::Write { file, at: position, data });
+        self.zero_ahead(file);
+        if self.settings.fsync == FsyncMode::Always {
+            self.submit(Purpose::Sync(self.log_end), DiskOp::Sync(file));
+        }
+    }
+
+    /// Keeps zeros ahead of the log end, so that most writes do not change the file's length.
+    fn zero_ahead(&mut self, file: File) {
+        let step = self.settings.zero_ahead_bytes;
+        if step == 0 || self.active.len <= self.active.zeroed_to {
+            return;
+        }
+        let at = self.active.len;
+        self.active.zeroed_to = at + step;
+        self.submit(Purpose::Zeros, DiskOp::WriteZeros { file, at, len: step });
+    }
+
+    pub(super) fn on_write(
+        &mut self,
+        now: Instant,
+        result: DiskResult,
+        cache: &mut dyn ValueCache,
+    ) {
+        let end = self.flying.as_ref().expect("one write is in flight").end;
+        match done(result) {
+            Ok(()) => {
+                self.written_end = end;
+                if self.settings.fsync != FsyncMode::Always {
+                    self.commit(cache);
+                }
+            }
+            Err(error) => self.fail_append(now, error),
+        }
+    }
+
+    /// Zeros are a help and no promise: a full disk ends them for this segment, with no harm done.
+    pub(super) fn on_zeros(&mut self, now: Instant, result: DiskResult) {
+        match done(result) {
+            Ok(()) => {}
+            Err(DiskError::Full) => self.active.zeroed_to = u64::MAX,
+            Err(error @ (DiskError::Io(_) | DiskError::NotFound)) => {
+                self.stop_on_fault(now, Failed::Write, error);
+            }
+        }
+    }
+
+    /// An fsync of the active segment came back; it covers everything before `end`.
+    pub(super) fn on_sync(
+        &mut self,
+        now: Instant,
+        end: Offset,
+        result: DiskResult,
+        cache: &mut dyn ValueCache,
+    ) {
+        if let Err(error) = done(result) {
+            self.stop_on_fault(now, Failed::Fsync, error);
+            return;
+        }
+        self.counters.fsyncs += 1;
+        // A write that failed has already ended this reign's appending; see `fault`.
+        if self.written_end < end {
+            return;
+        }
+        assert!(self.durable_end <= end);
+        self.durable_end = end;
+        self.sync_flying = None;
+        self.write_mark();
+        if self.settings.fsync == FsyncMode::Always
+            && self.flying.as_ref().is_some_and(|flying| flying.end == end)
+        {
+            self.commit(cache);
+        }
+    }
+
+    /// Tells MARK how far the log is durable, so that a later opening can tell a torn tail from
+    /// damage. Nobody waits for it: an older mark is true as well.
+    pub(super) fn write_mark(&mut self) {
+        self.mark_turn += 1;
+        let slot = encode_mark_slot(self.mark_turn, self.durable_end);
+        let data = Bytes::copy_from_slice(&slot);
+        let at = mark_slot_at(self.mark_turn);
+        self.submit(Purpose::Mark, DiskOp::Write { file: File::Mark(self.id), at, data });
+    }
+
+    pub(super) fn on_mark(&mut self, result: DiskResult) {
+        if let Err(error) = done(result) {
+            let file = File::Mark(self.id);
+            let text = format!("{file} could not be written: {error}; the one before stays true");
+            self.notice(Severity::Warn, text);
+        }
+    }
+
+    /// Every in-sync replica has acknowledged the write in flight: its records take effect.
+    fn commit(&mut self, cache: &mut dyn ValueCache) {
+        let flying = self.flying.take().expect("a write was acknowledged");
+        assert!(self.high_watermark <= flying.end && flying.end <= self.written_end);
+        while let Some(record) = self.tail.pop_below(flying.end) {
+            let position = u32::try_from(flying.position + u64::from(record.at))
+                .expect("limits.rs keeps a segment below 4 GiB");
+            let place = Place { segment: flying.segment, position, length: record.len };
+            self.committed_clock = record.clock;
+            if record.kind == Kind::Put {
+                cache.put(self.cache_key(place), &record.value);
+            }
+            self.apply(&record, place);
+        }
+        self.high_watermark = flying.end;
+        self.events.push_back(Event::Committed);
+    }
+
+    fn apply(&mut self, record: &TailRecord, place: Place) {
+        let replaced = match record.kind {
+            Kind::Put => {
+                let entry = Entry { place, expire_at: record.expire_at };
+                self.segments.enliven(place);
+                self.keydir.insert(&record.key, entry).expect("room was made sure of before")
+            }
+            Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
+                if let Some(segment) = self.segments.get_mut(place.segment) {
+                    segment.count_other(record.kind, place.length);
+                }
+                match record.kind {
+                    Kind::Delete => self.keydir.remove(&record.key),
+                    Kind::Flush => {
+                        self.flush_keydir();
+                        None
+                    }
+                    Kind::Put | Kind::Epoch | Kind::Clock => None,
+                }
+            }
+        };
+        if let Some(old) = replaced {
+            self.segments.bury(old.place);
+        }
+    }
+
+    /// When the fsync of a relaxed mode is due.
+    pub(super) fn sync_deadline(&self) -> Option<Instant> {
+        let due = self.sync_flying.is_none() && self.durable_end < self.written_end;
+        (due && matches!(self.settings.fsync, FsyncMode::EveryMs(_)) && self.serving())
+            .then_some(self.sync_due)
+    }
+
+    /// Starts the fsync of a relaxed mode when it is due.
+    pub(super) fn advance_sync(&mut self, now: Instant) {
+        if self.sync_deadline().is_some_and(|due| now >= due) && self.roll.is_none() {
+            self.sync_active();
+            if let FsyncMode::EveryMs(ms) = self.settings.fsync {
+                self.sync_due = now.after(core::time::Duration::from_millis(u64::from(ms)));
+            }
+        }
+    }
+
+    /// Asks for what is written to be made durable.
+    pub(super) fn sync_active(&mut self) {
+        let file = self.segments.active().file(self.id);
+        self.sync_flying = Some(self.written_end);
+        self.submit(Purpose::Sync(self.written_end), DiskOp::Sync(file));
+    }
+}

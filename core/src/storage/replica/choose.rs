@@ -1,0 +1,67 @@
+//! Which segments are worth compacting.
+//!
+//! The one with the most garbage above the threshold, with those neighbours that are worth it too
+//! while the output stays one segment; else a row of small ones.
+
+use core::cmp::Reverse;
+use core::ops::Range;
+
+use super::Replica;
+use super::segments::Segment;
+
+impl Replica {
+    /// The neighbouring segments that are most worth compacting.
+    pub(super) fn choose_run(&self) -> Option<Range<usize>> {
+        let settings = self.settings.merge;
+        let list = self.segments.list();
+        let sealed = &list[..list.len() - 1];
+        let dead_below = |at: usize| sealed[..at].iter().any(|s| s.dead() > 0);
+        let garbage = |at: usize| {
+            let s = &sealed[at];
+            let tombstones = if s.tombstones > 0 && !dead_below(at) { s.tombstones } else { 0 };
+            let len = s.sealed.map_or(1, |s| s.len.max(1));
+            if s.quarantined { 0 } else { (s.dead() + tombstones) * 100 / len }
+        };
+        let small = |s: &Segment| {
+            !s.quarantined && s.sealed.is_some_and(|l| l.len < self.settings.segment_bytes / 4)
+        };
+        let worst = (0..sealed.len()).max_by_key(|&at| (garbage(at), Reverse(at)));
+        if let Some(at) = worst.filter(|&at| garbage(at) >= settings.garbage_percent) {
+            // Neighbours that are worth it come along while the output stays one segment.
+            let joins =
+                |at: usize| garbage(at) >= settings.garbage_percent / 2 || small(&sealed[at]);
+            return Some(self.extend_run(at..at + 1, sealed, &joins));
+        }
+        let mut start = 0;
+        for at in 0..=sealed.len() {
+            if at == sealed.len() || !small(&sealed[at]) {
+                if at - start >= settings.small_files {
+                    let first = start..start + 1;
+                    return Some(self.extend_run(first, sealed, &|i| i < at && small(&sealed[i])));
+                }
+                start = at + 1;
+            }
+        }
+        None
+    }
+
+    fn extend_run(
+        &self,
+        mut run: Range<usize>,
+        sealed: &[Segment],
+        joins: &dyn Fn(usize) -> bool,
+    ) -> Range<usize> {
+        let kept = |at: usize| sealed[at].live + sealed[at].other;
+        let mut bytes: u64 = run.clone().map(kept).sum();
+        let limit = self.settings.segment_bytes;
+        while run.end < sealed.len() && joins(run.end) && bytes + kept(run.end) <= limit {
+            bytes += kept(run.end);
+            run.end += 1;
+        }
+        while run.start > 0 && joins(run.start - 1) && bytes + kept(run.start - 1) <= limit {
+            bytes += kept(run.start - 1);
+            run.start -= 1;
+        }
+        run
+    }
+}

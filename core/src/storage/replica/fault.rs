@@ -1,0 +1,169 @@
+//! What a replica does when the disk fails it.
+//!
+//! - **The disk is full**: what was in flight is cut off again and the cut made durable, so that
+//!   the refusal is final; only then are the clients told. Reads go on. Writes are refused until
+//!   one is tried again a moment later.
+//! - **A write failed otherwise, or an fsync failed**: after a failed fsync nobody knows what the
+//!   disk holds, and asking again would be told a comfortable lie (the system has marked the pages
+//!   clean). The replica stops at once and opens again as after a crash, trusting nothing above
+//!   what was durable, and goes on in a new segment.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::{Dropped, Event, Purpose, RETRY_AFTER, ReadFault, Replica, State, done};
+use crate::disk::{DiskError, DiskOp, DiskResult};
+use crate::limits::KEYDIR_BYTES_MAX;
+use crate::shard::{FsyncMode, Severity};
+use crate::{Instant, Offset};
+
+/// An operation of the clearing after a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClearOp {
+    /// The cut.
+    Truncate,
+    /// Makes the cut durable.
+    Sync,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    Write,
+    Fsync,
+    Roll,
+    Manifest,
+    Open,
+}
+
+/// Why a write is refused before anything is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The disk was full a moment ago.
+    DiskFull,
+    /// The replica does not serve.
+    NotServing,
+    /// The index can hold no more keys.
+    IndexFull,
+}
+
+impl Replica {
+    /// Whether a write would be taken now.
+    pub fn writable(&self, now: Instant) -> Result<(), Refusal> {
+        if !self.serving() {
+            Err(Refusal::NotServing)
+        } else if self.clearing.is_some() || self.full_until.is_some_and(|until| now < until) {
+            Err(Refusal::DiskFull)
+        } else if self.keydir.memory_bytes() >= KEYDIR_BYTES_MAX {
+            Err(Refusal::IndexFull)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether gathered records must wait although nothing is in flight.
+    pub(super) fn blocked(&self) -> bool {
+        self.clearing.is_some() || self.roll.is_some()
+    }
+
+    /// The write in flight has failed.
+    pub(super) fn fail_append(&mut self, now: Instant, error: DiskError) {
+        match error {
+            DiskError::Full => self.clear_full(now),
+            DiskError::Io(_) | DiskError::NotFound => {
+                self.stop_on_fault(now, Failed::Write, error);
+            }
+        }
+    }
+
+    /// The disk is full: takes back everything that is not committed.
+    pub(super) fn clear_full(&mut self, now: Instant) {
+        self.notice(
+            Severity::Error,
+            format!("{}: the disk is full: writes are refused, reads go on", self.id),
+        );
+        self.full_until = Some(now.after(RETRY_AFTER));
+        self.tail.clear();
+        self.gather.clear();
+        self.log_end = self.high_watermark;
+        let Some(flying) = self.flying.take() else {
+            // Nothing had been handed to the disk: the refusal is final as it is.
+            self.events.push_back(Event::Dropped(self.log_end, Dropped::DiskFull));
+            return;
+        };
+        self.clearing = Some(self.log_end);
+        self.active.len = flying.position;
+        self.active.crc = flying.crc_before;
+        self.active.zeroed_to = 0;
+        let file = self.segments.active().file(self.id);
+        let len = self.active.len;
+        self.submit(Purpose::Clear(ClearOp::Truncate), DiskOp::Truncate { file, len });
+        self.submit(Purpose::Clear(ClearOp::Sync), DiskOp::Sync(file));
+    }
+
+    pub(super) fn on_clear_io(&mut self, now: Instant, op: ClearOp, result: DiskResult) {
+        match (op, done(result)) {
+            (ClearOp::Truncate, Ok(())) => {}
+            (ClearOp::Sync, Ok(())) => {
+                let from = self.clearing.take().expect("the clearing is under way");
+                self.events.push_back(Event::Dropped(from, Dropped::DiskFull));
+            }
+            (ClearOp::Truncate, Err(error)) => self.stop_on_fault(now, Failed::Write, error),
+            (ClearOp::Sync, Err(error)) => self.stop_on_fault(now, Failed::Fsync, error),
+        }
+    }
+
+    /// Stops at once and opens again a moment later, as after a crash.
+    pub(super) fn stop_on_fault(&mut self, now: Instant, failed: Failed, error: DiskError) {
+        let mut text = format!("{}: {failed}: {error}; the replica stops and opens again", self.id);
+        if self.settings.fsync != FsyncMode::Always && self.durable_end < self.high_watermark {
+            text += &format!(
+                ": acknowledged writes from offset {} to {} were not fsynced and may be lost",
+                self.durable_end, self.high_watermark
+            );
+        }
+        self.notice(Severity::Error, text);
+        let distrust = match &self.state {
+            State::Opening(opening) if !opening.is_settled() => opening.distrusts(),
+            State::Opening(_) | State::Serving | State::Stopping(_) => {
+                (failed == Failed::Fsync).then_some(self.durable_end)
+            }
+            State::Down { distrust, .. } => *distrust,
+            State::Ended => None,
+        };
+        self.roll_wanted |= matches!(failed, Failed::Fsync | Failed::Write);
+        self.down(now, distrust);
+    }
+
+    fn down(&mut self, now: Instant, distrust: Option<Offset>) {
+        for (_, purpose) in core::mem::take(&mut self.pending) {
+            if let Purpose::Read(token, _) = purpose {
+                self.events.push_back(Event::Read(token, Err(ReadFault::Stopped)));
+            }
+        }
+        self.ops.clear();
+        // What waits in memory was never written; what was in flight may or may not be.
+        let gathered = if self.gather.is_empty() { self.log_end } else { self.gather_base };
+        self.events.push_back(Event::Dropped(gathered, Dropped::NotApplied));
+        self.events.push_back(Event::Dropped(self.high_watermark, Dropped::Unknown));
+        self.state = State::Down { until: now.after(RETRY_AFTER), distrust };
+    }
+
+    /// The directory can not be used, and trying again would not help.
+    pub(super) fn refuse(&mut self, text: String) {
+        self.events.push_back(Event::Refused(text));
+        self.state = State::Ended;
+    }
+}
+
+impl core::fmt::Display for Failed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Write => "a write failed",
+            Self::Fsync => "an fsync failed",
+            Self::Roll => "a new segment could not be made",
+            Self::Manifest => "the manifest could not be written",
+            Self::Open => "opening failed",
+        })
+    }
+}

@@ -1,0 +1,579 @@
+//! Compaction and hints: the background work on sealed segments, one job at a time.
+//!
+//! A **hint** job reads a sealed segment and writes its hint. A **merge** job reads a run of
+//! neighbouring segments, copies what is live into one new segment with its hint, makes both
+//! durable, has the manifest name the new segment in place of the old ones, moves the keydir
+//! entries that still point at what was copied, and deletes the old files: in this order, so that
+//! a crash at any point leaves one whole set or the other.
+//!
+//! Records keep their offsets. What is not copied:
+//! - a value that the keydir does not point at (and the switch waits until whatever superseded it
+//!   is durable, or a crash could lose both);
+//! - a **tombstone** whose key has a newer value, or for whose key no older segment outside the run
+//!   can hold a value. No older segment can if none holds a dead byte: a value of a deleted key is
+//!   a dead one. An expired value counts as a tombstone and is copied as one. Dropping the last
+//!   trace of a deleted key raises the *tombstone horizon*;
+//! - clock records: the manifest carries the clock.
+//!
+//! Work is cut into steps of one window of input, and their pace is limited.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::segments::Segment;
+use super::{Purpose, Replica, done, done_data};
+use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use crate::shard::Severity;
+use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
+use crate::storage::hint::{HintWriter, Hinted, Summary};
+use crate::storage::keydir::{Entry, Place};
+use crate::storage::record::{self, Head, Kind};
+use crate::storage::scan::{Scanned, Scanner, Step};
+use crate::{Instant, Millis, Offset, SegmentId, Value};
+
+/// When and how fast segments are compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeSettings {
+    /// A sealed segment with this share of dead bytes (or of tombstones that can go) is compacted.
+    pub garbage_percent: u64,
+    /// So many small neighbours are merged into one. A segment is small below a quarter of the
+    /// size at which the active one rolls.
+    pub small_files: usize,
+    /// Bytes of input read in a second, at most.
+    pub bytes_per_second: u64,
+    /// How often to look for work.
+    pub check_every: Duration,
+}
+
+/// The background work.
+#[derive(Debug, Default)]
+pub(super) struct MergeState {
+    job: Option<Job>,
+    jobs: u64,
+    /// When to look for work, or to go on with it.
+    next_at: Instant,
+    /// Compacted segments that some keydir entries still point into.
+    retired: Vec<Segment>,
+}
+
+#[derive(Debug)]
+struct Job {
+    /// Tells its answers from those of a job that was abandoned.
+    id: u64,
+    stage: Stage,
+    /// Answers to come before it goes on.
+    waits: u32,
+    /// The segments to read, and which one is being read.
+    run: Vec<Segment>,
+    at: usize,
+    scanner: Scanner,
+    /// `None` for a hint job.
+    output: Option<Output>,
+    hint: HintWriter,
+    summary: Summary,
+    /// Tombstones may be dropped: no older segment holds a dead value.
+    tombstones_go: bool,
+    horizon: Offset,
+}
+
+/// The segment that a merge writes.
+#[derive(Debug)]
+struct Output {
+    id: SegmentId,
+    /// Copied and not written yet.
+    buffer: Vec<u8>,
+    /// Bytes handed to the disk.
+    len: u64,
+    crc: crc32fast::Hasher,
+    moves: Vec<Move>,
+}
+
+/// A live record that was copied.
+#[derive(Clone, Debug)]
+struct Move {
+    key: Value,
+    from: (SegmentId, u32),
+    to: Place,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Asks for this read when the pace allows.
+    Paced(DiskOp),
+    /// Waits for the read.
+    Reading,
+    /// Waits until the output and its hint are durable.
+    Sealing(Segment),
+    /// Waits until their names are durable.
+    Naming(Segment),
+    /// Waits until everything before this offset is durable.
+    AwaitDurable(Offset, Segment),
+    /// Waits for the manifest.
+    AwaitManifest(u64),
+    /// Moves keydir entries, from this one on.
+    Moving(usize),
+}
+
+/// An operation of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MergeOp {
+    /// A window of input.
+    Read,
+    /// Anything that makes the output.
+    Write,
+}
+
+/// Keydir entries moved in one step.
+const MOVES_A_STEP: usize = 4096;
+/// How long to wait after a job that failed.
+const PAUSE: Duration = Duration::from_secs(10);
+
+impl MergeState {
+    /// A segment that was compacted away and is still read from.
+    pub(super) fn retired(&self, id: SegmentId) -> Option<Segment> {
+        self.retired.iter().find(|s| s.id == id).copied()
+    }
+}
+
+impl Replica {
+    /// When there is background work to look for or to go on with.
+    pub(super) fn merge_deadline(&self) -> Option<Instant> {
+        let due = match &self.merge.job {
+            None => true,
+            Some(job) => job.waits == 0 && matches!(job.stage, Stage::Paced(_) | Stage::Moving(_)),
+        };
+        (due && self.serving()).then_some(self.merge.next_at)
+    }
+
+    pub(super) fn advance_merge(&mut self, now: Instant) {
+        if !self.serving() {
+            return;
+        }
+        let Some(job) = &mut self.merge.job else {
+            if now >= self.merge.next_at {
+                self.merge.next_at = now.after(self.settings.merge.check_every);
+                self.look_for_work();
+            }
+            return;
+        };
+        if job.waits > 0 {
+            return;
+        }
+        match &job.stage {
+            Stage::Paced(_) if now >= self.merge.next_at => self.read_on(now),
+            Stage::AwaitDurable(end, _) if self.durable_end >= *end => self.switch(),
+            Stage::AwaitDurable(..) if self.sync_flying.is_none() && self.roll.is_none() => {
+                self.sync_active();
+            }
+            Stage::AwaitManifest(version) if self.manifest.durable(*version) => {
+                job.stage = Stage::Moving(0);
+                self.merge.next_at = now;
+                self.move_entries();
+            }
+            Stage::Moving(_) if now >= self.merge.next_at => self.move_entries(),
+            Stage::Paced(_)
+            | Stage::Reading
+            | Stage::Sealing(_)
+            | Stage::Naming(_)
+            | Stage::AwaitDurable(..)
+            | Stage::AwaitManifest(_)
+            | Stage::Moving(_) => {}
+        }
+    }
+
+    pub(super) fn on_merge_io(&mut self, now: Instant, id: u64, op: MergeOp, result: DiskResult) {
+        let Some(job) = self.merge.job.as_mut().filter(|job| job.id == id) else { return };
+        job.waits -= 1;
+        let answer = match op {
+            MergeOp::Read => done_data(result).map(|data| job.scanner.fill(&data)),
+            MergeOp::Write => done(result),
+        };
+        if let Err(error) = answer {
+            self.fail_job(now, op, error);
+            return;
+        }
+        if job.waits > 0 {
+            return;
+        }
+        match &job.stage {
+            Stage::Reading => self.scan_on_for_job(),
+            Stage::Sealing(output) => {
+                let output = *output;
+                self.name_output(output);
+            }
+            Stage::Naming(output) => {
+                job.stage = Stage::AwaitDurable(self.high_watermark, *output);
+            }
+            Stage::Paced(_)
+            | Stage::AwaitDurable(..)
+            | Stage::AwaitManifest(_)
+            | Stage::Moving(_) => {}
+        }
+    }
+
+    /// Gives up what is under way, as before a stop. What it wrote is a leftover.
+    pub(super) fn abandon_merge(&mut self) {
+        // Once the table names the output, only the entries' moves are left, and memory goes.
+        self.merge.job = None;
+    }
+
+    fn look_for_work(&mut self) {
+        let sealed = self.segments.list().len() - 1;
+        let unhinted = |s: &Segment| !s.hinted && !s.quarantined;
+        if let Some(at) = self.segments.list()[..sealed].iter().position(unhinted) {
+            self.start_job(at..at + 1, false);
+        } else if let Some(run) = self.choose_run() {
+            self.start_job(run, true);
+        }
+    }
+
+    fn start_job(&mut self, run: core::ops::Range<usize>, merge: bool) {
+        self.merge.jobs += 1;
+        let tombstones_go = self.segments.list()[..run.start].iter().all(|s| s.dead() == 0);
+        let run = self.segments.list()[run].to_vec();
+        let scanner = self.scanner_of(&run[0]);
+        let output = merge.then(|| Output {
+            id: self.take_segment_id(),
+            buffer: Vec::new(),
+            len: SEGMENT_HEADER_BYTES as u64,
+            crc: crc32fast::Hasher::new(),
+            moves: Vec::new(),
+        });
+        let mut job = Job {
+            id: self.merge.jobs,
+            stage: Stage::Reading,
+            waits: 0,
+            run,
+            at: 0,
+            scanner,
+            output,
+            hint: HintWriter::new(),
+            summary: Summary::default(),
+            tombstones_go,
+            horizon: Offset(0),
+        };
+        let Step::Read(first) = job.scanner.step() else {
+            unreachable!("a scanner reads before it tells")
+        };
+        job.stage = Stage::Paced(first);
+        if let Some(output) = &job.output {
+            let (id, base) = (output.id, job.run[0].base);
+            let file = File::Segment(self.id, base, id);
+            let data = Bytes::copy_from_slice(&encode_segment_header(self.id, id, base));
+            self.submit_for(&mut job, DiskOp::Create(file));
+            self.submit_for(&mut job, DiskOp::Write { file, at: 0, data });
+        }
+        self.merge.job = Some(job);
+    }
+
+    fn submit_for(&mut self, job: &mut Job, op: DiskOp) {
+        let kind = if matches!(op, DiskOp::Read { .. }) { MergeOp::Read } else { MergeOp::Write };
+        job.waits += 1;
+        self.submit(Purpose::Merge(job.id, kind), op);
+    }
+
+    fn scanner_of(&self, segment: &Segment) -> Scanner {
+        let sealed = segment.sealed.expect("only sealed segments are worked on");
+        Scanner::new(self.id, segment.id, segment.base, sealed.len, !sealed.compacted)
+    }
+
+    /// Asks for the next window of input.
+    fn read_on(&mut self, now: Instant) {
+        let mut job = self.merge.job.take().expect("a job is paced");
+        let Stage::Paced(op) = core::mem::replace(&mut job.stage, Stage::Reading) else {
+            unreachable!("called for a paced job")
+        };
+        if let DiskOp::Read { len, .. } = op {
+            let rate = self.settings.merge.bytes_per_second.max(1);
+            let pause = u64::from(len) * 1_000_000_000 / rate;
+            self.merge.next_at = now.after(Duration::from_nanos(pause));
+        }
+        self.submit_for(&mut job, op);
+        self.merge.job = Some(job);
+    }
+
+    /// Takes what the window holds, then writes what was copied and asks for more.
+    fn scan_on_for_job(&mut self) {
+        let mut job = self.merge.job.take().expect("a job reads");
+        // Each turn takes a record from a window of bounded size, or leaves the loop.
+        loop {
+            match job.scanner.step() {
+                Step::Record(record) => {
+                    if !record.value_sound {
+                        return self.quarantine(&job, "a damaged value");
+                    }
+                    self.consider(&mut job, &record);
+                }
+                Step::Read(op) => {
+                    job.stage = Stage::Paced(op);
+                    break;
+                }
+                Step::End if job.at + 1 < job.run.len() => {
+                    job.at += 1;
+                    job.scanner = self.scanner_of(&job.run[job.at]);
+                }
+                Step::End => return self.seal_output(job),
+                Step::Bad { position } => {
+                    return self.quarantine(&job, &format!("no record at byte {position}"));
+                }
+                Step::BadHeader(_) => return self.quarantine(&job, "a damaged header"),
+            }
+        }
+        self.write_output(&mut job);
+        self.merge.job = Some(job);
+    }
+
+    /// Hands what was copied to the disk.
+    fn write_output(&mut self, job: &mut Job) {
+        let Some(output) = job.output.as_mut().filter(|o| !o.buffer.is_empty()) else { return };
+        let file = File::Segment(self.id, job.run[0].base, output.id);
+        let data = Bytes::from(core::mem::take(&mut output.buffer));
+        output.crc.update(&data);
+        let at = output.len;
+        output.len += data.len() as u64;
+        self.submit_for(job, DiskOp::Write { file, at, data });
+    }
+
+    /// Decides what becomes of one record.
+    fn consider(&mut self, job: &mut Job, found: &Scanned) {
+        let head = found.head;
+        job.summary.epoch = job.summary.epoch.max(head.epoch);
+        job.summary.clock = job.summary.clock.max(head.clock);
+        let position = u32::try_from(found.position).expect("a segment is shorter than 4 GiB");
+        let current = match head.kind {
+            Kind::Put | Kind::Delete => self.keydir.get(found.key()),
+            Kind::Epoch | Kind::Clock | Kind::Flush => None,
+        };
+        let segment = job.run[job.at].id;
+        let is_current = |e: &Entry| e.place.segment == segment && e.place.position == position;
+        if job.output.is_some() {
+            match (head.kind, current) {
+                (Kind::Put, Some(entry)) if is_current(&entry) => job.copy_live(found, segment),
+                (Kind::Put | Kind::Delete, Some(_)) | (Kind::Clock, _) => {}
+                (Kind::Put, None) => {
+                    if expired(&head, self.committed_clock) {
+                        job.copy_tombstone(found);
+                    }
+                }
+                (Kind::Delete | Kind::Flush, None | Some(_)) => job.copy_tombstone(found),
+                (Kind::Epoch, _) => {
+                    job.copy_other(&head, &[]);
+                }
+            }
+            return;
+        }
+        // A hint leaves out what is superseded for certain: by a record that is durable.
+        let durable = |e: &Entry| e.place.segment != self.segments.active().id;
+        let superseded = current.is_some_and(|e| !is_current(&e) && durable(&e));
+        let length = found.bytes.len() as u32;
+        match head.kind {
+            Kind::Put => {
+                let place = Place { segment, position, length };
+                if !superseded {
+                    let entry = Entry { place, expire_at: head.expire_at };
+                    job.hint.push(Hinted::Put(found.key(), entry));
+                }
+            }
+            Kind::Delete | Kind::Flush | Kind::Epoch | Kind::Clock => {
+                job.summary.other_bytes += u64::from(length);
+                match head.kind {
+                    Kind::Delete => {
+                        job.summary.tombstone_bytes += u64::from(length);
+                        job.hint.push(Hinted::Delete(found.key()));
+                    }
+                    Kind::Flush => {
+                        job.summary.tombstone_bytes += u64::from(length);
+                        job.hint.push(Hinted::Flush);
+                    }
+                    Kind::Put | Kind::Epoch | Kind::Clock => {}
+                }
+            }
+        }
+    }
+
+    /// Everything was read: makes the output and its hint durable.
+    fn seal_output(&mut self, mut job: Job) {
+        self.write_output(&mut job);
+        let (first, last) = (job.run[0], job.run[job.run.len() - 1]);
+        let last_sealed = last.sealed.expect("only sealed segments are worked on");
+        let output = match &job.output {
+            None => first,
+            Some(output) => {
+                let sealed = Sealed {
+                    len: output.len,
+                    crc: output.crc.clone().finalize(),
+                    end: last_sealed.end,
+                    compacted: true,
+                    damaged: false,
+                };
+                let mut segment = Segment::new(output.id, first.base, Some(sealed));
+                segment.other = job.summary.other_bytes;
+                segment.tombstones = job.summary.tombstone_bytes;
+                segment
+            }
+        };
+        let sealed = output.sealed.expect("it was sealed just now");
+        let hint = core::mem::replace(&mut job.hint, HintWriter::new());
+        let data = Bytes::from(hint.finish(&self.owner(&output, sealed), &job.summary));
+        let file = output.hint(self.id);
+        self.submit_for(&mut job, DiskOp::Create(file));
+        self.submit_for(&mut job, DiskOp::Write { file, at: 0, data });
+        self.submit_for(&mut job, DiskOp::Sync(file));
+        if job.output.is_some() {
+            self.submit_for(&mut job, DiskOp::Sync(output.file(self.id)));
+        }
+        job.stage = Stage::Sealing(Segment { hinted: true, ..output });
+        self.merge.job = Some(job);
+    }
+
+    /// The output and its hint are durable.
+    fn name_output(&mut self, output: Segment) {
+        let mut job = self.merge.job.take().expect("a job was sealed");
+        if job.output.is_none() {
+            // A hint is no more than a help: its name need not be durable.
+            if let Some(segment) = self.segments.get_mut(output.id) {
+                segment.hinted = true;
+            }
+            return;
+        }
+        self.submit_for(&mut job, DiskOp::SyncDir(Dir::Partition(self.id)));
+        job.stage = Stage::Naming(output);
+        self.merge.job = Some(job);
+    }
+
+    /// Puts the output in the place of the run, in memory first; the manifest follows.
+    fn switch(&mut self) {
+        let mut job = self.merge.job.take().expect("a job is durable");
+        let Stage::AwaitDurable(_, output) = job.stage else {
+            unreachable!("called for a durable job")
+        };
+        let list = self.segments.list();
+        let from =
+            list.iter().position(|s| s.id == job.run[0].id).expect("nothing else removes segments");
+        let to = from + job.run.len();
+        let freed: u64 = job.run.iter().filter_map(|s| s.sealed).map(|s| s.len).sum();
+        let empty = output.sealed.is_some_and(|s| s.len == SEGMENT_HEADER_BYTES as u64);
+        self.merge.retired = list[from..to].to_vec();
+        self.segments.replace(from, to, (!empty).then_some(output));
+        if empty {
+            self.merge.retired.push(output);
+        }
+        self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
+        self.counters.merges += 1;
+        self.counters.merged_bytes += freed - output.sealed.map_or(0, |s| s.len).min(freed);
+        job.stage = Stage::AwaitManifest(self.change_manifest());
+        self.merge.job = Some(job);
+    }
+
+    /// Moves some keydir entries to the output; deletes the run when all have been.
+    fn move_entries(&mut self) {
+        let job = self.merge.job.as_mut().expect("a job moves entries");
+        let Stage::Moving(at) = &mut job.stage else { unreachable!("called for a moving job") };
+        let output = job.output.as_mut().expect("only a merge moves entries");
+        let end = output.moves.len().min(*at + MOVES_A_STEP);
+        for moved in &output.moves[*at..end] {
+            if self.keydir.relocate(&moved.key, moved.from, moved.to) {
+                self.segments.enliven(moved.to);
+            }
+        }
+        *at = end;
+        if end < output.moves.len() {
+            return;
+        }
+        self.merge.job = None;
+        for segment in core::mem::take(&mut self.merge.retired) {
+            self.delete(segment.file(self.id));
+            self.delete(segment.hint(self.id));
+        }
+    }
+
+    fn delete(&mut self, file: File) {
+        self.submit(Purpose::Tidy(file.to_string()), DiskOp::Delete(file));
+    }
+
+    /// The segment being read holds damage: it is left as it is from now on.
+    fn quarantine(&mut self, job: &Job, what: &str) {
+        let segment = job.run[job.at];
+        if let Some(segment) = self.segments.get_mut(segment.id) {
+            segment.quarantined = true;
+        }
+        let text = format!("{}: {what}: it is not compacted", segment.file(self.id));
+        self.notice(Severity::Error, text);
+        self.delete_output(job);
+    }
+
+    /// Gives the job up. What it read from is still there, and what it wrote was never named.
+    fn fail_job(&mut self, now: Instant, op: MergeOp, error: DiskError) {
+        let job = self.merge.job.take().expect("a job failed");
+        match op {
+            MergeOp::Read => self.quarantine(&job, &format!("reading it failed ({error})")),
+            MergeOp::Write => {
+                let text = format!("{}: compaction pauses: {error}", self.id);
+                self.notice(Severity::Warn, text);
+                self.delete_output(&job);
+            }
+        }
+        self.merge.next_at = now.after(PAUSE);
+    }
+
+    fn delete_output(&mut self, job: &Job) {
+        if let Some(output) = &job.output {
+            self.delete(File::Segment(self.id, job.run[0].base, output.id));
+            self.delete(File::Hint(self.id, job.run[0].base, output.id));
+        }
+    }
+}
+
+impl Job {
+    fn copy_live(&mut self, found: &Scanned, segment: SegmentId) {
+        let output = self.output.as_mut().expect("only a merge copies");
+        let position = output.position();
+        record::copy_alone(&found.bytes, &mut output.buffer);
+        let length = found.bytes.len() as u32;
+        let to = Place { segment: output.id, position, length };
+        let from = (segment, u32::try_from(found.position).expect("checked by the caller"));
+        output.moves.push(Move { key: Value::copy_from(found.key()), from, to });
+        let entry = Entry { place: to, expire_at: found.head.expire_at };
+        self.hint.push(Hinted::Put(found.key(), entry));
+    }
+
+    /// Keeps the trace of a deleted key, or drops it if nothing older can come back.
+    fn copy_tombstone(&mut self, found: &Scanned) {
+        let head = found.head;
+        if self.tombstones_go {
+            self.horizon = self.horizon.max(head.offset.plus(1));
+            return;
+        }
+        let kind = if head.kind == Kind::Put { Kind::Delete } else { head.kind };
+        let head = Head { kind, expire_at: None, ..head };
+        let bytes = self.copy_other(&head, found.key());
+        self.summary.tombstone_bytes += bytes;
+        self.hint.push(match kind {
+            Kind::Flush => Hinted::Flush,
+            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock => Hinted::Delete(found.key()),
+        });
+    }
+
+    fn copy_other(&mut self, head: &Head, key: &[u8]) -> u64 {
+        let output = self.output.as_mut().expect("only a merge copies");
+        let head = Head { more: false, ..*head };
+        let bytes = record::encode(&head, key, &[], &mut output.buffer) as u64;
+        self.summary.other_bytes += bytes;
+        bytes
+    }
+}
+
+impl Output {
+    /// Where the next record goes.
+    fn position(&self) -> u32 {
+        u32::try_from(self.len + self.buffer.len() as u64).expect("it is no longer than its input")
+    }
+}
+
+fn expired(head: &Head, committed: Millis) -> bool {
+    head.expire_at.is_some_and(|at| at <= committed)
+}

@@ -1,0 +1,518 @@
+//! A replica of one partition: the machine that owns its log, index and files.
+//!
+//! ```text
+//!            append                write + fsync              commit
+//!  changes ─────────▶ gather ─────────────────────▶ log ─────────────────▶ keydir
+//!                       └──────── the tail, seen by commands ────────┘
+//! ```
+//!
+//! Positions in the log, each at most the one before: *log end* (next offset to give out) ≥
+//! *written end* ≥ *durable end*; the *high watermark* is the end of what every in-sync replica
+//! has acknowledged: durable under `--fsync always`, written otherwise. The in-sync replicas of a
+//! single node are the node itself.
+//!
+//! A reign begins with an epoch record, and nothing is served before it is committed.
+//!
+//! Invariants:
+//! - The keydir holds committed records only; the [`tail`] holds all others.
+//! - A record is submitted for writing behind the last one, with nothing missing in between: one
+//!   write is in flight at a time, and a failed one ends appending ([`fault`]).
+//! - The manifest on disk may be older than the table of segments in memory, never the reverse;
+//!   whatever needs it newer (writing to a new segment, deleting a compacted one) waits.
+//! - A file is deleted only when the durable manifest does not name it.
+
+mod append;
+mod choose;
+mod fault;
+mod lookup;
+mod manifest;
+mod merge;
+mod open;
+mod roll;
+mod segments;
+mod stop;
+mod tail;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::disk::{CacheKey, DiskDone, DiskError, DiskOp, DiskResult, ValueCache};
+use crate::shard::{FsyncMode, IndexKind, Reason, Severity};
+use crate::storage::format::Sealed;
+use crate::storage::hint::Owner;
+use crate::storage::keydir::{Keydir, Place};
+use crate::{Epoch, Instant, Millis, Offset, PartitionId, SegmentId, Value};
+
+pub use fault::Refusal;
+pub use lookup::{Found, ReadFault};
+pub use merge::MergeSettings;
+
+use manifest::ManifestState;
+use segments::{Segment, Segments};
+use tail::Tail;
+
+/// How a replica runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// When a write counts as acknowledged by this replica.
+    pub fsync: FsyncMode,
+    /// Which index it keeps.
+    pub index: IndexKind,
+    /// Size at which the active segment rolls, in bytes.
+    pub segment_bytes: u64,
+    /// Zeros written ahead of the log end at a time, in bytes; zero for none.
+    pub zero_ahead_bytes: u64,
+    /// When and how fast segments are compacted.
+    pub merge: MergeSettings,
+    /// Seed of the index's hashing.
+    pub seed: u64,
+}
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct Replica {
+    id: PartitionId,
+    settings: Settings,
+    state: State,
+
+    epoch: Epoch,
+    log_end: Offset,
+    written_end: Offset,
+    durable_end: Offset,
+    high_watermark: Offset,
+    /// The clock of the last committed record: what expired by it stays expired.
+    committed_clock: Millis,
+
+    keydir: Keydir,
+    tail: Tail,
+    segments: Segments,
+    /// Ranges of the log that can not be read; see [`lookup`].
+    damages: Vec<Damage>,
+    tombstone_horizon: Offset,
+    loss_accepted: Offset,
+    next_segment: SegmentId,
+
+    active: Active,
+    gather: BytesMut,
+    /// The offset of the first record in `gather`.
+    gather_base: Offset,
+    flying: Option<Flying>,
+    roll: Option<roll::Roll>,
+    /// Under `--fsync N` and `never`: the fsync under way, and when the next is due.
+    sync_flying: Option<Offset>,
+    sync_due: Instant,
+    mark_turn: u64,
+    manifest: ManifestState,
+    merge: merge::MergeState,
+    /// A fault has spoilt the active segment: the next write goes to a new one.
+    roll_wanted: bool,
+    /// [`stop`](Self::stop) was called.
+    stop_wanted: bool,
+    /// The disk was full: what was dropped starts here, and the cut is not durable yet.
+    clearing: Option<Offset>,
+    /// Until when writes are refused because the disk was full.
+    full_until: Option<Instant>,
+
+    next_io: u64,
+    pending: BTreeMap<u64, Purpose>,
+    ops: VecDeque<(u64, DiskOp)>,
+    events: VecDeque<Event>,
+    counters: Counters,
+}
+
+/// What a replica tells its shard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The high watermark moved.
+    Committed,
+    /// What was logged from this offset on is lost to the log.
+    Dropped(Offset, Dropped),
+    /// The answer to [`Replica::read`].
+    Read(ReadToken, Result<Value, ReadFault>),
+    /// It serves from now on.
+    Opened,
+    /// After [`Replica::stop`]: everything is durable.
+    Stopped,
+    /// The directory can not be used: why, and what to do.
+    Refused(String),
+    /// For the operator's log.
+    Notice(Severity, String),
+}
+
+/// What became of writes that were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// They did not take effect and never will: the disk is full.
+    DiskFull,
+    /// They did not take effect and never will: the replica stopped before they were written.
+    NotApplied,
+    /// Whether they take effect shows after the restart.
+    Unknown,
+}
+
+/// Names a read for its asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadToken(pub u64);
+
+/// A range of the log that can not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's first offset.
+    pub base: Offset,
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where the damage starts in the segment, in bytes.
+    pub position: u64,
+    /// First offset that may be lost.
+    pub from: Offset,
+    /// First offset after the damage.
+    pub to: Offset,
+}
+
+/// Where a replica is in its life.
+#[derive(Debug)]
+enum State {
+    Opening(alloc::boxed::Box<open::Opening>),
+    Serving,
+    Stopping(stop::Stopping),
+    /// Stopped by a disk fault.
+    Down {
+        /// When it opens again.
+        until: Instant,
+        /// From where on the log is not trusted then.
+        distrust: Option<Offset>,
+    },
+    /// The end: stopped cleanly, or the directory can not be used.
+    Ended,
+}
+
+/// The end of the active segment.
+#[derive(Debug)]
+struct Active {
+    /// Bytes submitted for writing, the header included.
+    len: u64,
+    /// The file holds zeros from `len` to here.
+    zeroed_to: u64,
+    /// CRC-32 of the records submitted.
+    crc: crc32fast::Hasher,
+}
+
+/// The write in flight.
+#[derive(Debug)]
+struct Flying {
+    /// The segment it goes to, and where in it.
+    segment: SegmentId,
+    position: u64,
+    /// The segment's checksum without it.
+    crc_before: crc32fast::Hasher,
+    /// The offset after its last record.
+    end: Offset,
+}
+
+/// What a disk operation in flight is for.
+#[derive(Debug)]
+enum Purpose {
+    Open,
+    Write,
+    Zeros,
+    Sync(Offset),
+    Mark,
+    Roll(SegmentId, roll::RollOp),
+    Manifest(u64, manifest::ManifestOp),
+    Merge(u64, merge::MergeOp),
+    Clear(fault::ClearOp),
+    Stop,
+    Read(ReadToken, lookup::ReadWant),
+    /// Nobody waits for the file of this name to go; a failure is noted.
+    Tidy(String),
+}
+
+/// Counters for INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Merges completed.
+    pub merges: u64,
+    /// Bytes that merges freed.
+    pub merged_bytes: u64,
+    /// Fsyncs of the log completed.
+    pub fsyncs: u64,
+    /// Keys removed because they had expired.
+    pub expired: u64,
+    /// Records that could not be read.
+    pub read_faults: u64,
+}
+
+/// What INFO and `status` tell of a replica.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Opening, serving, stopping, down or ended.
+    pub state: &'static str,
+    /// Its reign.
+    pub epoch: Epoch,
+    /// Next offset to write.
+    pub log_end: Offset,
+    /// First offset not yet fsynced.
+    pub durable_end: Offset,
+    /// First offset not yet committed.
+    pub high_watermark: Offset,
+    /// Number of segments.
+    pub segments: usize,
+    /// Bytes of all sealed segments and the active one.
+    pub log_bytes: u64,
+    /// Bytes of sealed segments that nothing points at.
+    pub dead_bytes: u64,
+    /// Committed keys.
+    pub keys: usize,
+    /// Committed keys that expire.
+    pub expiring: usize,
+    /// Memory of the index in bytes.
+    pub keydir_bytes: usize,
+    /// Damaged ranges found and not accepted.
+    pub damages: usize,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// How long a replica stays down after a disk fault, and how long writes are refused after the
+/// disk was full before one is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Replica {
+    /// A replica about to open its directory.
+    pub fn new(id: PartitionId, settings: Settings) -> Self {
+        let mut replica = Self::blank(id, settings);
+        replica.start_opening(None);
+        replica
+    }
+
+    fn blank(id: PartitionId, settings: Settings) -> Self {
+        Self {
+            id,
+            settings,
+            state: State::Ended,
+            epoch: Epoch(0),
+            log_end: Offset(0),
+            written_end: Offset(0),
+            durable_end: Offset(0),
+            high_watermark: Offset(0),
+            committed_clock: 0,
+            keydir: Keydir::new(settings.index, settings.seed),
+            tail: Tail::new(settings.seed),
+            segments: Segments::default(),
+            damages: Vec::new(),
+            tombstone_horizon: Offset(0),
+            loss_accepted: Offset(0),
+            next_segment: SegmentId(0),
+            active: Active { len: 0, zeroed_to: 0, crc: crc32fast::Hasher::new() },
+            gather: BytesMut::new(),
+            gather_base: Offset(0),
+            flying: None,
+            roll: None,
+            sync_flying: None,
+            sync_due: Instant::default(),
+            mark_turn: 0,
+            manifest: ManifestState::default(),
+            merge: merge::MergeState::default(),
+            roll_wanted: false,
+            stop_wanted: false,
+            clearing: None,
+            full_until: None,
+            next_io: 0,
+            pending: BTreeMap::new(),
+            ops: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes the answer to an operation of [`poll_op`](Self::poll_op). An answer to an operation
+    /// of an earlier life (before a disk fault) is ignored.
+    pub fn on_disk(
+        &mut self,
+        now: Instant,
+        io: u64,
+        result: DiskResult,
+        cache: &mut dyn ValueCache,
+    ) {
+        let Some(purpose) = self.pending.remove(&io) else { return };
+        match purpose {
+            Purpose::Open => self.on_open_io(now, result),
+            Purpose::Write => self.on_write(now, result, cache),
+            Purpose::Zeros => self.on_zeros(now, result),
+            Purpose::Sync(end) => self.on_sync(now, end, result, cache),
+            Purpose::Mark => self.on_mark(result),
+            Purpose::Roll(id, op) => self.on_roll_io(now, id, op, result),
+            Purpose::Manifest(attempt, op) => self.on_manifest_io(now, attempt, op, result),
+            Purpose::Merge(job, op) => self.on_merge_io(now, job, op, result),
+            Purpose::Clear(op) => self.on_clear_io(now, op, result),
+            Purpose::Stop => self.on_stop_io(now, result),
+            Purpose::Read(token, want) => self.on_read(token, &want, result, cache),
+            Purpose::Tidy(name) => self.on_tidied(&name, result),
+        }
+        self.advance(now);
+    }
+
+    /// Does what has become possible or due.
+    pub fn advance(&mut self, now: Instant) {
+        if let State::Down { until, distrust } = self.state
+            && now >= until
+        {
+            self.start_opening(distrust);
+        }
+        self.advance_opening(now);
+        self.advance_manifest(now);
+        self.advance_roll(now);
+        self.advance_sync(now);
+        self.advance_merge(now);
+        self.advance_stop(now);
+    }
+
+    /// The next operation for the disk. What was gathered is written as soon as the write before
+    /// it has come back, so a driver that hands in more before it drains makes larger writes.
+    pub fn poll_op(&mut self, now: Instant) -> Option<(u64, DiskOp)> {
+        self.advance_append(now);
+        self.ops.pop_front()
+    }
+
+    /// The next thing to tell the shard.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`advance`](Self::advance), and why.
+    pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        let retry = match self.state {
+            State::Down { until, .. } => Some(until),
+            State::Opening(_) | State::Serving | State::Stopping(_) | State::Ended => {
+                self.manifest.retry_at()
+            }
+        };
+        [
+            retry.map(|at| (at, Reason::Retry)),
+            self.sync_deadline().map(|at| (at, Reason::Fsync)),
+            self.merge_deadline().map(|at| (at, Reason::Compaction)),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|&(at, _)| at)
+    }
+
+    /// First offset not yet committed.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Next offset to write.
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// The clock of the last committed record.
+    pub fn committed_clock(&self) -> Millis {
+        self.committed_clock
+    }
+
+    /// The clock of the last record, committed or not: a new record's is not below it.
+    pub fn log_clock(&self) -> Millis {
+        self.tail.clock().unwrap_or(self.committed_clock).max(self.committed_clock)
+    }
+
+    /// Whether commands are served.
+    pub fn serving(&self) -> bool {
+        matches!(self.state, State::Serving)
+    }
+
+    /// Whether it has come to its end.
+    pub fn ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// Bytes of records that wait for the write in flight to come back.
+    pub fn gathered_bytes(&self) -> usize {
+        self.gather.len()
+    }
+
+    /// Where it is in its life, in a word: opening, serving, stopping, down or ended.
+    pub fn status_word(&self) -> &'static str {
+        match self.state {
+            State::Opening(_) => "opening",
+            State::Serving => "serving",
+            State::Stopping(_) => "stopping",
+            State::Down { .. } => "down",
+            State::Ended => "ended",
+        }
+    }
+
+    /// What INFO tells of it.
+    pub fn status(&self) -> Status {
+        let list = self.segments.list();
+        let sealed: u64 = list.iter().filter_map(|s| s.sealed).map(|s| s.len).sum();
+        Status {
+            partition: self.id,
+            state: self.status_word(),
+            epoch: self.epoch,
+            log_end: self.log_end,
+            durable_end: self.durable_end,
+            high_watermark: self.high_watermark,
+            segments: list.len(),
+            log_bytes: sealed + self.active.len,
+            dead_bytes: list.iter().map(Segment::dead).sum(),
+            keys: self.keydir.len(),
+            expiring: self.keydir.expiring(),
+            keydir_bytes: self.keydir.memory_bytes(),
+            damages: self.damages.len(),
+            counters: self.counters,
+        }
+    }
+
+    fn submit(&mut self, purpose: Purpose, op: DiskOp) -> u64 {
+        let io = self.next_io;
+        self.next_io += 1;
+        self.pending.insert(io, purpose);
+        self.ops.push_back((io, op));
+        io
+    }
+
+    fn owner(&self, segment: &Segment, sealed: Sealed) -> Owner {
+        Owner { partition: self.id, segment: segment.id, base: segment.base, sealed }
+    }
+
+    /// What the value cache knows a place by.
+    pub fn cache_key(&self, place: Place) -> CacheKey {
+        let Place { segment, position, .. } = place;
+        CacheKey { partition: self.id, segment, position }
+    }
+
+    fn notice(&mut self, severity: Severity, text: String) {
+        self.events.push_back(Event::Notice(severity, text));
+    }
+
+    fn on_tidied(&mut self, name: &str, result: DiskResult) {
+        if let Err(error) = result {
+            let text = alloc::format!("{}: {name} could not be deleted: {error}", self.id);
+            self.notice(Severity::Warn, text);
+        }
+    }
+}
+
+/// The answer to an operation that gives no data.
+fn done(result: DiskResult) -> Result<(), DiskError> {
+    match result? {
+        DiskDone::Done => Ok(()),
+        DiskDone::Data(_) | DiskDone::Listing(_) => unreachable!("the driver answers in kind"),
+    }
+}
+
+/// The answer to a read.
+fn done_data(result: DiskResult) -> Result<Bytes, DiskError> {
+    match result? {
+        DiskDone::Data(data) => Ok(data),
+        DiskDone::Done | DiskDone::Listing(_) => unreachable!("the driver answers in kind"),
+    }
+}

@@ -1,0 +1,146 @@
+//! Rolling: the active segment is sealed and a new one takes its place.
+//!
+//! The old one is cut to its records (zeros ahead go) and made durable while the new one is made
+//! and made durable; then the manifest names both, and only then is the new one written to.
+//! Gathered records wait for that: a few fsyncs in every segment's worth of writes.
+
+use bytes::Bytes;
+
+use super::fault::Failed;
+use super::segments::Segment;
+use super::{Active, Purpose, Replica, done};
+use crate::disk::{Dir, DiskError, DiskOp, DiskResult};
+use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
+use crate::{Instant, Offset, SegmentId};
+
+/// A roll under way.
+#[derive(Debug)]
+pub(super) struct Roll {
+    new: Segment,
+    old: Sealed,
+    /// Fsyncs still to come back before the manifest may change.
+    waits: u32,
+    /// The manifest version that names the new segment.
+    version: Option<u64>,
+}
+
+/// An operation of a roll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RollOp {
+    /// Nothing waits for it but its file's fsync.
+    Step,
+    /// The old segment is durable.
+    OldSynced,
+    /// The new segment is durable.
+    NewSynced,
+    /// The new segment's name is durable.
+    DirSynced,
+}
+
+impl Replica {
+    /// Whether what has gathered belongs into a new segment.
+    pub(super) fn needs_roll(&self) -> bool {
+        let full = self.active.len + self.gather.len() as u64 > self.settings.segment_bytes;
+        let holds_records = self.active.len > SEGMENT_HEADER_BYTES as u64;
+        (full && holds_records) || self.roll_wanted
+    }
+
+    /// Starts one. Everything written is committed or at least acknowledged by this replica.
+    pub(super) fn start_roll(&mut self, now: Instant) {
+        assert!(self.flying.is_none() && self.roll.is_none());
+        if self.full_until.is_some_and(|until| now < until) || self.sync_flying.is_some() {
+            return;
+        }
+        let base = if self.gather.is_empty() { self.log_end } else { self.gather_base };
+        let id = self.take_segment_id();
+        let old = *self.segments.active();
+        let damaged = old.quarantined;
+        let sealed = Sealed {
+            len: self.active.len,
+            crc: self.active.crc.clone().finalize(),
+            end: base.0,
+            compacted: false,
+            damaged,
+        };
+        let new = Segment::new(id, base, None);
+        self.roll = Some(Roll { new, old: sealed, waits: 3, version: None });
+
+        let (old, new) = (old.file(self.id), new.file(self.id));
+        let len = self.active.len;
+        self.submit(Purpose::Roll(id, RollOp::Step), DiskOp::Truncate { file: old, len });
+        self.submit(Purpose::Roll(id, RollOp::OldSynced), DiskOp::Sync(old));
+        self.create_segment(new, base, id);
+    }
+
+    fn create_segment(&mut self, file: crate::disk::File, base: Offset, id: SegmentId) {
+        let header = Bytes::copy_from_slice(&encode_segment_header(self.id, id, base));
+        self.submit(Purpose::Roll(id, RollOp::Step), DiskOp::Create(file));
+        let write = DiskOp::Write { file, at: 0, data: header };
+        self.submit(Purpose::Roll(id, RollOp::Step), write);
+        self.submit(Purpose::Roll(id, RollOp::NewSynced), DiskOp::Sync(file));
+    }
+
+    pub(super) fn take_segment_id(&mut self) -> SegmentId {
+        let id = self.next_segment;
+        self.next_segment = SegmentId(id.0 + 1);
+        id
+    }
+
+    /// Takes the answer to an operation of the roll to segment `id`.
+    pub(super) fn on_roll_io(
+        &mut self,
+        now: Instant,
+        id: SegmentId,
+        op: RollOp,
+        result: DiskResult,
+    ) {
+        // A roll that failed is gone; its other answers are of no interest.
+        let Some(roll) = self.roll.as_mut().filter(|roll| roll.new.id == id) else { return };
+        if let Err(error) = done(result) {
+            self.roll = None;
+            match error {
+                // The old segment stays the active one; the leftover of the new one is no
+                // partition's.
+                DiskError::Full if op != RollOp::OldSynced => self.clear_full(now),
+                DiskError::Full | DiskError::Io(_) | DiskError::NotFound => {
+                    self.stop_on_fault(now, Failed::Roll, error);
+                }
+            }
+            return;
+        }
+        match op {
+            RollOp::Step => return,
+            RollOp::NewSynced => {
+                // Only now is there something for the directory to hold on to.
+                let dir = Dir::Partition(self.id);
+                roll.waits -= 1;
+                self.submit(Purpose::Roll(id, RollOp::DirSynced), DiskOp::SyncDir(dir));
+            }
+            RollOp::OldSynced => {
+                roll.waits -= 1;
+                self.durable_end = self.written_end;
+                self.write_mark();
+            }
+            RollOp::DirSynced => roll.waits -= 1,
+        }
+        self.name_new_segment();
+    }
+
+    fn name_new_segment(&mut self) {
+        let Some(roll) = self.roll.take_if(|roll| roll.waits == 0) else { return };
+        self.segments.active_mut().sealed = Some(roll.old);
+        self.segments.push(roll.new);
+        let version = Some(self.change_manifest());
+        self.roll = Some(Roll { version, ..roll });
+    }
+
+    /// Ends the roll once the manifest names the new segment.
+    pub(super) fn advance_roll(&mut self, _now: Instant) {
+        let named = |roll: &mut Roll| roll.version.is_some_and(|v| self.manifest.durable(v));
+        if self.roll.take_if(named).is_some() {
+            self.roll_wanted = false;
+            let len = SEGMENT_HEADER_BYTES as u64;
+            self.active = Active { len, zeroed_to: len, crc: crc32fast::Hasher::new() };
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A clean stop: everything durable, the zeros ahead cut off, the manifest marked as clean.
+
+use super::{Event, Purpose, Replica, State, done};
+use crate::Instant;
+use crate::disk::{DiskOp, DiskResult};
+
+/// A stop under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopping {
+    /// What was gathered is written.
+    Drain,
+    /// The log is cut to its records and made durable: so many answers to come.
+    Sync(u32),
+    /// The clean manifest must be durable.
+    Manifest(u64),
+}
+
+impl Replica {
+    /// Starts a clean stop; nothing may be appended any more. Ends with
+    /// [`Event::Stopped`](super::Event::Stopped).
+    pub fn stop(&mut self, now: Instant) {
+        self.stop_wanted = true;
+        if self.serving() {
+            self.abandon_merge();
+            self.state = State::Stopping(Stopping::Drain);
+        }
+        self.advance(now);
+    }
+
+    pub(super) fn advance_stop(&mut self, _now: Instant) {
+        if !self.stop_wanted {
+            return;
+        }
+        match self.state {
+            // Nothing has been acknowledged since the last opening that is not in the log.
+            State::Opening(_) | State::Down { .. } => self.end_stop(),
+            State::Stopping(Stopping::Drain) => {
+                let idle = self.gather.is_empty()
+                    && self.flying.is_none()
+                    && self.roll.is_none()
+                    && self.clearing.is_none()
+                    && self.sync_flying.is_none();
+                if idle {
+                    self.seal_tail();
+                }
+            }
+            State::Stopping(Stopping::Manifest(version)) if self.manifest.durable(version) => {
+                self.end_stop();
+            }
+            State::Stopping(_) | State::Serving | State::Ended => {}
+        }
+    }
+
+    fn seal_tail(&mut self) {
+        let file = self.segments.active().file(self.id);
+        self.submit(Purpose::Stop, DiskOp::Truncate { file, len: self.active.len });
+        self.submit(Purpose::Stop, DiskOp::Sync(file));
+        self.state = State::Stopping(Stopping::Sync(2));
+    }
+
+    pub(super) fn on_stop_io(&mut self, now: Instant, result: DiskResult) {
+        let State::Stopping(Stopping::Sync(left)) = self.state else { return };
+        if let Err(error) = done(result) {
+            self.stop_on_fault(now, super::fault::Failed::Fsync, error);
+            return;
+        }
+        if left > 1 {
+            self.state = State::Stopping(Stopping::Sync(left - 1));
+            return;
+        }
+        self.durable_end = self.written_end;
+        self.write_mark();
+        let version = self.change_manifest();
+        self.state = State::Stopping(Stopping::Manifest(version));
+    }
+
+    fn end_stop(&mut self) {
+        self.state = State::Ended;
+        self.events.push_back(Event::Stopped);
+    }
+}

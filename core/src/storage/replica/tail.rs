@@ -1,0 +1,132 @@
+//! The uncommitted tail: what was logged and is not committed yet, in log order and by key.
+//!
+//! Commands are evaluated against it (over the keydir), so that a client sees its own writes in a
+//! pipeline; their replies wait until what they depend on is committed. Truncation drops it.
+
+use alloc::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::storage::record::Kind;
+use crate::{Millis, Offset, Value};
+
+/// The uncommitted records.
+#[derive(Debug)]
+pub(super) struct Tail {
+    records: VecDeque<TailRecord>,
+    /// The newest state of each key that the tail changes after its last flush.
+    overlay: HashMap<Value, Overlaid, FixedState>,
+    /// The last uncommitted flush: it hides the keydir.
+    flush: Option<Offset>,
+}
+
+/// One uncommitted record.
+#[derive(Clone, Debug)]
+pub(super) struct TailRecord {
+    pub(super) offset: Offset,
+    pub(super) kind: Kind,
+    pub(super) key: Value,
+    pub(super) value: Value,
+    pub(super) expire_at: Option<Millis>,
+    pub(super) clock: Millis,
+    /// Where it starts in the write that carries it, in bytes.
+    pub(super) at: u32,
+    /// Its length in bytes.
+    pub(super) len: u32,
+}
+
+/// What the tail says of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Overlaid {
+    /// The record that says so.
+    pub(super) offset: Offset,
+    /// The value and when it expires; `None` if it is deleted.
+    pub(super) put: Option<(Value, Option<Millis>)>,
+}
+
+impl Tail {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            records: VecDeque::new(),
+            overlay: HashMap::with_hasher(FixedState::with_seed(seed)),
+            flush: None,
+        }
+    }
+
+    /// Adds a record at the end.
+    pub(super) fn push(&mut self, record: TailRecord) {
+        if let Some(last) = self.records.back() {
+            assert!(last.offset < record.offset && last.clock <= record.clock);
+        }
+        let offset = record.offset;
+        match record.kind {
+            Kind::Put => {
+                let put = Some((record.value.clone(), record.expire_at));
+                self.overlay.insert(record.key.clone(), Overlaid { offset, put });
+            }
+            Kind::Delete => {
+                self.overlay.insert(record.key.clone(), Overlaid { offset, put: None });
+            }
+            Kind::Flush => {
+                self.overlay.clear();
+                self.flush = Some(offset);
+            }
+            Kind::Epoch | Kind::Clock => {}
+        }
+        self.records.push_back(record);
+    }
+
+    /// Takes the oldest record, if its offset is below `end`: it is committed.
+    pub(super) fn pop_below(&mut self, end: Offset) -> Option<TailRecord> {
+        if self.records.front()?.offset >= end {
+            return None;
+        }
+        let record = self.records.pop_front()?;
+        match record.kind {
+            Kind::Put | Kind::Delete => {
+                if self.overlay.get(&record.key[..]).is_some_and(|o| o.offset == record.offset) {
+                    self.overlay.remove(&record.key[..]);
+                }
+            }
+            Kind::Flush => {
+                if self.flush == Some(record.offset) {
+                    self.flush = None;
+                }
+            }
+            Kind::Epoch | Kind::Clock => {}
+        }
+        Some(record)
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+        self.overlay.clear();
+        self.flush = None;
+    }
+
+    /// What it says of `key`; `None` if nothing.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Overlaid> {
+        if self.overlay.is_empty() { None } else { self.overlay.get(key) }
+    }
+
+    /// The uncommitted flush, if there is one.
+    pub(super) fn flush(&self) -> Option<Offset> {
+        self.flush
+    }
+
+    /// The keys it changes after its last flush, in no order to rely on.
+    pub(super) fn overlaid(&self) -> impl Iterator<Item = (&[u8], &Overlaid)> {
+        self.overlay.iter().map(|(key, overlaid)| (&key[..], overlaid))
+    }
+
+    /// The clock of the newest record.
+    pub(super) fn clock(&self) -> Option<Millis> {
+        self.records.back().map(|r| r.clock)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}

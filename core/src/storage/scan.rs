@@ -1,0 +1,236 @@
+//! Reads a segment from front to back, a window at a time, and tells sound records from bad bytes.
+//!
+//! The owner asks [`Scanner::step`] what to do: read more of the file and [`Scanner::fill`] it in,
+//! or take a record. At a bad record the owner either stops (a torn tail) or asks for a
+//! [`Scanner::resync`]: the scanner then looks at every later byte for the next sound head.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::format::{FormatError, SEGMENT_HEADER_BYTES, check_segment_header};
+use super::record::{self, HEAD_BYTES_MAX, Head, Parsed};
+use crate::disk::{DiskOp, File};
+use crate::limits::KEY_BYTES_MAX;
+use crate::{Epoch, Offset, PartitionId, SegmentId};
+
+/// Bytes read at a time.
+pub const WINDOW_BYTES: u32 = 256 << 10;
+
+/// Walks over one segment's file.
+#[derive(Debug)]
+pub struct Scanner {
+    partition: PartitionId,
+    id: SegmentId,
+    base: Offset,
+    /// Length of the file in bytes.
+    len: u64,
+    /// Where in the file the window starts; everything before it is done with.
+    at: u64,
+    window: BytesMut,
+    /// Bytes the next step needs in the window.
+    need: usize,
+    expected: Offset,
+    epoch: Epoch,
+    /// Offsets have no gaps: the segment was not compacted.
+    dense: bool,
+    header_done: bool,
+    crc: crc32fast::Hasher,
+}
+
+/// What a [`Scanner`] has to say next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read this and [`Scanner::fill`] it in.
+    Read(DiskOp),
+    /// The next record.
+    Record(Scanned),
+    /// The segment's header is not that of this segment.
+    BadHeader(FormatError),
+    /// Bytes at this position that are no record of this segment (or the file ends inside one).
+    /// The scanner stays there.
+    Bad {
+        /// Where, in bytes.
+        position: u64,
+    },
+    /// The end of the file, between two records.
+    End,
+}
+
+/// A record with a sound head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// All but key and value.
+    pub head: Head,
+    /// Where it starts, in bytes.
+    pub position: u64,
+    /// All its bytes.
+    pub bytes: Bytes,
+    /// Where the key starts in `bytes`, and how long it is.
+    pub key: (usize, usize),
+    /// Whether the value matches its checksum.
+    pub value_sound: bool,
+}
+
+impl Scanned {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[self.key.0..self.key.0 + self.key.1]
+    }
+}
+
+impl Scanner {
+    /// A scanner at the start of a segment whose file has `len` bytes.
+    pub fn new(partition: PartitionId, id: SegmentId, base: Offset, len: u64, dense: bool) -> Self {
+        Self {
+            partition,
+            id,
+            base,
+            len,
+            at: 0,
+            window: BytesMut::new(),
+            need: SEGMENT_HEADER_BYTES,
+            expected: base,
+            epoch: Epoch(0),
+            dense,
+            header_done: false,
+            crc: crc32fast::Hasher::new(),
+        }
+    }
+
+    /// The file it reads.
+    pub fn file(&self) -> File {
+        File::Segment(self.partition, self.base, self.id)
+    }
+
+    /// Where the next record starts, in bytes.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The offset after the last record.
+    pub fn end(&self) -> Offset {
+        self.expected
+    }
+
+    /// CRC-32 of the records walked over.
+    pub fn crc(&self) -> crc32fast::Hasher {
+        self.crc.clone()
+    }
+
+    /// Takes the answer to [`Step::Read`]. Short data means that the file has shrunk below the
+    /// length it was said to have: what is missing counts as bad.
+    pub fn fill(&mut self, data: &[u8]) {
+        self.window.extend_from_slice(data);
+        if self.window.len() < self.need {
+            self.len = self.at + self.window.len() as u64;
+        }
+    }
+
+    /// What comes next.
+    pub fn step(&mut self) -> Step {
+        if !self.header_done {
+            if let Some(read) = self.want(SEGMENT_HEADER_BYTES) {
+                return read;
+            }
+            let header = check_segment_header(&self.window, self.partition, self.id, self.base);
+            if let Err(error) = header {
+                return Step::BadHeader(error);
+            }
+            self.skip_header();
+        }
+        if self.at == self.len {
+            return Step::End;
+        }
+        match record::parse(&self.window) {
+            Parsed::Need(need) => self.want(need).unwrap_or(Step::Bad { position: self.at }),
+            Parsed::Bad => Step::Bad { position: self.at },
+            Parsed::Record(found, _) if !self.follows(&found.head) => {
+                Step::Bad { position: self.at }
+            }
+            Parsed::Record(found, len) => {
+                let head = found.head;
+                let key_at = len - found.value.len() - found.key.len();
+                let (key, value_sound) = ((key_at, found.key.len()), found.value_sound);
+                let bytes = self.window.split_to(len).freeze();
+                self.crc.update(&bytes);
+                let position = self.at;
+                self.at += len as u64;
+                self.expected = head.offset.plus(1);
+                self.epoch = head.epoch;
+                Step::Record(Scanned { head, position, bytes, key, value_sound })
+            }
+        }
+    }
+
+    /// Takes the header for granted although it is damaged, and goes on behind it.
+    pub fn skip_header(&mut self) {
+        assert!(!self.header_done);
+        let len = self.window.len().min(SEGMENT_HEADER_BYTES);
+        self.window.advance(len);
+        self.at += len as u64;
+        self.header_done = true;
+    }
+
+    /// After [`Step::Bad`]: looks on from the next byte for a sound record. Answers
+    /// [`Step::Read`] (fill and call again), [`Step::End`] if there is none, or
+    /// [`Step::Bad`] with the position of the record, which [`step`](Self::step) then gives.
+    /// Gaps are expected from here on.
+    pub fn resync(&mut self, first: bool) -> Step {
+        if first && !self.window.is_empty() {
+            self.window.advance(1);
+            self.at += 1;
+        }
+        self.dense = false;
+        loop {
+            if self.at >= self.len {
+                self.at = self.len;
+                return Step::End;
+            }
+            match record::parse(&self.window) {
+                Parsed::Record(found, _) if self.follows(&found.head) => {
+                    return Step::Bad { position: self.at };
+                }
+                // What a head that is not verified yet asks for is bounded by the longest key, and
+                // a verified one by the longest value.
+                Parsed::Need(need) => {
+                    if let Some(read) = self.want(need) {
+                        return read;
+                    }
+                }
+                Parsed::Record(..) | Parsed::Bad => {}
+            }
+            if self.window.is_empty() {
+                self.at = self.len;
+                return Step::End;
+            }
+            self.window.advance(1);
+            self.at += 1;
+        }
+    }
+
+    /// Whether a sound record may stand here: it is this log's and comes after the last.
+    fn follows(&self, head: &Head) -> bool {
+        head.partition == self.partition
+            && head.epoch >= self.epoch
+            && if self.dense { head.offset == self.expected } else { head.offset >= self.expected }
+    }
+
+    /// A read that makes the window hold `need` bytes; `None` if it does, or if the file ends
+    /// before.
+    fn want(&mut self, need: usize) -> Option<Step> {
+        let held = self.window.len();
+        let left = self.len - self.at - held as u64;
+        if held >= need || left == 0 || (held as u64 + left) < need as u64 {
+            return None;
+        }
+        self.need = need;
+        let len = (need - held).max(WINDOW_BYTES as usize) as u64;
+        Some(Step::Read(DiskOp::Read {
+            file: self.file(),
+            at: self.at + held as u64,
+            len: len.min(left) as u32,
+        }))
+    }
+}
+
+// The most an unverified head can make a scanner read at once.
+const _: () = assert!(HEAD_BYTES_MAX + KEY_BYTES_MAX < WINDOW_BYTES as usize);

@@ -1,0 +1,194 @@
+//! When a reply may leave: exact effects, in order.
+
+mod world;
+
+use kvnode_core::Value;
+use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::reply::Reply;
+use kvnode_core::shard::FsyncMode;
+use world::{Setup, World, error_code};
+
+fn bulk(bytes: &[u8]) -> Reply {
+    Reply::Bulk(Value::copy_from(bytes))
+}
+
+fn held(world: &World) -> Vec<&'static str> {
+    world
+        .held
+        .iter()
+        .map(|(_, op)| match op {
+            DiskOp::Write { file, .. } if file.to_string().ends_with("MARK") => "mark",
+            DiskOp::Write { .. } => "write",
+            DiskOp::WriteZeros { .. } => "zeros",
+            DiskOp::Sync(_) => "sync",
+            DiskOp::Read { .. } => "read",
+            other => panic!("unexpected {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_reply_waits_for_the_fsync() {
+    let mut world = World::fresh(Setup { zero_ahead_bytes: 0, ..Setup::default() });
+    let c = world.client();
+    world.hold = true;
+    world.send(c, &[b"SET", b"k", b"v"]);
+    world.settle();
+    assert_eq!(held(&world), ["write", "sync"]);
+    world.release_one();
+    assert_eq!(world.reply(c), None, "not before the fsync is back");
+    world.release_one();
+    assert_eq!(world.reply(c), Some(Reply::OK));
+    assert_eq!(held(&world), ["mark"]);
+}
+
+#[test]
+fn a_reply_waits_for_the_write_alone_when_fsync_is_relaxed() {
+    let setup = Setup { fsync: FsyncMode::Never, zero_ahead_bytes: 0, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.hold = true;
+    world.send(c, &[b"SET", b"k", b"v"]);
+    world.settle();
+    assert_eq!(held(&world), ["write"]);
+    world.release_one();
+    assert_eq!(world.reply(c), Some(Reply::OK));
+}
+
+#[test]
+fn a_fsync_every_so_often_follows_on_its_own() {
+    let setup = Setup { fsync: FsyncMode::EveryMs(50), ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.disk.keep_log = true;
+    world.set(c, b"k", b"v");
+    let syncs = |w: &World| w.disk.log.iter().filter(|op| matches!(op, DiskOp::Sync(_))).count();
+    assert_eq!(syncs(&world), 0);
+    world.pass(std::time::Duration::from_millis(51));
+    assert_eq!(syncs(&world), 1);
+    world.pass(std::time::Duration::from_secs(1));
+    assert_eq!(syncs(&world), 1, "nothing new was written");
+}
+
+#[test]
+fn what_comes_while_a_write_is_in_flight_goes_out_together() {
+    let mut world = World::fresh(Setup::default());
+    let clients: Vec<_> = (0..3).map(|_| world.client()).collect();
+    world.hold = true;
+    world.send(clients[0], &[b"SET", b"a", b"1"]);
+    world.settle();
+    let first = held(&world).len();
+    world.send(clients[1], &[b"SET", b"b", b"2"]);
+    world.send(clients[2], &[b"SET", b"c", b"3"]);
+    world.settle();
+    assert_eq!(held(&world).len(), first, "one write is in flight at a time");
+    for _ in 0..first {
+        world.release_one();
+    }
+    assert_eq!(world.reply(clients[0]), Some(Reply::OK));
+    let writes = held(&world).iter().filter(|op| **op == "write").count();
+    assert_eq!(writes, 1, "both in one write: {:?}", held(&world));
+    world.release_all();
+    assert_eq!(world.reply(clients[1]), Some(Reply::OK));
+    assert_eq!(world.reply(clients[2]), Some(Reply::OK));
+}
+
+#[test]
+fn a_read_of_an_uncommitted_write_waits_for_its_commit() {
+    let mut world = World::fresh(Setup::default());
+    let (a, b, c) = (world.client(), world.client(), world.client());
+    world.set(a, b"other", b"x");
+    world.hold = true;
+    world.send(a, &[b"SET", b"k", b"v"]);
+    world.send(b, &[b"GET", b"k"]);
+    world.send(c, &[b"STRLEN", b"other"]);
+    world.settle();
+    assert_eq!(world.reply(b), None, "k's value is not committed");
+    assert_eq!(world.reply(c), Some(Reply::Int(1)), "other keys go on");
+    world.release_all();
+    assert_eq!(world.reply(b), Some(bulk(b"v")));
+}
+
+#[test]
+fn replies_leave_in_the_order_of_the_commands() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.hold = true;
+    world.send(c, &[b"SET", b"k", b"v"]);
+    world.send(c, &[b"PING"]);
+    world.settle();
+    assert_eq!(world.reply(c), None, "PING's answer stays behind SET's");
+    world.release_all();
+    assert_eq!(world.reply(c), Some(Reply::OK));
+    assert_eq!(world.reply(c), Some(Reply::Simple("PONG")));
+}
+
+#[test]
+fn a_command_that_waits_for_a_read_holds_its_client_and_nobody_else() {
+    let mut world = World::fresh(Setup::default());
+    let (a, b) = (world.client(), world.client());
+    world.set(a, b"k", b"v");
+    world.hold = true;
+    world.settle();
+    world.held.clear();
+    world.send(a, &[b"APPEND", b"k", b"w"]);
+    world.settle();
+    assert_eq!(held(&world), ["read"]);
+    assert!(!world.shard.accepts(a));
+    world.send(b, &[b"SET", b"k", b"new"]);
+    world.release_all();
+    assert_eq!(world.reply(b), Some(Reply::OK));
+    assert_eq!(world.reply(a), Some(Reply::Int(4)), "evaluated anew, after b's write");
+    assert_eq!(world.get(b, b"k"), Some(b"neww".to_vec()));
+}
+
+#[test]
+fn a_failed_fsync_is_never_asked_again_and_the_outcome_is_said_to_be_unknown() {
+    let mut world = World::fresh(Setup::default());
+    let (a, b) = (world.client(), world.client());
+    world.set(a, b"k", b"old");
+    world.hold = true;
+    world.settle();
+    world.held.clear();
+    world.send(a, &[b"SET", b"k", b"new"]);
+    world.settle();
+    world.send(b, &[b"SET", b"l", b"late"]);
+    world.settle();
+    while !matches!(world.held.front(), Some((_, DiskOp::Sync(_)))) {
+        world.release_one();
+    }
+    world.answer_one(Err(DiskError::Io(5)));
+    assert_eq!(error_code(&world.reply(a).unwrap()), Some("UNKNOWN"));
+    assert_eq!(error_code(&world.reply(b).unwrap()), Some("DOWN"), "it was never written");
+    assert!(world.held.is_empty(), "no second fsync: {:?}", world.held);
+    assert_eq!(error_code(&world.call(a, &[b"GET", b"k"])), Some("DOWN"));
+    world.hold = false;
+    world.pass(std::time::Duration::from_secs(2));
+    assert_eq!(world.get(a, b"k"), Some(b"old".to_vec()), "what was not durable is not trusted");
+    assert_eq!(world.get(a, b"l"), None);
+    world.set(a, b"k", b"newer");
+    assert_eq!(world.get(b, b"k"), Some(b"newer".to_vec()));
+}
+
+#[test]
+fn an_expiry_is_seen_only_once_its_clock_is_committed() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    assert_eq!(world.call(c, &[b"SET", b"k", b"v", b"PX", b"50"]), Reply::OK);
+    world.now.mono = world.now.mono.after(std::time::Duration::from_millis(60));
+    world.now.wall_us += 60_000;
+    world.hold = true;
+    world.send(c, &[b"EXISTS", b"k"]);
+    world.settle();
+    let ops = held(&world);
+    assert!(ops.contains(&"write") && ops.contains(&"sync"), "{ops:?}");
+    assert_eq!(world.reply(c), None);
+    world.release_all();
+    assert_eq!(world.reply(c), Some(Reply::Int(0)));
+    // A crash and a wall clock an hour behind: the key stays expired.
+    let disk = world.disk.crash(world::disk::Unsynced::Lost);
+    let setup = Setup { wall_ms: Setup::default().wall_ms - 3_600_000, ..Setup::default() };
+    let mut world = World::open(disk, setup);
+    let c = world.client();
+    assert_eq!(world.get(c, b"k"), None);
+}

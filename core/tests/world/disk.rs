@@ -1,0 +1,226 @@
+//! A disk in memory that knows what is durable.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvnode_core::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
+
+#[derive(Clone, Default)]
+struct Inode {
+    now: Vec<u8>,
+    /// As of the last fsync.
+    durable: Vec<u8>,
+}
+
+/// What a crash does to bytes that were not fsynced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    Kept,
+    Lost,
+    /// Each sector by itself, drawn from this seed.
+    Mixed(u64),
+}
+
+type Fault = Box<dyn FnMut(&DiskOp) -> Option<DiskError>>;
+
+#[derive(Default)]
+pub struct MemDisk {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    dirs: Vec<String>,
+    /// Most bytes that all files may have.
+    pub capacity: Option<usize>,
+    /// Asked before each operation.
+    pub fault: Option<Fault>,
+    /// Every operation done.
+    pub log: Vec<DiskOp>,
+    pub keep_log: bool,
+}
+
+const SECTOR: usize = 512;
+
+impl Clone for MemDisk {
+    fn clone(&self) -> Self {
+        Self {
+            inodes: self.inodes.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            dirs: self.dirs.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl MemDisk {
+    pub fn run(&mut self, op: DiskOp) -> DiskResult {
+        if self.keep_log {
+            self.log.push(op.clone());
+        }
+        if let Some(fault) = &mut self.fault
+            && let Some(error) = fault(&op)
+        {
+            return Err(error);
+        }
+        match op {
+            DiskOp::CreateDir(dir) => self.dirs.push(prefix(dir)),
+            DiskOp::List(dir) => return self.list(dir),
+            DiskOp::Create(file) => {
+                self.inodes.push(Inode::default());
+                self.names.insert(file.to_string(), self.inodes.len() - 1);
+            }
+            DiskOp::Write { file, at, data } => return self.write(file, at, &data),
+            DiskOp::WriteZeros { file, at, len } => {
+                return self.write(file, at, &vec![0; len as usize]);
+            }
+            DiskOp::Sync(file) => {
+                let inode = self.inode(file)?;
+                inode.durable = inode.now.clone();
+            }
+            DiskOp::Read { file, at, len } => {
+                let now = &self.inode(file)?.now;
+                let from = now.len().min(at as usize);
+                let to = now.len().min(from + len as usize);
+                return Ok(DiskDone::Data(Bytes::copy_from_slice(&now[from..to])));
+            }
+            DiskOp::Truncate { file, len } => self.inode(file)?.now.resize(len as usize, 0),
+            DiskOp::Rename { from, to } => {
+                let inode = self.names.remove(&from.to_string()).ok_or(DiskError::NotFound)?;
+                self.names.insert(to.to_string(), inode);
+            }
+            DiskOp::Delete(file) => {
+                self.names.remove(&file.to_string());
+            }
+            DiskOp::DeleteNamed(dir, name) => {
+                self.names.remove(&(prefix(dir) + &name));
+            }
+            DiskOp::SyncDir(dir) => {
+                let prefix = prefix(dir);
+                let here = |name: &String| in_dir(name, &prefix);
+                self.durable_names.retain(|name, _| !here(name));
+                for (name, inode) in self.names.iter().filter(|(name, _)| here(name)) {
+                    self.durable_names.insert(name.clone(), *inode);
+                }
+            }
+        }
+        Ok(DiskDone::Done)
+    }
+
+    fn list(&self, dir: Dir) -> DiskResult {
+        let prefix = prefix(dir);
+        if dir != Dir::Root && !self.dirs.contains(&prefix) {
+            return Err(DiskError::NotFound);
+        }
+        let size = |inode: &usize| self.inodes[*inode].now.len() as u64;
+        let files = self.names.iter().filter(|(name, _)| in_dir(name, &prefix));
+        let mut listing: Vec<(String, u64)> =
+            files.map(|(name, inode)| (name[prefix.len()..].to_string(), size(inode))).collect();
+        if dir == Dir::Root {
+            listing.extend(self.dirs.iter().map(|dir| (dir.clone(), 0)));
+        }
+        Ok(DiskDone::Listing(listing))
+    }
+
+    fn write(&mut self, file: File, at: u64, data: &[u8]) -> DiskResult {
+        let used: usize = self.names.values().map(|&inode| self.inodes[inode].now.len()).sum();
+        let capacity = self.capacity.unwrap_or(usize::MAX);
+        let inode = self.inode(file)?;
+        let (at, end) = (at as usize, at as usize + data.len());
+        let growth = end.saturating_sub(inode.now.len());
+        let room = capacity.saturating_sub(used);
+        // A full disk takes what it can and then fails.
+        let taken = data.len() - growth.saturating_sub(room).min(data.len());
+        if inode.now.len() < at + taken {
+            inode.now.resize(at + taken, 0);
+        }
+        inode.now[at..at + taken].copy_from_slice(&data[..taken]);
+        if taken < data.len() { Err(DiskError::Full) } else { Ok(DiskDone::Done) }
+    }
+
+    fn inode(&mut self, file: File) -> Result<&mut Inode, DiskError> {
+        let at = *self.names.get(&file.to_string()).ok_or(DiskError::NotFound)?;
+        Ok(&mut self.inodes[at])
+    }
+
+    /// What a crash leaves.
+    pub fn crash(mut self, unsynced: Unsynced) -> Self {
+        if unsynced != Unsynced::Kept {
+            self.names = self.durable_names.clone();
+        }
+        let mut seed = match unsynced {
+            Unsynced::Mixed(seed) => seed,
+            Unsynced::Kept | Unsynced::Lost => 0,
+        };
+        for inode in &mut self.inodes {
+            match unsynced {
+                Unsynced::Kept => {}
+                Unsynced::Lost => inode.now = inode.durable.clone(),
+                Unsynced::Mixed(_) => mix(inode, &mut seed),
+            }
+            inode.durable = inode.now.clone();
+        }
+        self.durable_names = self.names.clone();
+        self.fault = None;
+        self
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    /// The names of the segments, oldest first.
+    pub fn segments(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| name.ends_with(".log")).collect()
+    }
+
+    pub fn bytes(&self, name: &str) -> &[u8] {
+        &self.inodes[self.names[name]].now
+    }
+
+    /// Changes a file behind everybody's back, for good.
+    pub fn edit(&mut self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let inode = &mut self.inodes[self.names[name]];
+        change(&mut inode.now);
+        inode.durable = inode.now.clone();
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        self.names.remove(name).expect("the file exists");
+    }
+
+    pub fn used(&self) -> usize {
+        self.names.values().map(|&inode| self.inodes[inode].now.len()).sum()
+    }
+}
+
+/// Each sector is as it was at the last fsync, or as it is now; so is the length.
+fn mix(inode: &mut Inode, seed: &mut u64) {
+    let mut draw = |below: usize| {
+        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (*seed >> 33) as usize % below
+    };
+    if draw(2) == 0 && inode.durable.len() < inode.now.len() {
+        let room = inode.now.len() - inode.durable.len();
+        inode.now.truncate(inode.durable.len() + draw(room + 1));
+    }
+    for start in (0..inode.now.len()).step_by(SECTOR) {
+        if draw(2) == 0 {
+            continue;
+        }
+        let end = inode.now.len().min(start + SECTOR);
+        for at in start..end {
+            inode.now[at] = inode.durable.get(at).copied().unwrap_or(0);
+        }
+    }
+}
+
+fn prefix(dir: Dir) -> String {
+    match dir {
+        Dir::Root => String::new(),
+        Dir::Partition(p) => format!("{p}/"),
+    }
+}
+
+fn in_dir(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| !rest.contains('/'))
+}
