@@ -188,6 +188,13 @@ impl Job {
             Ok(_) | Err(_) => None,
         }
     }
+
+    /// Whether a read ends before its file does, so that it can not come out short.
+    pub(crate) fn reads_within_file(&self) -> bool {
+        let Self::Read { handle, at, len } = self else { return false };
+        let end = at.saturating_add((*len).into());
+        handle.fd().and_then(file_bytes).is_ok_and(|bytes| end <= bytes)
+    }
 }
 
 /// A file that is opened when it is first needed.
@@ -287,8 +294,8 @@ fn read(handle: &Handle, at: u64, len: u32) -> DiskResult {
         let mut len = len as usize;
         if len > CACHED_READ_BYTES_MAX {
             // No memory for bytes that the file does not have.
-            let size = u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0);
-            len = len.min(usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX));
+            let left = file_bytes(fd)?.saturating_sub(at);
+            len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
         }
         let mut bytes = vec![0; len];
         let mut filled = 0;
@@ -304,6 +311,10 @@ fn read(handle: &Handle, at: u64, len: u32) -> DiskResult {
         Ok(bytes)
     };
     bytes().map(|bytes| DiskDone::Data(bytes.into())).map_err(disk_error)
+}
+
+fn file_bytes(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0))
 }
 
 fn delete(path: &Path) -> Result<(), Errno> {

@@ -151,10 +151,10 @@ impl Executor {
         }
     }
 
-    /// Whether `op` changes bytes that a reader thread has yet to read. Through a rename and a
-    /// deletion a read keeps its file by the handle.
+    /// Whether `op` changes bytes that a reader thread has yet to read. A deletion does not: a read
+    /// keeps its file by the handle.
     fn disturbs_a_read(&self, op: &DiskOp) -> bool {
-        if self.busy.is_empty() || matches!(op, DiskOp::Rename { .. } | DiskOp::Delete(_)) {
+        if self.busy.is_empty() || matches!(op, DiskOp::Delete(_)) {
             return false;
         }
         let span = changes(op);
@@ -198,18 +198,32 @@ impl Executor {
         span: Range<u64>,
     ) -> Option<DiskResult> {
         let job = self.disk.prepare(op);
-        let behind = self.busy.get(&file).is_some_and(|busy| overlap(&busy.writer.span, &span));
-        let task = |job| Task { io, files: [Some(file), None], fsync: Fsync::Not, job };
-        if behind {
-            // It changes nothing, so that other reads need not wait for it.
-            self.hand_over(Helper::Writer, task(job), NOTHING);
-            return None;
+        let mut span = span;
+        if !self.writer_changes(file, &span) {
+            if let Some(result) = job.read_cached() {
+                return Some(result);
+            }
+            if !job.reads_within_file() {
+                // A write anywhere behind would move the end that cuts it short.
+                span.end = u64::MAX;
+            }
         }
-        let result = job.read_cached();
-        if result.is_none() {
-            self.hand_over(Helper::Reader, task(job), span);
-        }
-        result
+        // Behind the writes it changes nothing itself, so that other reads need not wait for it.
+        let (helper, span) = if self.writer_changes(file, &span) {
+            (Helper::Writer, NOTHING)
+        } else {
+            (Helper::Reader, span)
+        };
+        self.hand_over(
+            helper,
+            Task { io, files: [Some(file), None], fsync: Fsync::Not, job },
+            span,
+        );
+        None
+    }
+
+    fn writer_changes(&self, file: File, span: &Range<u64>) -> bool {
+        self.busy.get(&file).is_some_and(|busy| overlap(&busy.writer.span, span))
     }
 
     fn hand_over(&mut self, helper: Helper, task: Task, span: Range<u64>) {
