@@ -55,14 +55,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "always|MS|never", default_value = "always", value_parser = fsync)]
     fsync: FsyncMode,
 
-    /// Partitions of a new data directory; an existing one must agree
+    /// Partitions of a new data directory, 1 if not said; an existing one must agree
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(PARTITIONS_MAX)),
     )]
-    partitions: u32,
+    partitions: Option<u32>,
 
     /// Index of the keys: hash is smallest and fastest, ordered serves prefix scans without
     /// looking at every key
