@@ -1,2 +1,45 @@
-//! The `kvnode` binary.
-fn main() {}
+//! The `kvnode` binary: parse the command line, call, print.
+//!
+//! Each command is a file here and decides nothing about keys and values: [`run`] hands its options
+//! to the driver, [`client`] speaks to a node over the socket as any Redis client does, [`check`]
+//! shows what an offline scan has found.
+
+mod check;
+mod client;
+mod run;
+mod size;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// A key-value store that any Redis client can talk to and that keeps every write it acknowledged.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Start with `kvnode run`, then talk to it with `kvnode cli` or redis-cli.\n\n\
+        Exit codes: 0 as asked, 1 it failed, 2 the command line is wrong."
+)]
+enum Kvnode {
+    /// Serve a data directory to Redis clients
+    Run(run::Args),
+    /// Talk to a node: one command, a prompt, or the lines of a pipe
+    Cli(client::Args),
+    /// Verify a data directory while no node runs on it
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    match Kvnode::parse() {
+        Kvnode::Run(args) => run::run(args),
+        Kvnode::Cli(args) => client::run(args),
+        Kvnode::Check(args) => check::run(&args),
+    }
+}
+
+/// Says in one sentence why the command failed.
+fn failed(why: impl Display) -> ExitCode {
+    eprintln!("kvnode: {why}");
+    ExitCode::FAILURE
+}

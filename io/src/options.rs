@@ -17,8 +17,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// When a write is acknowledged.
     pub fsync: FsyncMode,
-    /// Partitions of a new data directory; an existing one must agree.
-    pub partitions: u32,
+    /// Partitions of the data directory, one if not said. An existing directory must agree.
+    pub partitions: Option<u32>,
     /// Which index each partition keeps.
     pub index: IndexKind,
     /// Size of the cache of hot values, in bytes; 0 switches it off.
@@ -39,7 +39,7 @@ impl Default for Options {
             data: PathBuf::from("kvnode-data"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)),
             fsync: FsyncMode::Always,
-            partitions: 1,
+            partitions: None,
             index: IndexKind::Hash,
             cache_bytes: 256 << 20,
             max_clients: 10_000,

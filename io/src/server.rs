@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::shard::{Config, Shard};
+use kvnode_core::storage::replica::MergeSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -144,6 +145,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Zeros written ahead of the log at a time, in bytes.
+const ZERO_AHEAD_BYTES: u64 = 1 << 20;
+
+/// When and how fast segments are compacted.
+const MERGE: MergeSettings = MergeSettings {
+    garbage_percent: 50,
+    small_files: 8,
+    bytes_per_second: 32 << 20,
+    check_every: Duration::from_secs(1),
+};
+
 fn config(options: &Options, address: SocketAddr) -> Result<Config, Error> {
     let mut seed = [0; 8];
     getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
@@ -152,6 +164,8 @@ fn config(options: &Options, address: SocketAddr) -> Result<Config, Error> {
         fsync: options.fsync,
         index: options.index,
         segment_bytes: options.segment_bytes,
+        zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
+        merge: MERGE,
         seed: u64::from_ne_bytes(seed),
         port: address.port(),
         process_id: std::process::id(),

@@ -1,0 +1,140 @@
+//! One connection: opened when first needed, and again after it was lost.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use bytes::BytesMut;
+use kvnode_io::resp::{DecodeError, Decoder, Frame, encode_command};
+
+/// How much is read at a time, in bytes.
+const READ_BYTES: usize = 64 << 10;
+
+/// A connection to one node.
+pub(crate) struct Connection {
+    host: String,
+    port: u16,
+    resp3: bool,
+    link: Option<Link>,
+}
+
+/// Why a command has no reply. The connection is gone; the next command opens a new one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    /// There is no server.
+    #[error("Could not connect to kvnode at {at}: {why}")]
+    NotConnected {
+        /// Host and port.
+        at: String,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The server went away before the reply.
+    #[error(
+        "The connection was lost before the reply ({0}): the command may or may not have taken effect"
+    )]
+    Unknown(io::Error),
+    /// What came is no reply.
+    #[error("The server does not speak RESP ({0}): is this a Redis port?")]
+    NoResp(#[from] DecodeError),
+}
+
+struct Link {
+    stream: TcpStream,
+    received: BytesMut,
+    decoder: Decoder,
+}
+
+impl Connection {
+    /// A connection, not opened yet.
+    pub(crate) fn new(host: String, port: u16, resp3: bool) -> Self {
+        Self { host, port, resp3, link: None }
+    }
+
+    /// Host and port, as the prompt shows them.
+    pub(crate) fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Whether it is open, as far as one can tell without asking.
+    pub(crate) fn is_open(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Opens it unless it is open.
+    pub(crate) fn open(&mut self) -> Result<(), Lost> {
+        if self.link.as_ref().is_some_and(Link::is_alive) {
+            return Ok(());
+        }
+        self.link = None;
+        let mut link = Link::open(&self.host, self.port)
+            .map_err(|why| Lost::NotConnected { at: self.address(), why })?;
+        if self.resp3 {
+            // An error reply says all there is to say to the commands that follow.
+            link.call(&["HELLO", "3"])?;
+        }
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Sends a command and waits for its reply. Where the connection had been closed meanwhile, it
+    /// is opened again first; once the command is on its way, it is not sent a second time.
+    pub(crate) fn call(&mut self, command: &[impl AsRef<[u8]>]) -> Result<Frame, Lost> {
+        self.open()?;
+        let link = self.link.as_mut().expect("just opened");
+        let reply = link.call(command);
+        if reply.is_err() {
+            self.link = None;
+        }
+        reply
+    }
+}
+
+impl Link {
+    fn open(host: &str, port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((host, port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: BytesMut::new(), decoder: Decoder::default() })
+    }
+
+    /// Whether the server has not closed it while nothing was sent.
+    fn is_alive(&self) -> bool {
+        let peeked = self
+            .stream
+            .set_nonblocking(true)
+            .and_then(|()| self.stream.peek(&mut [0]))
+            .map_or_else(|e| e.kind() == ErrorKind::WouldBlock, |len| len > 0);
+        peeked && self.stream.set_nonblocking(false).is_ok()
+    }
+
+    fn call(&mut self, command: &[impl AsRef<[u8]>]) -> Result<Frame, Lost> {
+        let mut bytes = BytesMut::new();
+        encode_command(command, &mut bytes);
+        self.stream.write_all(&bytes).map_err(Lost::Unknown)?;
+        loop {
+            match self.receive()? {
+                // Nothing was asked for that is pushed.
+                Frame::Push(_) => {}
+                reply => return Ok(reply),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<Frame, Lost> {
+        loop {
+            if let Some(frame) = self.decoder.next(&mut self.received)? {
+                return Ok(frame);
+            }
+            let old = self.received.len();
+            self.received.resize(old + READ_BYTES, 0);
+            let read = self.stream.read(&mut self.received[old..]);
+            self.received.truncate(old + *read.as_ref().unwrap_or(&0));
+            if read.map_err(Lost::Unknown)? == 0 {
+                return Err(Lost::Unknown(ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}

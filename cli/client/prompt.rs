@@ -1,0 +1,131 @@
+//! The prompt: a line, a command, a reply, until the user leaves.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kvnode_io::resp::{Frame, inline};
+use rustyline::config::Configurer;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Config, Editor};
+
+use super::assist::Assist;
+use super::connection::Connection;
+use super::{Style, help, is_leaving, print};
+
+/// Lines kept from one session to the next.
+const HISTORY_LINES_MAX: usize = 10_000;
+
+/// Runs the prompt.
+pub(super) fn run(mut connection: Connection, style: Style) -> io::Result<ExitCode> {
+    let mut editor = editor().map_err(io::Error::other)?;
+    let history = history_file();
+    if let Some(path) = &history {
+        // The first session has none to load.
+        let _ = editor.load_history(path);
+    }
+    if let Err(e) = connection.open() {
+        eprintln!("{e}");
+    }
+    let mut in_multi = false;
+    loop {
+        let line = match editor.readline(&prompt(&connection, in_multi)) {
+            Ok(line) => line,
+            // Ctrl-C drops the line, Ctrl-D on an empty one leaves.
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(e) => return Err(io::Error::other(e)),
+        };
+        let Ok(command) = inline::split(line.as_bytes()) else {
+            println!("Invalid argument(s)");
+            continue;
+        };
+        let Some(name) = command.first() else { continue };
+        if !holds_secret(&command) {
+            // Without memory for it the session goes on.
+            let _ = editor.add_history_entry(line.as_str());
+        }
+        if is_leaving(name) {
+            break;
+        } else if name.eq_ignore_ascii_case(b"help") || name == b"?" {
+            print!("{}", help::text(&command[1..]));
+        } else if name.eq_ignore_ascii_case(b"clear") {
+            editor.clear_screen().map_err(io::Error::other)?;
+        } else {
+            in_multi = serve(&mut connection, style, &command, in_multi)?;
+        }
+    }
+    if let Some(path) = history
+        && let Err(e) = editor.append_history(&path)
+    {
+        eprintln!("The history could not be saved in {}: {e}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a command, prints what comes of it, and says whether a transaction is open after it.
+fn serve(
+    connection: &mut Connection,
+    style: Style,
+    command: &[Vec<u8>],
+    in_multi: bool,
+) -> io::Result<bool> {
+    let reply = match connection.call(command) {
+        Ok(reply) => reply,
+        Err(e) => {
+            println!("{e}");
+            // Try at once, so that the prompt tells how things stand.
+            let _ = connection.open();
+            return Ok(false);
+        }
+    };
+    print(&reply, style)?;
+    let is = |name: &str| command[0].eq_ignore_ascii_case(name.as_bytes());
+    let ended = is("exec") || is("discard") || is("reset");
+    let begun = is("multi") && !matches!(reply, Frame::Error(_));
+    Ok((in_multi || begun) && !ended)
+}
+
+fn prompt(connection: &Connection, in_multi: bool) -> String {
+    match (connection.is_open(), in_multi) {
+        (false, _) => "not connected> ".into(),
+        (true, false) => format!("{}> ", connection.address()),
+        (true, true) => format!("{}(TX)> ", connection.address()),
+    }
+}
+
+fn editor() -> rustyline::Result<Editor<Assist, FileHistory>> {
+    let config = Config::builder()
+        .completion_type(CompletionType::List)
+        .history_ignore_space(true)
+        .max_history_size(HISTORY_LINES_MAX)?
+        .build();
+    let mut editor = Editor::with_config(config)?;
+    editor.set_history_ignore_dups(true)?;
+    editor.set_helper(Some(Assist));
+    Ok(editor)
+}
+
+/// Where the history is kept, `$XDG_STATE_HOME/kvnode/history` or
+/// `~/.local/state/kvnode/history`; made, readable by its owner alone, unless it is there.
+fn history_file() -> Option<PathBuf> {
+    let dir = std::env::var_os("XDG_STATE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))?
+        .join("kvnode");
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
+    let path = dir.join("history");
+    OpenOptions::new().append(true).create(true).mode(0o600).open(&path).ok()?;
+    Some(path)
+}
+
+/// Whether the command carries a password, which no file should hold.
+fn holds_secret(command: &[Vec<u8>]) -> bool {
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    is(&command[0], "auth")
+        || is(&command[0], "hello") && command.iter().any(|word| is(word, "auth"))
+}

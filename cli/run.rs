@@ -1,0 +1,203 @@
+//! `kvnode run`: options into the driver, a few lines for whoever started it.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use kvnode_core::limits::{PARTITIONS_MAX, SEGMENT_BYTES};
+use kvnode_core::shard::{FsyncMode, IndexKind};
+use kvnode_io::Options;
+use tracing_subscriber::EnvFilter;
+
+use crate::size;
+
+/// The environment variable that says what is logged: `warn`, `kvnode_io=debug`.
+const LOG_VARIABLE: &str = "KVNODE_LOG";
+
+/// Smallest size at which a segment may roll, in bytes: each costs an open file and a hint.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+/// The command line of `kvnode run`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+What --fsync promises when the process or the machine dies:
+            process killed          power lost               speed
+  always    nothing acknowledged    nothing acknowledged     one fsync for all the writes
+            is lost                 is lost                  that wait for it
+  MS        nothing is lost         up to MS milliseconds    as never, mostly
+                                    of writes
+  never     nothing is lost         what the system had      fastest
+                                    not written yet
+
+Examples:
+  kvnode run
+  kvnode run --data /var/lib/kvnode --listen 0.0.0.0:6379 --cache 2g
+  kvnode run --fsync 100 --index ordered
+
+Stop it with Ctrl-C or SIGTERM: it answers what it has taken, makes it durable and exits with 0.
+KVNODE_LOG=debug logs more, KVNODE_LOG=warn less. There is no password: whoever can reach the
+address can read and write everything.
+
+Exit codes: 0 stopped as asked, 1 it could not start or go on, 2 usage.")]
+pub(crate) struct Args {
+    /// Directory of the data; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value = "./kvnode-data")]
+    data: PathBuf,
+
+    /// Address to serve clients on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6379")]
+    listen: SocketAddr,
+
+    /// When a write is acknowledged: after its fsync (always), or before an fsync that follows
+    /// within MS milliseconds, or with none (never)
+    #[arg(long, value_name = "always|MS|never", default_value = "always", value_parser = fsync)]
+    fsync: FsyncMode,
+
+    /// Partitions of a new data directory, 1 if not said; an existing one must agree
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(PARTITIONS_MAX)),
+    )]
+    partitions: Option<u32>,
+
+    /// Index of the keys: hash is smallest and fastest, ordered serves prefix scans without
+    /// looking at every key
+    #[arg(long, default_value = "hash")]
+    index: Index,
+
+    /// Memory for hot values (256mb, 1g); 0 is none
+    #[arg(long, value_name = "BYTES", default_value = "256mb", value_parser = size::parse)]
+    cache: u64,
+
+    /// Most clients at once
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+    )]
+    max_clients: u32,
+
+    /// Size at which a log file is finished and the next begun
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value = "128mb",
+        value_parser = segment,
+        help_heading = "Tuning",
+    )]
+    segment: u64,
+
+    /// How long a client may stop in the middle of a request before it is closed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        help_heading = "Tuning",
+    )]
+    request_timeout: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Index {
+    Hash,
+    Ordered,
+}
+
+/// Runs `kvnode run`.
+pub(crate) fn run(args: Args) -> ExitCode {
+    log_to_stderr();
+    let options = options(args);
+    let data = options.data.display().to_string();
+    match kvnode_io::run(options, move |address| say_ready(address, &data)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => crate::failed(why),
+    }
+}
+
+fn options(args: Args) -> Options {
+    Options {
+        data: args.data,
+        listen: args.listen,
+        fsync: args.fsync,
+        partitions: args.partitions,
+        index: match args.index {
+            Index::Hash => IndexKind::Hash,
+            Index::Ordered => IndexKind::Ordered,
+        },
+        cache_bytes: args.cache,
+        max_clients: args.max_clients,
+        request_timeout: Duration::from_secs(args.request_timeout),
+        segment_bytes: args.segment,
+    }
+}
+
+/// The first line is for programs, the second for people.
+fn say_ready(address: SocketAddr, data: &str) {
+    let port = address.port();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() && ip.is_ipv4() => String::new(),
+        ip => format!(" -h {ip}"),
+    };
+    let mut stdout = std::io::stdout().lock();
+    // Nobody may be there to read it, which is no reason not to serve.
+    let _ = writeln!(
+        stdout,
+        "listening on {address}\n\
+         data in {data}; talk to it with: kvnode cli{host} -p {port} (or redis-cli{host} -p {port})"
+    );
+    let _ = stdout.flush();
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+fn fsync(text: &str) -> Result<FsyncMode, String> {
+    match text {
+        "always" => Ok(FsyncMode::Always),
+        "never" => Ok(FsyncMode::Never),
+        // Zero milliseconds would promise what only `always` keeps.
+        _ => match text.parse() {
+            Ok(ms @ 1..) => Ok(FsyncMode::EveryMs(ms)),
+            Ok(0) | Err(_) => {
+                Err("write always, never, or the milliseconds between two fsyncs, at least 1"
+                    .into())
+            }
+        },
+    }
+}
+
+fn segment(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text)?;
+    if (SEGMENT_BYTES_MIN..=SEGMENT_BYTES).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES} bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fsync_is_a_word_or_milliseconds() {
+        assert_eq!(fsync("always"), Ok(FsyncMode::Always));
+        assert_eq!(fsync("never"), Ok(FsyncMode::Never));
+        assert_eq!(fsync("250"), Ok(FsyncMode::EveryMs(250)));
+        for text in ["", "0", "-1", "sometimes", "1s"] {
+            assert!(fsync(text).is_err(), "{text}");
+        }
+    }
+}

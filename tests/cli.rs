@@ -1,0 +1,296 @@
+//! `kvnode cli` and the command line of the others.
+
+mod common;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+use common::terminal::Terminal;
+use common::{Frame, Node, NodeBuilder, Signal};
+use tempfile::TempDir;
+
+fn kvnode() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kvnode"))
+}
+
+/// `kvnode cli` at the node.
+fn cli(node: &Node) -> Command {
+    let mut command = kvnode();
+    command.args(["cli", "-h", "127.0.0.1", "-p", &node.addr().port().to_string()]);
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("kvnode starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What `kvnode cli` prints for lines on its stdin, and its exit code.
+fn piped(node: &Node, options: &[&str], lines: &str) -> (String, Option<i32>) {
+    let mut child = cli(node)
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kvnode starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    (stdout(&output), output.status.code())
+}
+
+/// The prompt at the node, with its state in `home`.
+fn prompt(node: &Node, home: &TempDir) -> Terminal {
+    let mut command = cli(node);
+    command.env("XDG_STATE_HOME", home.path());
+    let mut terminal = Terminal::start(command);
+    terminal.expect(&prompt_of(node.addr()));
+    terminal
+}
+
+fn prompt_of(addr: SocketAddr) -> String {
+    format!("{addr}> ")
+}
+
+fn home() -> TempDir {
+    TempDir::new().expect("a temporary directory")
+}
+
+#[test]
+fn the_session_of_simplekv_in_a_pipe() {
+    let node = Node::start(&[]);
+    let session = "set k hello\nget k\nexpire k 100\nttl k\ndel k\nget k\n";
+    let (said, code) = piped(&node, &[], session);
+    assert_eq!(said, "OK\nhello\n1\n100\n1\n\n");
+    assert_eq!(code, Some(0));
+    let (said, _) = piped(&node, &["--no-raw"], session);
+    let people = "OK\n\"hello\"\n(integer) 1\n(integer) 100\n(integer) 1\n(nil)\n";
+    assert_eq!(said, people);
+}
+
+#[test]
+fn the_session_of_simplekv_at_a_terminal() {
+    let (node, home) = (Node::start(&[]), home());
+    let mut terminal = prompt(&node, &home);
+    for (line, reply) in [
+        ("set k hello", "OK\r\n"),
+        ("get k", "\"hello\"\r\n"),
+        ("expire k 100", "(integer) 1\r\n"),
+        ("ttl k", "(integer) 100\r\n"),
+        ("del k", "(integer) 1\r\n"),
+        ("get k", "(nil)\r\n"),
+        ("exit", ""),
+    ] {
+        terminal.press(line);
+        terminal.expect(line);
+        terminal.press("\r");
+        terminal.expect(reply);
+    }
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+#[test]
+fn one_command_prints_its_reply_and_tells_by_its_exit_code() {
+    let node = Node::start(&[]);
+    let set = output(cli(&node).args(["set", "k", "a b\"c"]));
+    assert_eq!((stdout(&set).as_str(), set.status.code()), ("OK\n", Some(0)));
+    assert_eq!(stdout(&output(cli(&node).args(["get", "k"]))), "a b\"c\n");
+    assert_eq!(stdout(&output(cli(&node).args(["--no-raw", "get", "k"]))), "\"a b\\\"c\"\n");
+    assert_eq!(stdout(&output(cli(&node).args(["incrby", "n", "-5"]))), "-5\n");
+    let error = output(cli(&node).args(["incr", "k"]));
+    assert!(stdout(&error).contains("ERR value is not an integer"), "{error:?}");
+    assert_eq!(error.status.code(), Some(1));
+    let resp3 = output(cli(&node).args(["-3", "--no-raw", "hello"]));
+    assert!(stdout(&resp3).contains("\"proto\" => (integer) 3"), "{resp3:?}");
+}
+
+#[test]
+fn arguments_may_be_any_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let node = Node::start(&[]);
+    let value = OsStr::from_bytes(b"\xff\xfe/\xc3\x28");
+    assert_eq!(stdout(&output(cli(&node).args(["set", "k"]).arg(value))), "OK\n");
+    assert_eq!(node.client().call(["GET", "k"]), Frame::bulk(value.as_bytes()));
+    assert_eq!(output(cli(&node).args(["get", "k"])).stdout, b"\xff\xfe/\xc3\x28\n");
+}
+
+#[test]
+fn no_connection_is_said_in_a_sentence() {
+    let node = Node::start(&[]);
+    let mut command = cli(&node);
+    let addr = node.addr().to_string();
+    node.end(Signal::Term);
+    let output = output(command.args(["ping"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "");
+    let said = stderr(&output);
+    assert!(said.contains(&addr) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_two() {
+    for args in [
+        &["nosuch"][..],
+        &["cli", "--nosuch"],
+        &["cli", "-p", "99999"],
+        &["run", "--fsync", "sometimes"],
+        &["run", "--listen", "nowhere"],
+        &["run", "--cache", "much"],
+        &["run", "--partitions", "0"],
+        &["check"],
+    ] {
+        let output = output(kvnode().args(args));
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("Usage:") || stderr(&output).contains("--help"));
+    }
+}
+
+#[test]
+fn lines_of_a_pipe_go_on_after_an_error_and_quote_as_redis_does() {
+    let node = Node::start(&[]);
+    let (said, code) = piped(
+        &node,
+        &[],
+        "set k \"a\\x41\\n\"\n\n  strlen k\nnosuch\nset 'it''s'\nping\nquit\nping\n",
+    );
+    let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[..2], ["OK", "3"]);
+    assert!(lines[2].starts_with("ERR unknown command 'nosuch'"), "{said}");
+    assert_eq!(lines[3..], ["PONG"], "{said}");
+    assert_eq!(code, Some(1), "an error was among the replies");
+}
+
+#[test]
+fn arguments_to_come_are_greyed_and_names_are_completed() {
+    let (node, home) = (Node::start(&[]), home());
+    let mut terminal = prompt(&node, &home);
+    terminal.press("getra");
+    terminal.press("\t");
+    terminal.expect("getrange");
+    terminal.expect("\x1b[90m key start end\x1b[0m");
+    terminal.press(" k");
+    terminal.expect("\x1b[90m start end\x1b[0m");
+    terminal.press(" 0 -1\r");
+    terminal.expect("\"\"\r\n");
+    terminal.press("PEXPIREA\t");
+    terminal.expect("PEXPIREAT");
+    // Ctrl-C drops the line, Ctrl-D leaves.
+    terminal.press("\x03");
+    terminal.expect(&prompt_of(node.addr()));
+    terminal.press("\x04");
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+#[test]
+fn help_explains_a_command() {
+    let (node, home) = (Node::start(&[]), home());
+    let mut terminal = prompt(&node, &home);
+    terminal.press("help getrange\r");
+    terminal.expect("GETRANGE key start end");
+    terminal.expect("summary: ");
+    terminal.press("help\r");
+    terminal.expect("PEXPIREAT");
+    terminal.press("help nosuch\r");
+    terminal.expect("no command \"nosuch\"");
+    terminal.press("quit\r");
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+#[test]
+fn the_prompt_shows_a_transaction() {
+    let (node, home) = (Node::start(&[]), home());
+    let mut terminal = prompt(&node, &home);
+    terminal.press("multi\r");
+    terminal.expect(&format!("{}(TX)> ", node.addr()));
+    terminal.press("incr n\r");
+    terminal.expect("QUEUED\r\n");
+    terminal.press("exec\r");
+    terminal.expect("1) (integer) 1\r\n");
+    terminal.expect(&prompt_of(node.addr()));
+}
+
+#[test]
+fn the_prompt_finds_the_node_again() {
+    let (node, home) = (Node::start(&[]), home());
+    let addr = node.addr();
+    let mut terminal = prompt(&node, &home);
+    terminal.press("set k v\r");
+    terminal.expect("OK\r\n");
+    let (builder, _) = node.end(Signal::Term);
+    terminal.press("get k\r");
+    terminal.expect("Could not connect");
+    terminal.expect("not connected> ");
+    let node = builder.listen(addr).start();
+    assert_eq!(node.addr(), addr);
+    terminal.press("get k\r");
+    terminal.expect("\"v\"\r\n");
+    terminal.expect(&prompt_of(addr));
+}
+
+#[test]
+fn the_history_outlives_the_session_and_holds_no_password() {
+    let (node, home) = (Node::start(&[]), home());
+    for (press, expect) in [("set k first\r", "OK\r\n"), ("get k\r", "\"first\"\r\n")] {
+        let mut terminal = prompt(&node, &home);
+        terminal.press("auth sesame\r");
+        terminal.expect("ERR");
+        terminal.press(press);
+        terminal.expect(expect);
+        terminal.press("\x04");
+        assert_eq!(terminal.wait().code(), Some(0));
+    }
+    // Up twice: the last line of the session before the last.
+    let mut terminal = prompt(&node, &home);
+    terminal.press("\x1b[A\x1b[A");
+    terminal.expect("set k first");
+    terminal.press("\r");
+    terminal.expect("OK\r\n");
+    let history = home.path().join("kvnode/history");
+    let text = std::fs::read_to_string(history).expect("the history is in the state directory");
+    assert!(text.contains("get k") && !text.contains("sesame"), "{text}");
+}
+
+#[test]
+fn run_says_where_it_listens_and_how_to_talk_to_it() {
+    let node = Node::start(&[]);
+    let port = node.addr().port().to_string();
+    let said = node.builder().said();
+    assert!(said.contains(&format!("kvnode cli -p {port}")), "{said}");
+    assert!(said.contains(&node.builder().data().display().to_string()), "{said}");
+}
+
+#[test]
+fn run_refuses_what_it_can_not_do_in_a_sentence() {
+    let node = Node::start(&[]);
+    let taken = NodeBuilder::new().listen(node.addr());
+    let file = NodeBuilder::new();
+    std::fs::write(file.data(), "not a directory").expect("written");
+    for (builder, expected) in
+        [(taken, node.addr().to_string()), (file.clone(), file.data().display().to_string())]
+    {
+        let status = builder.start_in_vain();
+        assert_eq!(status.code(), Some(1));
+        let said = builder.log();
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.starts_with("kvnode: ") && last.contains(&expected), "{said}");
+    }
+}
+
+#[test]
+fn every_command_has_help() {
+    for command in ["run", "cli", "check"] {
+        let output = output(kvnode().args([command, "--help"]));
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(stdout(&output).contains("Exit codes: "), "{command}");
+    }
+}

@@ -1,0 +1,320 @@
+//! Which commands are drawn, and with which arguments.
+//!
+//! Left out:
+//!
+//! - `SET … IFEQ` and `DELIFEQ`: Valkey's, which Redis 7.0 lacks.
+//! - `COMMAND` but for COUNT and GETKEYS: it describes the server's own table.
+//! - Relative times of expiry under 100 seconds: a key must not expire between the two servers.
+//!   Keys that have expired come from moments in the past.
+//! - `INCRBYFLOAT` beyond 17 digits or 1e±17: Redis computes with the 80-bit floats of x87 there,
+//!   whose digits differ between the machines that Redis itself runs on.
+//! - `SETRANGE` and `APPEND` near the limit of 64 MiB: only lengths over it are asked for, since
+//!   each try would write 64 MiB.
+//! - `HELLO … AUTH` with the user `default`: Redis takes any password of a user without one.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+type Args = Vec<Vec<u8>>;
+
+/// Every command: its name and arguments, then its options. Capitals stand for themselves, small
+/// letters for a kind of argument; `..` repeats the last one or, joined with `:`, the last ones.
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("GET key", &[]),
+    (
+        "SET key value",
+        &[
+            "NX",
+            "XX",
+            "GET",
+            "KEEPTTL",
+            "EX seconds",
+            "PX millis",
+            "EXAT at_seconds",
+            "PXAT at_millis",
+        ],
+    ),
+    ("SET key value", &[]),
+    ("SETNX key value", &[]),
+    ("SETEX key seconds value", &[]),
+    ("PSETEX key millis value", &[]),
+    ("GETSET key value", &[]),
+    ("GETDEL key", &[]),
+    ("GETEX key", &["PERSIST", "EX seconds", "PX millis", "EXAT at_seconds", "PXAT at_millis"]),
+    ("MGET key..", &[]),
+    ("MSET key:value..", &[]),
+    ("MSETNX key:value..", &[]),
+    ("APPEND key value", &[]),
+    ("STRLEN key", &[]),
+    ("GETRANGE key index index", &[]),
+    ("SUBSTR key index index", &[]),
+    ("SETRANGE key offset value", &[]),
+    ("INCR key", &[]),
+    ("DECR key", &[]),
+    ("INCRBY key integer", &[]),
+    ("DECRBY key integer", &[]),
+    ("INCRBYFLOAT key float", &[]),
+    ("DEL key..", &[]),
+    ("UNLINK key..", &[]),
+    ("EXISTS key..", &[]),
+    ("TYPE key", &[]),
+    ("TOUCH key..", &[]),
+    ("RENAME key key", &[]),
+    ("RENAMENX key key", &[]),
+    ("COPY key key", &["REPLACE", "DB database"]),
+    ("RANDOMKEY", &[]),
+    ("KEYS pattern", &[]),
+    ("SCAN 0", &["MATCH pattern", "COUNT count", "TYPE type"]),
+    ("SCAN cursor", &["MATCH pattern", "COUNT count", "TYPE type"]),
+    ("DBSIZE", &[]),
+    ("EXPIRE key seconds", &["NX", "XX", "GT", "LT"]),
+    ("PEXPIRE key millis", &["NX", "XX", "GT", "LT"]),
+    ("EXPIREAT key at_seconds", &["NX", "XX", "GT", "LT"]),
+    ("PEXPIREAT key at_millis", &["NX", "XX", "GT", "LT"]),
+    ("TTL key", &[]),
+    ("PTTL key", &[]),
+    ("EXPIRETIME key", &[]),
+    ("PEXPIRETIME key", &[]),
+    ("PERSIST key", &[]),
+    ("MULTI", &[]),
+    ("MULTI", &[]),
+    ("EXEC", &[]),
+    ("EXEC", &[]),
+    ("EXEC", &[]),
+    ("DISCARD", &[]),
+    ("WATCH key..", &[]),
+    ("UNWATCH", &[]),
+    ("PING", &["value"]),
+    ("ECHO value", &[]),
+    ("SELECT database", &[]),
+    ("QUIT", &["value"]),
+    ("RESET", &[]),
+    ("HELLO", &[]),
+    ("HELLO protocol", &["SETNAME name", "AUTH nobody value"]),
+    ("TIME", &[]),
+    ("INFO", &["section"]),
+    ("COMMAND COUNT", &[]),
+    ("COMMAND GETKEYS MSET key value key value", &[]),
+    ("COMMAND GETKEYS GET key", &[]),
+    ("COMMAND GETKEYS PING", &[]),
+    ("COMMAND NOSUCH", &[]),
+    ("FLUSHDB", &["SYNC", "ASYNC"]),
+    ("FLUSHALL", &["SYNC", "ASYNC"]),
+    ("NOSUCH value..", &[]),
+];
+
+/// Most options of one command.
+const OPTIONS_MAX: usize = 3;
+
+/// Any command, now and then misspelt.
+pub(crate) fn command() -> BoxedStrategy<Args> {
+    let commands = COMMANDS.iter().map(|(call, options)| {
+        let options: Vec<_> = options.iter().map(|option| words(option)).collect();
+        let options = if options.is_empty() {
+            Just(Vec::new()).boxed()
+        } else {
+            vec(proptest::strategy::Union::new(options), 0..=OPTIONS_MAX).boxed()
+        };
+        (words(call), options).prop_map(|(mut args, options)| {
+            args.extend(options.into_iter().flatten());
+            args
+        })
+    });
+    let spelt = proptest::strategy::Union::new(commands.collect::<Vec<_>>());
+    (spelt, option::weighted(0.08, damage()), vec(any::<bool>(), 0..8))
+        .prop_map(|(mut args, damage, lower)| {
+            // Damaged, it may ask for the server's own table.
+            if let Some(damage) = damage.filter(|_| args[0] != b"COMMAND") {
+                damage.apply(&mut args);
+            }
+            for (arg, lower) in args.iter_mut().zip(lower) {
+                // Names and options are spelt in capitals only here; data never is.
+                if lower && arg.iter().all(u8::is_ascii_uppercase) {
+                    arg.make_ascii_lowercase();
+                }
+            }
+            args
+        })
+        .boxed()
+}
+
+#[derive(Clone, Debug)]
+enum Damage {
+    Drop(Index),
+    Replace(Index, Vec<u8>),
+    Append(Vec<u8>),
+}
+
+impl Damage {
+    fn apply(self, args: &mut Args) {
+        // The name stays, so that it is known how to compare the replies.
+        match self {
+            Self::Drop(at) if args.len() > 1 => {
+                args.remove(1 + at.index(args.len() - 1));
+            }
+            Self::Replace(at, with) if args.len() > 1 => {
+                let at = 1 + at.index(args.len() - 1);
+                args[at] = with;
+            }
+            Self::Append(arg) => args.push(arg),
+            Self::Drop(_) | Self::Replace(..) => {}
+        }
+    }
+}
+
+/// No small positive number among what is put in, since it may come to stand for a time.
+fn damage() -> impl Strategy<Value = Damage> {
+    let garbage = || {
+        select(vec!["", "x", "-1", "EX", "NX", "GET", "COUNT", "9223372036854775808", "1x"])
+            .prop_map(|text| text.as_bytes().to_vec())
+    };
+    prop_oneof![
+        any::<Index>().prop_map(Damage::Drop),
+        (any::<Index>(), garbage()).prop_map(|(at, with)| Damage::Replace(at, with)),
+        garbage().prop_map(Damage::Append),
+    ]
+}
+
+/// The arguments that a line of [`COMMANDS`] stands for.
+fn words(line: &'static str) -> BoxedStrategy<Args> {
+    let parts: Vec<BoxedStrategy<Args>> = line
+        .split(' ')
+        .map(|word| match word.strip_suffix("..") {
+            Some(group) => {
+                let group: Vec<_> = group.split(':').map(argument).collect();
+                vec(group, 1..4).prop_map(|groups| groups.concat()).boxed()
+            }
+            None => argument(word).prop_map(|arg| vec![arg]).boxed(),
+        })
+        .collect();
+    parts.prop_map(|parts| parts.concat()).boxed()
+}
+
+fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
+    let from = |pool: &[&'static str]| {
+        let pool = pool.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+        select(pool).boxed()
+    };
+    let number = |n: i64| n.to_string().into_bytes();
+    match word {
+        "key" => select(vec![
+            b"a".to_vec(),
+            b"b".to_vec(),
+            b"abc".to_vec(),
+            b"".to_vec(),
+            b"\0/\xff\r\n".to_vec(),
+            b"{a}[1]".to_vec(),
+        ])
+        .boxed(),
+        "value" => prop_oneof![
+            5 => from(&[
+                "", "v", "10", "-1", "hello world", "3.0e3", "10.50", " 11", "9223372036854775807",
+                "-9223372036854775808", "9223372036854775808", "+5", "007", "-0", "1e2", "0",
+            ]),
+            1 => vec(any::<u8>(), 0..40),
+        ]
+        .boxed(),
+        "integer" => prop_oneof![
+            3 => (-1_000_i64..1_000).prop_map(number),
+            1 => from(&[
+                "9223372036854775807", "-9223372036854775808", "9223372036854775808", "", "1.5",
+                "abc", " 1", "1 ", "+1", "01", "-0", "-",
+            ]),
+        ]
+        .boxed(),
+        "float" => prop_oneof![
+            3 => (-100_000_i64..100_000, select(vec![1.0, 10.0, 100.0, 1000.0]))
+                .prop_map(|(n, scale)| (n as f64 / scale).to_string().into_bytes()),
+            1 => from(&[
+                "1e3", "-2.5e-3", "0", "-0", "0.1", "inf", "-inf", "Infinity", "nan", "abc", "",
+                " 1", "1 ", "+1.5", "1e5000", "1..2", "1e", ".5", "5.", "0x10",
+            ]),
+        ]
+        .boxed(),
+        "index" => prop_oneof![
+            5 => (-15_i64..15).prop_map(number),
+            1 => from(&[
+                "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "",
+            ]),
+        ]
+        .boxed(),
+        "offset" => prop_oneof![
+            5 => (0_i64..40).prop_map(number),
+            1 => from(&["-1", "67108864", "9223372036854775807", "9223372036854775808", "abc"]),
+        ]
+        .boxed(),
+        "seconds" => prop_oneof![
+            4 => (100_i64..100_000_000).prop_map(number),
+            1 => from(&[
+                "0", "-1", "-100", "abc", "", "1.5", "9223372036854775807", "9223372036854775808",
+                "-9223372036854775808", "9223372036854775", "-9223372036854776",
+            ]),
+        ]
+        .boxed(),
+        "millis" => prop_oneof![
+            4 => (100_000_i64..100_000_000_000).prop_map(number),
+            1 => from(&[
+                "0", "-1", "-100000", "abc", "", "1.5", "9223372036854775807",
+                "9223372036854775808", "-9223372036854775808",
+            ]),
+        ]
+        .boxed(),
+        // The year 2100 and later: equal moments are drawn often, which GT and LT must tell.
+        "at_seconds" => prop_oneof![
+            4 => (0_i64..4).prop_map(move |n| number(4_102_444_800 + n * 100_000)),
+            1 => from(&[
+                "1", "1000000000", "0", "-1", "abc", "", "9223372036854775807",
+                "9223372036854775", "9223372036854775808",
+            ]),
+        ]
+        .boxed(),
+        "at_millis" => prop_oneof![
+            4 => (0_i64..4).prop_map(move |n| number(4_102_444_800_000 + n * 100_000_000)),
+            1 => from(&[
+                "1", "1000000000000", "0", "-1", "abc", "", "9223372036854775807",
+                "9223372036854775808",
+            ]),
+        ]
+        .boxed(),
+        "pattern" => from(&[
+            "*",
+            "a*",
+            "?",
+            "[ab]",
+            "[^a]",
+            "[^a]*",
+            "[a-c]*",
+            "[c-a]*",
+            "*b*",
+            "*\\]",
+            "\\a",
+            "",
+            "[",
+            "a[",
+            "[]",
+            "[^]*",
+            "a\\",
+            "abc",
+            "**",
+            "a?c",
+            "[a",
+            "*[1]",
+            "\\{a}\\[1\\]",
+            "{a}*",
+        ]),
+        "cursor" => from(&["0", "7", "abc", "", "18446744073709551616", " 1", "1 "]),
+        "count" => from(&["1", "2", "10", "1000", "0", "-1", "abc", "9223372036854775808"]),
+        "type" => from(&["string", "STRING", "list", "nosuch", ""]),
+        "database" => from(&["0", "0", "1", "-1", "abc", "", "99999999999"]),
+        "protocol" => from(&["2", "3", "3", "4", "1", "abc", "", "-3"]),
+        "name" => from(&["me", "", "a b", "é"]),
+        "nobody" => from(&["nobody", ""]),
+        "section" => from(&["server", "all", "everything", "default", "nosuch", "SERVER"]),
+        literal => {
+            assert!(literal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+            Just(literal.as_bytes().to_vec()).boxed()
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! When two replies to the same command count as equal.
+//!
+//! Byte for byte, but for these:
+//!
+//! | command | compared |
+//! |---|---|
+//! | KEYS, and what a whole SCAN finds | as a set: the order is the hash table's |
+//! | one SCAN step | its shape: the cursor is the server's own |
+//! | RANDOMKEY | its kind |
+//! | TTL, PTTL, EXPIRETIME, PEXPIRETIME | a time within [`TOLERANCE_MS`], the rest exactly |
+//! | TIME, INFO, COMMAND COUNT, HELLO | their shape: they speak of the server itself |
+//! | DBSIZE | its kind, once a SET gave a time of expiry that may be past: Redis counts such a key until it sweeps it |
+//!
+//! In a transaction each reply is compared as that of the command it belongs to.
+
+use super::common::Frame;
+
+/// How far two times of expiry may differ: the same command reaches both servers, one after the
+/// other. The relative times drawn lie further apart than this.
+const TOLERANCE_MS: i64 = 10_000;
+
+/// Compares the replies of one connection.
+#[derive(Clone, Default)]
+pub(crate) struct Comparer {
+    /// The commands that were answered with QUEUED since MULTI.
+    queued: Vec<Vec<Vec<u8>>>,
+    /// A SET has given a time of expiry as a moment, which may be past.
+    moment_set: bool,
+}
+
+impl Comparer {
+    /// Whether `one` and `two` are equal as replies to `args`; if not, says what is compared.
+    pub(crate) fn compare(
+        &mut self,
+        args: &[Vec<u8>],
+        one: &Frame,
+        two: &Frame,
+    ) -> Result<(), &'static str> {
+        let name = args[0].to_ascii_uppercase();
+        if *one == Frame::Simple("QUEUED".into()) {
+            self.queued.push(args.to_vec());
+            return equal(one, two);
+        }
+        match name.as_slice() {
+            b"EXEC" => {
+                let queued = std::mem::take(&mut self.queued);
+                return self.compare_transaction(&queued, one, two);
+            }
+            b"DISCARD" | b"RESET" => self.queued.clear(),
+            _ => {}
+        }
+        self.compare_reply(args, one, two)
+    }
+
+    fn compare_transaction(
+        &mut self,
+        queued: &[Vec<Vec<u8>>],
+        one: &Frame,
+        two: &Frame,
+    ) -> Result<(), &'static str> {
+        let (Frame::Array(ones), Frame::Array(twos)) = (one, two) else { return equal(one, two) };
+        if ones.len() != twos.len() || ones.len() != queued.len() {
+            return Err("transactions of different length");
+        }
+        for (args, (one, two)) in queued.iter().zip(ones.iter().zip(twos)) {
+            self.compare_reply(args, one, two)?;
+        }
+        Ok(())
+    }
+
+    fn compare_reply(
+        &mut self,
+        args: &[Vec<u8>],
+        one: &Frame,
+        two: &Frame,
+    ) -> Result<(), &'static str> {
+        let name = args[0].to_ascii_uppercase();
+        match (name.as_slice(), one, two) {
+            // Whoever errs must err the same.
+            (_, Frame::Error(_), _) | (_, _, Frame::Error(_)) => equal(one, two),
+            (b"SET", ..) => {
+                let moment = |arg: &Vec<u8>| {
+                    arg.eq_ignore_ascii_case(b"EXAT") || arg.eq_ignore_ascii_case(b"PXAT")
+                };
+                self.moment_set |= args.iter().any(moment);
+                equal(one, two)
+            }
+            (b"KEYS", Frame::Array(ones), Frame::Array(twos)) => {
+                if sorted(ones) == sorted(twos) {
+                    Ok(())
+                } else {
+                    Err("different keys")
+                }
+            }
+            (b"TTL" | b"EXPIRETIME", Frame::Int(one), Frame::Int(two)) => {
+                near(*one, *two, TOLERANCE_MS / 1_000)
+            }
+            (b"PTTL" | b"PEXPIRETIME", Frame::Int(one), Frame::Int(two)) => {
+                near(*one, *two, TOLERANCE_MS)
+            }
+            (b"DBSIZE", ..) if self.moment_set => same_shape(one, two),
+            (b"SCAN" | b"RANDOMKEY" | b"TIME" | b"INFO" | b"HELLO", ..) => same_shape(one, two),
+            (b"COMMAND", Frame::Int(_), _) => same_shape(one, two),
+            _ => equal(one, two),
+        }
+    }
+}
+
+fn equal(one: &Frame, two: &Frame) -> Result<(), &'static str> {
+    if one == two { Ok(()) } else { Err("different replies") }
+}
+
+fn near(one: i64, two: i64, tolerance: i64) -> Result<(), &'static str> {
+    // -1 and -2 say that there is no time.
+    let equal = if one < 0 || two < 0 { one == two } else { one.abs_diff(two) <= tolerance as u64 };
+    if equal { Ok(()) } else { Err("different times") }
+}
+
+fn sorted(list: &[Frame]) -> Vec<&Frame> {
+    let mut list: Vec<_> = list.iter().collect();
+    list.sort();
+    list
+}
+
+/// The same kinds of frames; arrays of the same length, but for the keys that a SCAN step finds.
+fn same_shape(one: &Frame, two: &Frame) -> Result<(), &'static str> {
+    let same = match (one, two) {
+        (Frame::Array(ones), Frame::Array(twos)) => match (ones.as_slice(), twos.as_slice()) {
+            ([Frame::Bulk(_), Frame::Array(_)], [Frame::Bulk(_), Frame::Array(_)]) => true,
+            _ => ones.len() == twos.len(),
+        },
+        (Frame::Map(ones), Frame::Map(twos)) => {
+            ones.iter().map(|(key, _)| key).eq(twos.iter().map(|(key, _)| key))
+        }
+        _ => std::mem::discriminant(one) == std::mem::discriminant(two),
+    };
+    if same { Ok(()) } else { Err("replies of different shape") }
+}
