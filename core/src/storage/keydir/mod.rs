@@ -75,8 +75,9 @@
 //! | update in place, ns | 250 | 390 | 450 | | |
 //! | random draw, ns | 580 | 1,020 | 1,060 | | |
 //!
-//! A lower load (three keys in four buckets, one in two) was no faster for lookups that hit, and
-//! hash bits beside an address would only spare the lookups that miss.
+//! A lower load (three keys in four buckets, one in two) was no faster within what the runs differ.
+//! Hash bits beside an address would spare little: an entry that is not the one sought is fetched
+//! for its link all the same.
 
 macro_rules! either {
     ($self:expr, $index:ident => $call:expr) => {
