@@ -26,8 +26,9 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
     (HASH.keys.get(at) == Some(&key)).then(|| &COMMANDS[at])
 }
 
-/// The command or subcommand that `args`, which are not empty, call, if they can be right: it exists, there are as many
-/// arguments as it takes, and no key is too long. Otherwise what the client is told.
+/// The command or subcommand that `args`, which are not empty, call, if they can be right: it
+/// exists, there are as many arguments as it takes, and no key is too long. Otherwise what the
+/// client is told.
 pub fn resolve(args: Args<'_>) -> Result<&'static Command, Reply> {
     let Some(mut command) = find(args[0]) else { return Err(unknown_command(args)) };
     if !command.subcommands.is_empty() && args.len() > 1 {
