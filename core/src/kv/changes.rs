@@ -71,11 +71,16 @@ impl Changes {
 
     /// Forgets them all, keeping the memory.
     pub fn clear(&mut self) {
-        let mut ops = mem::take(&mut self.ops);
-        ops.clear();
-        // Not the memory of an unusually large transaction, though.
-        ops.shrink_to(1024);
-        *self = Self { ops, ..Self::default() };
+        if self.ops.len() > FEW {
+            // Not the memory of an unusually large transaction, though.
+            self.ops.truncate(FEW);
+            self.ops.shrink_to(FEW);
+            self.index.clear();
+        }
+        self.ops.clear();
+        self.replaced = Vec::new();
+        (self.flush, self.bytes, self.mark) = (false, 0, 0);
+        (self.counted, self.gained) = (0, 0);
     }
 
     /// What becomes of `key`, if it was changed by one of [`Self::ops`].

@@ -1,6 +1,7 @@
 //! MULTI, EXEC and WATCH.
 
 use super::world::World;
+use crate::kv::Stop;
 use crate::reply::Protocol;
 
 #[test]
@@ -32,6 +33,29 @@ fn a_command_that_fails_in_exec_changes_nothing_and_the_rest_goes_on() {
         SET b 2 -> +QUEUED
         EXEC -> *[+OK, -ERR value is not an integer or out of range, +OK]
         MGET a s b -> *['1', 'text', '2']
+        ",
+    );
+}
+
+#[test]
+fn a_command_that_fails_halfway_in_exec_is_undone() {
+    let mut world = World::new();
+    world.story(
+        "
+        MSET a 1 b 2 -> +OK
+        MULTI -> +OK
+        SET a 3 -> +QUEUED
+        DEL a b -> +QUEUED
+        GET a -> +QUEUED
+        ",
+    );
+    // EXEC asks for `b` alone: it has set `a` itself, and DEL has deleted it by then.
+    world.view.asked = 0;
+    world.view.stop_at = Some((1, Stop::error("CORRUPT a record is damaged")));
+    world.story(
+        "
+        EXEC -> *[+OK, -CORRUPT a record is damaged, '3']
+        MGET a b -> *['3', '2']
         ",
     );
 }

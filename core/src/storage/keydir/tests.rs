@@ -316,12 +316,14 @@ fn an_emptied_index_gives_memory_back() {
         index.insert(&numbered(n), entry(n)).unwrap();
     }
     let full = index.memory_bytes();
+    // In an order that leaves holes everywhere, also in the chunk that is being emptied.
+    let scattered = |n: u32| numbered(n * 7_919 % 100_000);
     for n in 0..90_000 {
-        index.remove(&numbered(n)).unwrap();
+        index.remove(&scattered(n)).unwrap();
     }
     index.check();
     assert!(index.memory_bytes() < full / 3, "{} of {full}", index.memory_bytes());
-    assert!((90_000..100_000).all(|n| index.get(&numbered(n)) == Some(entry(n))));
+    assert!((90_000..100_000).all(|n| index.get(&scattered(n)).is_some()));
 }
 
 #[test]
