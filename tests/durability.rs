@@ -69,7 +69,7 @@ fn an_fsync_stands_between_append_and_reply() {
     for n in 0..TRACED_WRITES {
         assert_eq!(client.call(["SET".into(), format!("k{n}"), "v".into()]), common::Frame::ok());
     }
-    let (_, status) = node.end(Signal::Term);
+    let (_builder, status) = node.end(Signal::Term);
     assert!(status.success(), "{status}");
     let replies = wait_until("strace to write its last line", || {
         let text = fs::read_to_string(&trace).ok()?;
