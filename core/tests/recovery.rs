@@ -255,7 +255,8 @@ fn a_missing_sealed_segment_is_a_loss_that_is_said() {
         let mut disk = disk.clone();
         disk.remove(&name);
         let mut world = World::open(disk, setup);
-        assert!(right_or_error(&mut world, &model, &name), "{name} is missing unnoticed");
+        let said = right_or_error(&mut world, &model, &name);
+        assert!(said, "{name} is missing unnoticed: {:?} {:?}", world.notices, world.disk.names());
     }
 }
 

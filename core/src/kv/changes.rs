@@ -71,11 +71,16 @@ impl Changes {
 
     /// Forgets them all, keeping the memory.
     pub fn clear(&mut self) {
-        let mut ops = mem::take(&mut self.ops);
-        ops.clear();
-        // Not the memory of an unusually large transaction, though.
-        ops.shrink_to(1024);
-        *self = Self { ops, ..Self::default() };
+        if self.ops.len() > FEW {
+            // Not the memory of an unusually large transaction, though.
+            self.ops.truncate(FEW);
+            self.ops.shrink_to(FEW);
+            self.index.clear();
+        }
+        self.ops.clear();
+        self.replaced = Vec::new();
+        (self.flush, self.bytes, self.mark) = (false, 0, 0);
+        (self.counted, self.gained) = (0, 0);
     }
 
     /// What becomes of `key`, if it was changed by one of [`Self::ops`].
@@ -179,6 +184,19 @@ impl Changes {
             self.gained += new.keys() - old.keys();
         }
         old
+    }
+}
+
+#[cfg(test)]
+impl Changes {
+    /// Asserts what its methods rely on.
+    pub(super) fn check(&self) {
+        let size = |(key, op): &(Value, Op)| key.len() + op.value_len() + OP_BYTES;
+        assert_eq!(self.bytes, self.ops.iter().map(size).sum::<usize>());
+        assert!(self.counted <= self.ops.len() && self.mark <= self.ops.len());
+        for (at, (key, _)) in self.ops.iter().enumerate() {
+            assert_eq!(self.position(key), Some(at), "each key once, and found");
+        }
     }
 }
 

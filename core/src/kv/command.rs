@@ -56,6 +56,8 @@ pub struct Keys {
     /// What is done to the keys, in the words of COMMAND INFO, separated by spaces: one entry for
     /// all keys, or one for each.
     pub access: &'static [&'static str],
+    /// What is to be said about that; empty if nothing.
+    pub notes: &'static str,
 }
 
 /// What kind of command it is.
@@ -237,7 +239,7 @@ impl Command {
             arity,
             flags: Flags::NONE,
             categories: Categories::SLOW,
-            keys: Keys { first: 0, last: 0, step: 1, access: &[] },
+            keys: Keys { first: 0, last: 0, step: 1, access: &[], notes: "" },
             fan_out: false,
             group: Group::Server,
             since: "",
@@ -303,7 +305,11 @@ impl Command {
         step: usize,
         access: &'static [&'static str],
     ) -> Self {
-        Self { keys: Keys { first: 1, last, step, access }, ..self }
+        Self { keys: Keys { first: 1, last, step, access, notes: "" }, ..self }
+    }
+
+    pub(super) const fn key_notes(self, notes: &'static str) -> Self {
+        Self { keys: Keys { notes, ..self.keys }, ..self }
     }
 
     pub(super) const fn fan_out(self) -> Self {

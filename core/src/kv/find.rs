@@ -1,6 +1,6 @@
 //! From a name to its command: a perfect hash computed at compile time.
 //!
-//! A name is at most 16 letters, so it fits one integer. Letters differ between cases in one bit,
+//! A name is at most 16 letters, so it fits two words. Letters differ between cases in one bit,
 //! and setting it turns nothing but a letter into a letter.
 
 use alloc::format;
@@ -26,8 +26,9 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
     (HASH.keys.get(at) == Some(&key)).then(|| &COMMANDS[at])
 }
 
-/// The command or subcommand that `args` call, if they can be right: it exists, there are as many
-/// arguments as it takes, and no key is too long. Otherwise what the client is told.
+/// The command or subcommand that `args`, which are not empty, call, if they can be right: it
+/// exists, there are as many arguments as it takes, and no key is too long. Otherwise what the
+/// client is told.
 pub fn resolve(args: Args<'_>) -> Result<&'static Command, Reply> {
     let Some(mut command) = find(args[0]) else { return Err(unknown_command(args)) };
     if !command.subcommands.is_empty() && args.len() > 1 {
@@ -106,7 +107,8 @@ fn cut(bytes: &[u8], len: usize) -> &[u8] {
 /// A name of at most 16 bytes without regard to case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct NameKey {
-    bytes: u128,
+    head: u64,
+    tail: u64,
     len: usize,
 }
 
@@ -120,33 +122,46 @@ struct Hash {
 
 const SLOTS: usize = 1024;
 const NAME_BYTES_MAX: usize = 16;
-const LOWER_CASE: u128 = 0x2020_2020_2020_2020_2020_2020_2020_2020;
+const LOWER_CASE: u64 = 0x2020_2020_2020_2020;
 
 static HASH: Hash = Hash::new();
 
 impl NameKey {
+    /// Reads the name in two words, which overlap in the middle.
     #[inline]
-    fn of(name: &[u8]) -> Option<Self> {
-        let len = name.len();
-        let mut bytes = [0; NAME_BYTES_MAX];
-        bytes.get_mut(..len)?.copy_from_slice(name);
-        Some(Self { bytes: u128::from_le_bytes(bytes) | LOWER_CASE, len })
+    const fn of(name: &[u8]) -> Option<Self> {
+        let (head, tail) = match (name.first_chunk(), name.last_chunk()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => match (name.first_chunk(), name.last_chunk()) {
+                (Some(head), Some(tail)) => {
+                    (u32::from_le_bytes(*head) as u64, u32::from_le_bytes(*tail) as u64)
+                }
+                _ => match name {
+                    [a, b, c] => (u32::from_le_bytes([*a, *b, *c, 0]) as u64, 0),
+                    [a, b] => (u16::from_le_bytes([*a, *b]) as u64, 0),
+                    [a] => (*a as u64, 0),
+                    _ => return None,
+                },
+            },
+        };
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        Some(Self { head: head | LOWER_CASE, tail: tail | LOWER_CASE, len: name.len() })
     }
 
     const fn of_command(name: &str) -> Self {
-        let (name, mut bytes, mut i) = (name.as_bytes(), 0, 0);
-        assert!(name.len() <= NAME_BYTES_MAX);
-        while i < name.len() {
-            assert!(name[i].is_ascii_lowercase());
-            bytes |= (name[i] as u128) << (8 * i);
+        let (bytes, mut i) = (name.as_bytes(), 0);
+        while i < bytes.len() {
+            assert!(bytes[i].is_ascii_lowercase(), "setting a bit tells no other case apart");
             i += 1;
         }
-        Self { bytes: bytes | LOWER_CASE, len: name.len() }
+        Self::of(bytes).expect("a name of at most 16 letters")
     }
 
     #[inline]
     const fn slot(self, factor: u64) -> usize {
-        let folded = (self.bytes as u64) ^ ((self.bytes >> 64) as u64).rotate_left(23);
+        let folded = self.head ^ self.tail.rotate_left(23);
         (folded.wrapping_mul(factor) >> (64 - SLOTS.trailing_zeros())) as usize
     }
 }
@@ -156,7 +171,7 @@ impl Hash {
     const fn new() -> Self {
         const NONE: u8 = u8::MAX;
         assert!(COMMANDS.len() < NONE as usize);
-        let mut keys = [NameKey { bytes: 0, len: 0 }; COMMANDS.len()];
+        let mut keys = [NameKey { head: 0, tail: 0, len: 0 }; COMMANDS.len()];
         let mut i = 0;
         while i < COMMANDS.len() {
             keys[i] = NameKey::of_command(COMMANDS[i].name);

@@ -16,7 +16,7 @@ pub(super) fn all(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
 }
 
 pub(super) fn count(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
-    Ok(Reply::Int(i64::try_from(commands().count()).expect("a small number")))
+    Ok(number(commands().count()))
 }
 
 pub(super) fn info(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
@@ -139,16 +139,15 @@ fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
 }
 
 fn describe(command: &'static Command) -> Reply {
-    let number = |n: isize| Reply::Int(i64::try_from(n).expect("a small number"));
     let keys = &command.keys;
     // A command without keys has no step either.
-    let step = if keys.first == 0 { 0 } else { keys.step.cast_signed() };
+    let step = if keys.first == 0 { 0 } else { keys.step };
     Reply::Array(vec![
         bulk(command.name),
         Reply::Int(i64::from(command.arity)),
         words(command.flags.names()),
-        number(keys.first.cast_signed()),
-        number(keys.last),
+        number(keys.first),
+        Reply::Int(i64::try_from(keys.last).expect("a small number")),
         number(step),
         words(command.categories.names()),
         Reply::Set(command.tips.iter().map(|tip| bulk(tip)).collect()),
@@ -161,39 +160,29 @@ fn describe(command: &'static Command) -> Reply {
     ])
 }
 
+/// One specification for all keys, or one for each if different things are done to them.
 fn key_specs(command: &Command) -> Reply {
     let keys = &command.keys;
-    let one_each = keys.access.len() > 1;
+    let step = if keys.access.len() > 1 { 1 } else { keys.step };
+    // Counted from the first.
+    let last = if keys.last < 0 { -1 } else { 0 };
     let spec = |(at, access): (usize, &&'static str)| {
-        // The last key is counted from the first.
-        let last = if keys.last < 0 { -1 } else { 0 };
-        let map = |fields: &[(&str, Reply)]| {
-            Reply::Map(fields.iter().map(|(name, value)| (bulk(name), value.clone())).collect())
-        };
-        let number = |n: usize| Reply::Int(i64::try_from(n).expect("a small number"));
-        let first = keys.first + at * keys.step;
-        let step = if one_each { 1 } else { keys.step };
-        map(&[
-            ("flags", words(access.split(' '))),
-            (
-                "begin_search",
-                map(&[("type", bulk("index")), ("spec", map(&[("index", number(first))]))]),
-            ),
-            (
-                "find_keys",
-                map(&[
-                    ("type", bulk("range")),
-                    (
-                        "spec",
-                        map(&[
-                            ("lastkey", Reply::Int(last)),
-                            ("keystep", number(step)),
-                            ("limit", Reply::Int(0)),
-                        ]),
-                    ),
-                ]),
-            ),
-        ])
+        let range = map([
+            ("lastkey", Reply::Int(last)),
+            ("keystep", number(step)),
+            ("limit", Reply::Int(0)),
+        ]);
+        let index = map([("index", number(keys.first + at * keys.step))]);
+        let mut fields = Vec::with_capacity(4);
+        if !keys.notes.is_empty() {
+            fields.push((bulk("notes"), bulk(keys.notes)));
+        }
+        fields.extend([
+            (bulk("flags"), words(access.split(' '))),
+            (bulk("begin_search"), map([("type", bulk("index")), ("spec", index)])),
+            (bulk("find_keys"), map([("type", bulk("range")), ("spec", range)])),
+        ]);
+        Reply::Map(fields)
     };
     Reply::Set(keys.access.iter().enumerate().map(spec).collect())
 }
@@ -224,6 +213,14 @@ fn help(container: &str) -> Reply {
     };
     let entries = command.subcommands.iter().flat_map(entry);
     Reply::Array(core::iter::once(line(title)).chain(entries).collect())
+}
+
+fn map<const N: usize>(fields: [(&str, Reply); N]) -> Reply {
+    Reply::Map(fields.into_iter().map(|(name, value)| (bulk(name), value)).collect())
+}
+
+fn number(n: usize) -> Reply {
+    Reply::Int(i64::try_from(n).expect("a small number"))
 }
 
 fn words(words: impl Iterator<Item = &'static str>) -> Reply {

@@ -19,7 +19,8 @@ pub(super) static COMMANDS: &[Command] = &[
             "Sets the string value of a key, whatever was there, if the condition holds.",
         )
         .flags(GROW)
-        .key(&["RW access update variable_flags"]),
+        .key(&["RW access update variable_flags"])
+        .key_notes("RW and ACCESS due to the optional `GET` argument"),
     Command::new("setnx", 3, "key value", Keys(set::setnx))
         .docs(String, "1.0.0", "Sets the string value of a key only if the key is not there.")
         .flags(GROW_FAST)
@@ -246,7 +247,7 @@ pub(super) static COMMANDS: &[Command] = &[
         .docs(Server, "1.0.0", "Returns the number of keys.")
         .flags(READ_FAST)
         .also(Categories::KEYSPACE)
-        .tips(SUM),
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
     Command::new("flushdb", -1, "[ASYNC | SYNC]", Keys(keys::flush))
         .docs(Server, "1.0.0", "Deletes all keys.")
         .flags(Flags::WRITE)

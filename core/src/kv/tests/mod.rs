@@ -1,4 +1,11 @@
 //! Tests of whole commands, by behaviour.
 
+mod commands;
+mod float;
 mod golden;
+mod introspection;
+mod limits;
+mod stops;
+mod transactions;
+mod txn;
 mod world;

@@ -184,7 +184,7 @@ impl World {
     pub(super) fn story(&mut self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (command, expected) = line.split_once(" -> ").expect("command -> reply");
-            assert_eq!(self.run(command), expected, "{command}");
+            assert_eq!(self.run(command).trim_end(), expected, "{command}");
         }
     }
 }

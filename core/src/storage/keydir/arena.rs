@@ -6,12 +6,13 @@
 //! belongs to one block whose size can be read from it, so a chunk can be walked.
 //!
 //! Free lists alone do not bound what is wasted: holes of one size are of no use once keys of
-//! another size come. So when more than a quarter of the arena is holes, the emptiest chunk becomes
+//! another size come. So when more than an eighth of the arena is holes, the emptiest chunk becomes
 //! the *leaving* chunk. It is walked twice, a few blocks a call: first its holes come off the free
 //! lists, so that nothing new is put there, then its entries move elsewhere, and then it is
 //! released. The owner moves the entries, since it knows what points at them.
 //!
-//! The first chunk starts small and doubles, so that a partition of few keys stays small.
+//! The current chunk grows by a thirty-second of the arena at a time until it is whole, so that a
+//! small arena has small slack. From 8 MiB on, a chunk is whole from the start.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -61,17 +62,19 @@ const CHUNK_SHIFT: u32 = 16;
 const CHUNK_BYTES: usize = (UNIT_BYTES << CHUNK_SHIFT) - 32;
 const CHUNK_UNITS: u32 = (CHUNK_BYTES / UNIT_BYTES) as u32;
 
-/// What the first chunk starts with.
-const FIRST_CHUNK_BYTES: usize = 512;
+/// The least by which a chunk grows.
+const GROWTH_BYTES_MIN: usize = 512;
+
+/// A chunk grows by one in so many units of the arena.
+const GROWTH_SHARE: usize = 32;
 
 /// Chunks that addresses reach: 16 GiB in all.
 pub(super) const CHUNKS_MAX: usize = 1 << (32 - CHUNK_SHIFT);
 
 /// Holes may take one in so many units before chunks are emptied.
-const WASTE_SHARE: u64 = 4;
+const WASTE_SHARE: u64 = 8;
 
-/// Blocks that one call of [`Arena::next_to_move`] looks at. A leaving chunk is at least a quarter
-/// holes and walked twice, so eight would just keep up with one hole a call.
+/// Blocks that one call of [`Arena::next_to_move`] looks at.
 const WALK_BLOCKS: usize = 16;
 
 /// Chunks of blocks. See the module's header.
@@ -234,30 +237,28 @@ impl Arena {
     /// Cuts a block from the end of the current chunk, or of a new one.
     fn cut(&mut self, units: u32) -> Result<Address, Full> {
         if self.chunks.is_empty() {
-            self.open_chunk(FIRST_CHUNK_BYTES)?;
+            self.open_chunk()?;
         }
-        while self.room() < units {
-            let length = self.chunks[self.current].len();
-            if length < CHUNK_BYTES {
-                self.extend_chunk((2 * length).min(CHUNK_BYTES));
-            } else {
-                let (rest_chunk, rest_at, rest) = (self.current, self.cut, self.room());
-                self.open_chunk(CHUNK_BYTES)?;
-                self.leave_rest(rest_chunk, rest_at, rest);
-            }
+        if CHUNK_UNITS - self.cut < units {
+            self.extend_chunk(CHUNK_BYTES);
+            let (rest_chunk, rest_at) = (self.current, self.cut);
+            self.open_chunk()?;
+            self.leave_rest(rest_chunk, rest_at);
+        }
+        let end = (self.cut + units) as usize * UNIT_BYTES;
+        let length = self.chunks[self.current].len();
+        if length < end {
+            let growth = self.total as usize * UNIT_BYTES / GROWTH_SHARE;
+            let grown = length + growth.max(GROWTH_BYTES_MIN) / UNIT_BYTES * UNIT_BYTES;
+            self.extend_chunk(grown.max(end).min(CHUNK_BYTES));
         }
         let at = Address::new(self.current, self.cut);
         self.cut += units;
         Ok(at)
     }
 
-    /// Units of the current chunk that are still to be cut.
-    fn room(&self) -> u32 {
-        (self.chunks[self.current].len() / UNIT_BYTES) as u32 - self.cut
-    }
-
-    /// Makes a new chunk the current one.
-    fn open_chunk(&mut self, bytes: usize) -> Result<(), Full> {
+    /// Makes a new chunk, of no bytes yet, the current one.
+    fn open_chunk(&mut self) -> Result<(), Full> {
         let chunk = match self.vacant.pop() {
             Some(chunk) => chunk as usize,
             None if self.chunks.len() < self.chunks_max => {
@@ -267,12 +268,11 @@ impl Arena {
             }
             None => return Err(Full),
         };
-        self.chunks[chunk] = alloc::vec![0; bytes].into_boxed_slice();
-        self.total += (bytes / UNIT_BYTES) as u64;
         self.current = chunk;
         self.cut = 0;
         if chunk == 0 {
             // Address zero means none.
+            self.extend_chunk(GROWTH_BYTES_MIN);
             block::write_dead(&mut self.chunks[0], 1);
             self.wasted += 1;
             self.cut = 1;
@@ -280,17 +280,24 @@ impl Arena {
         Ok(())
     }
 
+    /// Makes the current chunk `bytes` long.
     fn extend_chunk(&mut self, bytes: usize) {
-        let mut chunk = mem::take(&mut self.chunks[self.current]).into_vec();
-        let more = bytes - chunk.len();
-        self.total += (more / UNIT_BYTES) as u64;
-        chunk.reserve_exact(more);
-        chunk.resize(bytes, 0);
-        self.chunks[self.current] = chunk.into_boxed_slice();
+        let old = mem::take(&mut self.chunks[self.current]);
+        self.total += ((bytes - old.len()) / UNIT_BYTES) as u64;
+        self.chunks[self.current] = if old.is_empty() {
+            // Fresh pages are zero as they come.
+            alloc::vec![0; bytes].into_boxed_slice()
+        } else {
+            let mut chunk = old.into_vec();
+            chunk.reserve_exact(bytes - chunk.len());
+            chunk.resize(bytes, 0);
+            chunk.into_boxed_slice()
+        };
     }
 
-    /// Makes what is left at the end of a full chunk a block.
-    fn leave_rest(&mut self, chunk: usize, unit: u32, units: u32) {
+    /// Makes what is left at the end of a chunk a block.
+    fn leave_rest(&mut self, chunk: usize, unit: u32) {
+        let units = CHUNK_UNITS - unit;
         self.wasted += u64::from(units);
         if units >= BLOCK_UNITS_MIN {
             self.list(Address::new(chunk, unit), units);
@@ -343,6 +350,44 @@ impl Arena {
         self.total -= units;
         self.chunks[chunk] = Box::default();
         self.vacant.push(chunk as u32);
+    }
+
+    /// Asserts that blocks tile every chunk, that the counts are true and the free lists complete,
+    /// for an owner that holds `live` units of entries.
+    #[cfg(test)]
+    pub(super) fn check(&self, live: u64) {
+        let (mut wasted, mut total, mut listed) = (0, 0, BTreeMap::<u32, u32>::new());
+        for (chunk, bytes) in self.chunks.iter().enumerate() {
+            let end = (bytes.len() / UNIT_BYTES) as u32;
+            let cut = if chunk == self.current { self.cut } else { end };
+            let (mut unit, mut live) = (0, 0);
+            while unit < cut {
+                let (kind, units) = block::measure(&bytes[unit as usize * UNIT_BYTES..]);
+                match kind {
+                    Block::Entry => live += units,
+                    Block::Free => *listed.entry(units).or_default() += 1,
+                    Block::Dead => {}
+                }
+                wasted += if kind == Block::Entry { 0 } else { u64::from(units) };
+                unit += units;
+            }
+            assert_eq!((unit, live), (cut, self.live[chunk]), "chunk {chunk}");
+            total += u64::from(end);
+        }
+        assert_eq!((wasted, total), (self.wasted, self.total));
+        assert_eq!(live, self.live.iter().map(|&units| u64::from(units)).sum::<u64>());
+        for (&units, &first) in &self.free {
+            let mut previous = None;
+            let mut at = Some(first);
+            while let Some(block) = at {
+                let bytes = self.bytes(block);
+                assert_eq!(block::measure(bytes), (Block::Free, units));
+                assert_eq!(block::previous(bytes), previous);
+                *listed.get_mut(&units).expect("a listed block is met in the walk") -= 1;
+                (previous, at) = (at, block::next(bytes));
+            }
+        }
+        assert!(listed.values().all(|&missing| missing == 0), "a free block is on its list");
     }
 }
 

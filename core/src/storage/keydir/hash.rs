@@ -12,15 +12,12 @@ use super::buckets::{BUCKETS_MIN, Buckets};
 use super::{Entry, Full, Place, SCAN_BUCKETS_A_KEY};
 use crate::SegmentId;
 
-/// Keys for each `LOAD_BUCKETS` buckets at which the table grows.
-const LOAD_KEYS: usize = 1;
-const LOAD_BUCKETS: usize = 1;
-
 /// Buckets merged by one remove. The table shrinks below one key in two buckets, so two keep up.
 const MERGES_A_REMOVE: usize = 2;
 
-/// Calls into the arena's walk of one insert or remove, each a few blocks and at most one move.
-const MOVES_AN_OPERATION: usize = 16;
+/// Entries moved by one insert or remove while the arena is wasteful. A chunk that is emptied is at
+/// least an eighth holes, so seven moves make up for the one hole that an operation leaves.
+const MOVES_AN_OPERATION: usize = 8;
 
 /// Chains longer than this do not have their tails drawn by [`HashKeydir::random`].
 const RANDOM_DEPTH: u64 = 8;
@@ -300,7 +297,7 @@ impl HashKeydir {
         block::set_next(bytes, head);
         self.buckets.set_head(bucket, Some(at));
         self.len += 1;
-        if self.len * LOAD_BUCKETS > self.buckets.count() as usize * LOAD_KEYS {
+        if self.len > self.buckets.count() as usize {
             self.split();
         }
         Ok(())
@@ -341,7 +338,7 @@ impl HashKeydir {
             if !self.arena.is_wasteful() {
                 return;
             }
-            let Some(from) = self.arena.next_to_move() else { return };
+            let Some(from) = self.arena.next_to_move() else { continue };
             let bytes = self.arena.bytes(from);
             let key = block::key(bytes);
             let (_, units) = block::measure(bytes);
@@ -353,6 +350,27 @@ impl HashKeydir {
             self.set_link(link, Some(to));
             self.arena.free(from, units);
         }
+    }
+
+    /// Asserts what every operation must keep: each entry in its bucket, once, and all counted.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let mut keys = alloc::collections::BTreeSet::new();
+        let mut expiring = 0;
+        let mut units = 0;
+        for bucket in 0..self.buckets.count() {
+            for at in self.chain(bucket) {
+                let bytes = self.arena.bytes(at);
+                let key = block::key(bytes);
+                assert_eq!(self.buckets.locate(self.hash(key)), bucket);
+                assert!(keys.insert(key), "a key has one entry");
+                expiring += usize::from(block::read_entry(bytes).expire_at.is_some());
+                units += u64::from(block::measure(bytes).1);
+            }
+        }
+        assert_eq!((keys.len(), expiring), (self.len, self.expiring));
+        assert!(self.buckets.count() as usize <= (2 * self.len + 2).max(BUCKETS_MIN as usize));
+        self.arena.check(units);
     }
 
     fn set_link(&mut self, link: Link, to: Option<Address>) {

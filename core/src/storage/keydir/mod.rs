@@ -1,4 +1,92 @@
 //! The keydir: key → where its newest committed record is.
+//!
+//! Every key of a partition is in memory, so what an entry takes beyond its key decides how many
+//! keys a machine can serve, and a lookup is on the path of every command. The index holds places,
+//! never values, knows nothing of logs or commits, and decides nothing: what is put in here has
+//! been committed by others, and what expires here is only pointed out.
+//!
+//! # The hash index
+//!
+//! A lookup goes bucket → first entry of a chain → next entry …, about 1.5 entries deep on
+//! average. Three parts, one file each:
+//!
+//! - `buckets`: an array of four-byte chain heads that grows by *linear hashing*. An insert above
+//!   one key a bucket splits one bucket, a remove below one key in two merges up to two, and
+//!   nothing is ever rehashed as a whole: no pause, and no moment at which two tables are held.
+//! - `arena`: chunks of just under 256 KiB that hold the entries, addressed by four bytes in units
+//!   of four. Blocks are reused by exact size, and chunks are emptied and given back, a few entries
+//!   an operation, while holes take more than an eighth.
+//! - `block`: an entry is packed without alignment, and a field is as wide as its value needs:
+//!
+//! | at | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 1 | flags: bits 0–1 length bytes beyond two · 2 wide key length · 3–4 expiry (none, six, eight bytes) · 7 no entry |
+//! | 1 | 3 | segment |
+//! | 4 | 4 | address of the next entry in the bucket, 0 for none |
+//! | 8 | 4 | position |
+//! | 12 | 1, 2 | key length |
+//! | … | 2, 3, 4 | record length |
+//! | … | 0, 6, 8 | expiry time |
+//! | … | | key, then up to three bytes to the next unit |
+//!
+//! A hole has flags 0x80 (free) or 0x81 (dead), its size in units in the next three bytes and, if
+//! free, the next and previous block of its list at 4 and 8. Integers are little-endian.
+//!
+//! So a key of records under 64 KiB without expiry takes 4 (bucket) + 15 + up to 3 bytes, and one
+//! of records under 16 MiB a byte more. The rest is slack: less than a chunk at the end of the
+//! arena and of the bucket array each. Below about 100,000 keys that, and up to one unused head a
+//! key, may pass 24 bytes; a small index is small in all.
+//!
+//! **Hash.** The low bits choose the bucket, so it is foldhash's *quality* variant, which spreads
+//! the whole hash over every bit; the fast one says of itself that it does not. Both are seeded,
+//! and neither lets keys be chosen in advance that collide under an unknown seed. Neither claims to
+//! resist somebody who watches hash-dependent output at length, SCAN's order for one; a client that
+//! may run SCAN may also run FLUSHALL.
+//!
+//! **Scan.** The cursor counts low buckets in reversed bits, as Redis's does, and a low bucket is
+//! visited together with the one split from it; see `buckets`.
+//!
+//! # The ordered index
+//!
+//! The same beside a B-tree of the keys, for scans by prefix; see [`OrderedKeydir`].
+//!
+//! # Invariants
+//!
+//! - A key has one entry, in the chain of the bucket that its hash belongs to.
+//! - There are at most twice as many buckets as keys and two more (sixteen at least), so a walk
+//!   over buckets meets keys at a known rate.
+//! - Blocks tile each chunk up to its end, or to where the current chunk has been cut.
+//! - A free block is on the list of its size; a dead one is on none.
+//! - A refused insert ([`Full`]) changes nothing.
+//! - Nothing depends on addresses or on time: equal seeds and calls give equal results.
+//!
+//! # Measured
+//!
+//! 16-byte keys in random order, best of several runs on a shared two-core virtual machine on
+//! which one dependent cache miss over 36 MB takes about 220 ns. `HashMap` is hashbrown's with a
+//! boxed key and the same hash.
+//!
+//! | | hash, 1M | hash, 10M | ordered, 10M | `HashMap`, 1M | `HashMap`, 10M |
+//! |---|---:|---:|---:|---:|---:|
+//! | resident bytes a key beyond the key | 20.3 | 20.0 | 81 | 119 | 98 |
+//! | insert, ns | 420 | 870 | 4,400 | 480 | 1,110 |
+//! | lookup, ns | 430 | 690 | 740 | 570 | 940 |
+//! | lookup of an absent key, ns | 330 | 530 | 620 | 70 | 270 |
+//! | update in place, ns | 250 | 390 | 450 | | |
+//! | random draw, ns | 580 | 1,020 | 1,060 | | |
+//!
+//! A lower load (three keys in four buckets, one in two) was no faster within what the runs differ.
+//! Hash bits beside an address would spare little: an entry that is not the one sought is fetched
+//! for its link all the same.
+
+macro_rules! either {
+    ($self:expr, $index:ident => $call:expr) => {
+        match $self {
+            Keydir::Hash($index) => $call,
+            Keydir::Ordered($index) => $call,
+        }
+    };
+}
 
 mod arena;
 mod block;
@@ -56,15 +144,6 @@ pub enum Keydir {
     Hash(HashKeydir),
     /// A hash table with an ordered tree of the keys beside it.
     Ordered(OrderedKeydir),
-}
-
-macro_rules! either {
-    ($self:expr, $index:ident => $call:expr) => {
-        match $self {
-            Keydir::Hash($index) => $call,
-            Keydir::Ordered($index) => $call,
-        }
-    };
 }
 
 impl core::fmt::Debug for Keydir {

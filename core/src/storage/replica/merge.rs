@@ -154,9 +154,8 @@ impl Replica {
             return;
         }
         let Some(job) = &mut self.merge.job else {
-            if now >= self.merge.next_at {
+            if now >= self.merge.next_at && !self.look_for_work() {
                 self.merge.next_at = now.after(self.settings.merge.check_every);
-                self.look_for_work();
             }
             return;
         };
@@ -221,14 +220,18 @@ impl Replica {
         self.merge.job = None;
     }
 
-    fn look_for_work(&mut self) {
+    /// Starts the next job; returns whether there is one.
+    fn look_for_work(&mut self) -> bool {
         let sealed = self.segments.list().len() - 1;
         let unhinted = |s: &Segment| !s.hinted && !s.quarantined;
         if let Some(at) = self.segments.list()[..sealed].iter().position(unhinted) {
             self.start_job(at..at + 1, false);
         } else if let Some(run) = self.choose_run() {
             self.start_job(run, true);
+        } else {
+            return false;
         }
+        true
     }
 
     fn start_job(&mut self, run: core::ops::Range<usize>, merge: bool) {

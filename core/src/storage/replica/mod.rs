@@ -366,11 +366,12 @@ impl Replica {
             self.start_opening(distrust);
         }
         self.advance_opening(now);
-        self.advance_manifest(now);
         self.advance_roll(now);
         self.advance_sync(now);
         self.advance_merge(now);
         self.advance_stop(now);
+        // Last: each of the others may have changed what it should say.
+        self.advance_manifest(now);
     }
 
     /// The next operation for the disk. What was gathered is written as soon as the write before

@@ -1,0 +1,65 @@
+//! What is over a limit is refused with an error that says so.
+
+use alloc::vec;
+
+use super::world::World;
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX, WATCHED_KEYS_MAX};
+use crate::reply::Reply;
+
+const TOO_LONG: Reply = Reply::Error(alloc::borrow::Cow::Borrowed(
+    "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+));
+
+#[test]
+fn keys_have_a_longest_length() {
+    let mut world = World::new();
+    let key = vec![b'k'; KEY_BYTES_MAX + 1];
+    assert_eq!(world.evaluate(&[b"set", &key[1..], b"v"]), Ok(Reply::OK));
+    let refused = Reply::error("ERR key is longer than the limit of 65535 bytes");
+    for args in [&[&b"get"[..], &key][..], &[b"mset", b"a", b"1", &key, b"2"], &[b"watch", &key]] {
+        assert_eq!(world.evaluate(args), Ok(refused.clone()));
+    }
+}
+
+#[test]
+fn values_have_a_longest_length() {
+    let mut world = World::new();
+    let value = vec![b'v'; VALUE_BYTES_MAX + 1];
+    for args in [
+        &[&b"set"[..], b"k", &value][..],
+        &[b"mset", b"a", b"1", b"k", &value],
+        &[b"setrange", b"k", b"67108864", b"x"],
+        &[b"setrange", b"k", b"9223372036854775807", b"x"],
+        &[b"append", b"k", &value],
+    ] {
+        assert_eq!(world.evaluate(args), Ok(TOO_LONG));
+    }
+    assert_eq!(world.run("DBSIZE"), ":0");
+    assert_eq!(world.run("SETRANGE k 67108863 x"), ":67108864");
+    assert_eq!(
+        world.run("APPEND k x"),
+        "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+    );
+}
+
+#[test]
+fn a_client_watches_so_many_keys() {
+    let mut world = World::new();
+    let keys: vec::Vec<_> = (0..=WATCHED_KEYS_MAX).map(|n| n.to_be_bytes()).collect();
+    let mut args = vec![&b"watch"[..]];
+    args.extend(keys.iter().map(|key| &key[..]));
+    let Ok(Reply::Error(text)) = world.evaluate(&args) else { panic!("it is over the limit") };
+    assert!(text.contains("65536"));
+    assert_eq!(world.view.watchers(), 0);
+    args.pop();
+    assert_eq!(world.evaluate(&args), Ok(Reply::OK));
+}
+
+#[test]
+fn an_http_request_closes_the_connection() {
+    for line in ["POST / HTTP/1.1", "Host: localhost:6379"] {
+        let mut world = World::new();
+        assert!(world.run(line).starts_with("-ERR unknown command"));
+        assert!(world.session.closing());
+    }
+}
