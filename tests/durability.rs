@@ -33,7 +33,7 @@ fn acknowledged_writes_survive_sigkill_under_load() {
             writer.check(&mut client);
         }
         let load = Load::start(&node.endpoint(), writers);
-        let enough = 1 + rng.below(1_000);
+        let enough = 1 + rng.below(10_000);
         wait_until("acknowledged writes", || (load.acknowledged() >= enough).then_some(()));
         node.end(Signal::Kill);
         total += load.acknowledged();
