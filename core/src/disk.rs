@@ -169,7 +169,7 @@ pub enum DiskError {
 pub type DiskResult = Result<DiskDone, DiskError>;
 
 /// Values already in memory, keyed by place; see [`ValueCache`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     /// The partition.
     pub partition: PartitionId,

@@ -1,16 +1,17 @@
 //! A client's queue of replies, and what waits for a commit.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use super::evaluate::Fetched;
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
 use crate::kv::Session;
 use crate::limits::CLIENT_REPLIES_MAX;
 use crate::reply::{Protocol, Reply};
-use crate::storage::replica::{Dropped, ReadFault};
-use crate::{ClientId, Offset, Value};
+use crate::storage::replica::{Dropped, ReadToken};
+use crate::{ClientId, Offset};
 
 /// One client.
 pub(super) struct Client {
@@ -40,9 +41,9 @@ struct Slot {
 pub(super) struct Blocked {
     pub(super) args: OwnedArgs,
     /// What was read for it.
-    pub(super) fetched: Vec<(CacheKey, Result<Value, ReadFault>)>,
-    /// The reads under way, in the order of their asking.
-    pub(super) reads: Vec<(crate::storage::replica::ReadToken, CacheKey)>,
+    pub(super) fetched: Fetched,
+    /// The reads under way.
+    pub(super) reads: BTreeMap<ReadToken, CacheKey>,
     /// Commits to come before it is evaluated again.
     pub(super) commits: u32,
 }

@@ -1,5 +1,6 @@
 //! Running a command: evaluate, log, queue the reply; or wait and evaluate again.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::client::{Blocked, Waiter, Waits};
@@ -10,21 +11,18 @@ use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
 use crate::reply::Reply;
 use crate::storage::keydir::Place;
-use crate::storage::replica::{Found, ReadFault, ReadToken};
+use crate::storage::replica::{ReadFault, ReadToken};
 use crate::{ClientId, Offset, Value};
 
 /// What was read for a command that waits.
-type Fetched = [(CacheKey, Result<Value, ReadFault>)];
-
-/// Values read ahead at once for a command with many keys.
-const PREFETCH_MAX: usize = 1024;
+pub(super) type Fetched = BTreeMap<CacheKey, Result<Value, ReadFault>>;
 
 impl Shard {
     pub(super) fn on_command(&mut self, id: ClientId, args: Args<'_>) {
         let Some(client) = self.clients.get(&id) else { return };
         assert!(client.accepts(), "the driver asks before it hands a command in");
         self.counters.commands += 1;
-        self.run(id, args, &[]);
+        self.run(id, args, &Fetched::new());
     }
 
     fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
@@ -127,37 +125,18 @@ impl Shard {
     }
 
     fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
-        self.note_other_keys(args, fetched);
         let wants = core::mem::take(&mut self.notes.wants);
         assert!(!wants.is_empty(), "the view notes what it needs");
-        let mut reads = Vec::with_capacity(wants.len());
+        let mut reads = BTreeMap::new();
         for (at, key, place) in &wants {
             let token = ReadToken(self.next_read);
             self.next_read += 1;
             self.partitions[*at].replica.read(token, key, *place);
             self.touch(*at);
             self.reads.insert(token, id);
-            reads.push((token, self.partitions[*at].replica.cache_key(*place)));
+            reads.insert(token, self.partitions[*at].replica.cache_key(*place));
         }
         self.block(id, args, fetched, reads, 0);
-    }
-
-    /// The values of a command's other keys are read along, so that one with many keys is not
-    /// evaluated anew for each.
-    fn note_other_keys(&mut self, args: Args<'_>, fetched: &Fetched) {
-        let Some(command) = kv::find(args[0]) else { return };
-        let count = self.partitions.len();
-        for key in command.keys(args).take(PREFETCH_MAX) {
-            let at = super::view::home(key, count);
-            let replica = &self.partitions[at].replica;
-            let Found::Committed(entry) = replica.find(key) else { continue };
-            let place = entry.place;
-            let known = fetched.iter().any(|(k, _)| *k == replica.cache_key(place));
-            let wanted = self.notes.wants.iter().any(|(i, _, p)| (*i, *p) == (at, place));
-            if !known && !wanted && self.config.cache.get(replica.cache_key(place)).is_none() {
-                self.notes.wants.push((at, Value::copy_from(key), place));
-            }
-        }
     }
 
     /// A key has expired by a clock that is not committed: logs the clock and waits for it.
@@ -171,7 +150,7 @@ impl Shard {
                 return;
             }
         }
-        self.block(id, args, fetched, Vec::new(), places.len() as u32);
+        self.block(id, args, fetched, BTreeMap::new(), places.len() as u32);
         for &at in &places {
             let offset = self.partitions[at].replica.append_clock(clock);
             self.partitions[at].wait(Waiter { offset, client: id, what: Waits::Command });
@@ -184,10 +163,10 @@ impl Shard {
         id: ClientId,
         args: Args<'_>,
         fetched: &Fetched,
-        reads: Vec<(ReadToken, CacheKey)>,
+        reads: BTreeMap<ReadToken, CacheKey>,
         commits: u32,
     ) {
-        let (args, fetched) = (OwnedArgs::copy_from(args), fetched.to_vec());
+        let (args, fetched) = (OwnedArgs::copy_from(args), fetched.clone());
         let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
         client.blocked = Some(Blocked { args, fetched, reads, commits });
     }
@@ -197,9 +176,8 @@ impl Shard {
         let Some(id) = self.reads.remove(&token) else { return };
         let Some(client) = self.clients.get_mut(&id) else { return };
         let Some(blocked) = &mut client.blocked else { return };
-        let Some(at) = blocked.reads.iter().position(|(t, _)| *t == token) else { return };
-        let (_, key) = blocked.reads.swap_remove(at);
-        blocked.fetched.push((key, result));
+        let Some(key) = blocked.reads.remove(&token) else { return };
+        blocked.fetched.insert(key, result);
         if blocked.reads.is_empty() && blocked.commits == 0 {
             self.retry(id);
         }

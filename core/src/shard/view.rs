@@ -6,18 +6,19 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::evaluate::Fetched;
 use super::{Counters, FsyncMode, Partition, errors};
-use crate::disk::{CacheKey, ValueCache};
+use crate::disk::ValueCache;
 use crate::kv::{CacheInfo, Changes, Info, Item, Meta, PartitionInfo, Stop, View};
 use crate::storage::keydir::Place;
-use crate::storage::replica::{Found, ReadFault, Status};
+use crate::storage::replica::{Found, Status};
 use crate::{Millis, Offset, Value, slot};
 
 /// A command's view; see [`View`].
 pub(super) struct Eye<'a> {
     pub(super) partitions: &'a mut [Partition],
     pub(super) cache: &'a mut dyn ValueCache,
-    pub(super) fetched: &'a [(CacheKey, Result<Value, ReadFault>)],
+    pub(super) fetched: &'a Fetched,
     pub(super) watched: &'a mut Watched,
     pub(super) notes: &'a mut Notes,
     pub(super) counters: &'a mut Counters,
@@ -169,8 +170,7 @@ impl Eye<'_> {
                     return Ok(None);
                 }
                 let cache_key = self.partitions[at].replica.cache_key(entry.place);
-                let read = self.fetched.iter().find(|(k, _)| *k == cache_key).map(|(_, v)| v);
-                match (read, self.cache.get(cache_key)) {
+                match (self.fetched.get(&cache_key), self.cache.get(cache_key)) {
                     (Some(Ok(value)), _) => (value.clone(), entry.expire_at),
                     (_, Some(value)) => (value, entry.expire_at),
                     (Some(Err(fault)), None) => {
