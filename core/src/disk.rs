@@ -168,7 +168,7 @@ pub enum DiskError {
 /// The answer to a [`DiskOp`].
 pub type DiskResult = Result<DiskDone, DiskError>;
 
-/// Values already in memory, keyed by place; see [`ValueCache`].
+/// Where a record is, in the whole node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     /// The partition.
@@ -179,16 +179,21 @@ pub struct CacheKey {
     pub position: u32,
 }
 
-/// The driver's byte-bounded cache of values in front of the disk. A place is never rewritten and
-/// a segment id never reused, so an entry can not be stale and core never invalidates one: the
-/// cache may forget anything at any time and decides nothing. It is an object handed to the shard
-/// rather than an output and an input, since the round trip through the queues costs the read path
-/// more than the lookup.
+/// The driver's byte-bounded cache of values in front of the disk. A value is known by the place of
+/// its record: a place is never rewritten and a segment id never reused, so an entry can not be
+/// stale and core never invalidates one. (The key says where the cache may look for it: a newer
+/// value of a key takes the room of the older one.) The cache may forget anything at any time and
+/// decides nothing. It is an object handed to the shard rather than an output and an input, since
+/// the round trip through the queues costs the read path more than the lookup.
 pub trait ValueCache {
-    /// The value at a place, if it is remembered.
-    fn get(&mut self, key: CacheKey) -> Option<crate::Value>;
-    /// Remembers the value at a place, for as long as the driver likes.
-    fn put(&mut self, key: CacheKey, value: &crate::Value);
+    /// The value of `key` at `place`, if it is remembered.
+    fn get(&mut self, key: &[u8], place: CacheKey) -> Option<crate::Value>;
+    /// Remembers the value of `key` at `place`, for as long as the driver likes.
+    fn put(&mut self, key: &[u8], place: CacheKey, value: &crate::Value);
+    /// Compaction has copied the record of `key` from one place to another.
+    fn moved(&mut self, key: &[u8], from: CacheKey, to: CacheKey);
+    /// `key` will be asked for soon: brings what is known of it into the processor's caches.
+    fn warm(&self, key: &[u8]);
     /// Counters for INFO.
     fn stats(&self) -> CacheStats;
 }

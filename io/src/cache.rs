@@ -3,6 +3,9 @@
 //! Its bound is in bytes of memory, so an entry weighs its value and what it costs beside
 //! ([`ENTRY_OVERHEAD_BYTES`], measured). A value that would push many others out is not taken.
 
+use std::hash::BuildHasher;
+use std::hint::black_box;
+
 use kvnode_core::Value;
 use kvnode_core::disk::{CacheKey, CacheStats, ValueCache};
 use quick_cache::unsync::{Cache, DefaultLifecycle};
@@ -11,6 +14,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 /// A [`ValueCache`] of a fixed size; of zero bytes it is off.
 pub struct HotValues {
     cache: Option<Values>,
+    hasher: Hasher,
     value_bytes_max: usize,
     capacity: u64,
     hits: u64,
@@ -18,7 +22,15 @@ pub struct HotValues {
 }
 
 type Hasher = foldhash::fast::RandomState;
-type Values = Cache<CacheKey, Value, ByBytes, Hasher, DefaultLifecycle<CacheKey, Value>>;
+/// By the hash of the key, which may be another key's: the place tells.
+type Values = Cache<u64, Placed, ByBytes, Hasher, DefaultLifecycle<u64, Placed>>;
+
+/// A value and the place of its record.
+#[derive(Clone)]
+struct Placed {
+    place: CacheKey,
+    value: Value,
+}
 
 impl HotValues {
     /// A cache of at most `capacity` bytes.
@@ -35,25 +47,53 @@ impl HotValues {
             Cache::with_options(options, ByBytes, Hasher::default(), DefaultLifecycle::default())
         });
         let share = usize::try_from(capacity / VALUE_SHARE).unwrap_or(usize::MAX);
-        Self { cache, value_bytes_max: share.min(VALUE_BYTES_MAX), capacity, hits: 0, misses: 0 }
+        let hasher = Hasher::default();
+        Self {
+            cache,
+            hasher,
+            value_bytes_max: share.min(VALUE_BYTES_MAX),
+            capacity,
+            hits: 0,
+            misses: 0,
+        }
     }
 }
 
 impl ValueCache for HotValues {
-    fn get(&mut self, key: CacheKey) -> Option<Value> {
-        let found = self.cache.as_ref()?.get(&key).cloned();
+    fn get(&mut self, key: &[u8], place: CacheKey) -> Option<Value> {
+        let hash = self.hasher.hash_one(key);
+        let found = self.cache.as_ref()?.get(&hash).filter(|placed| placed.place == place);
         match found {
             Some(_) => self.hits += 1,
             None => self.misses += 1,
         }
-        found
+        found.map(|placed| placed.value.clone())
     }
 
-    fn put(&mut self, key: CacheKey, value: &Value) {
+    fn put(&mut self, key: &[u8], place: CacheKey, value: &Value) {
         if value.len() <= self.value_bytes_max
             && let Some(cache) = &mut self.cache
         {
-            cache.insert(key, value.clone());
+            let hash = self.hasher.hash_one(key);
+            cache.insert(hash, Placed { place, value: value.clone() });
+        }
+    }
+
+    fn moved(&mut self, key: &[u8], from: CacheKey, to: CacheKey) {
+        let hash = self.hasher.hash_one(key);
+        if let Some(cache) = &mut self.cache
+            && let Some(mut placed) = cache.get_mut(&hash)
+            && placed.place == from
+        {
+            placed.place = to;
+        }
+    }
+
+    fn warm(&self, key: &[u8]) {
+        if let Some(cache) = &self.cache
+            && let Some(placed) = cache.peek(&self.hasher.hash_one(key))
+        {
+            black_box(placed.value.first());
         }
     }
 
@@ -69,9 +109,9 @@ impl ValueCache for HotValues {
 
 struct ByBytes;
 
-impl Weighter<CacheKey, Value> for ByBytes {
-    fn weight(&self, _: &CacheKey, value: &Value) -> u64 {
-        value.len() as u64 + ENTRY_OVERHEAD_BYTES
+impl Weighter<u64, Placed> for ByBytes {
+    fn weight(&self, _: &u64, placed: &Placed) -> u64 {
+        placed.value.len() as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -97,8 +137,31 @@ mod tests {
 
     use super::*;
 
-    fn key(position: u32) -> CacheKey {
+    fn place(position: u32) -> CacheKey {
         CacheKey { partition: PartitionId(0), segment: SegmentId(1), position }
+    }
+
+    /// A key of its own for each place.
+    fn put(cache: &mut HotValues, n: u32, value: &Value) {
+        cache.put(&n.to_le_bytes(), place(n), value);
+    }
+
+    fn get(cache: &mut HotValues, n: u32) -> Option<Value> {
+        cache.get(&n.to_le_bytes(), place(n))
+    }
+
+    #[test]
+    fn a_value_at_another_place_is_not_the_one_asked_for() {
+        let mut cache = HotValues::new(1 << 20);
+        cache.put(b"k", place(1), &value(3));
+        assert_eq!(cache.get(b"k", place(2)), None);
+        cache.moved(b"k", place(7), place(2));
+        assert_eq!(cache.get(b"k", place(2)), None);
+        cache.moved(b"k", place(1), place(2));
+        assert_eq!(cache.get(b"k", place(2)), Some(value(3)));
+        cache.put(b"k", place(3), &value(4));
+        assert_eq!(cache.get(b"k", place(2)), None);
+        assert_eq!(cache.stats().bytes, 4 + ENTRY_OVERHEAD_BYTES, "the older one has gone");
     }
 
     fn value(len: usize) -> Value {
@@ -108,9 +171,9 @@ mod tests {
     #[test]
     fn remembers_what_was_put_and_counts() {
         let mut cache = HotValues::new(1 << 20);
-        assert_eq!(cache.get(key(1)), None);
-        cache.put(key(1), &value(100));
-        assert_eq!(cache.get(key(1)), Some(value(100)));
+        assert_eq!(get(&mut cache, 1), None);
+        put(&mut cache, 1, &value(100));
+        assert_eq!(get(&mut cache, 1), Some(value(100)));
         let bytes = 100 + ENTRY_OVERHEAD_BYTES;
         let stats = CacheStats { hits: 1, misses: 1, bytes, capacity: 1 << 20 };
         assert_eq!(cache.stats(), stats);
@@ -120,7 +183,7 @@ mod tests {
     fn never_holds_more_than_its_capacity() {
         let mut cache = HotValues::new(64 << 10);
         for n in 0..10_000 {
-            cache.put(key(n), &value(n as usize % 300));
+            put(&mut cache, n, &value(n as usize % 300));
             assert!(cache.stats().bytes <= 64 << 10);
         }
         assert!(cache.stats().bytes > 32 << 10, "it forgot more than it had to");
@@ -129,30 +192,30 @@ mod tests {
     #[test]
     fn a_value_that_is_asked_for_again_and_again_outlives_a_scan() {
         let mut cache = HotValues::new(64 << 10);
-        cache.put(key(0), &value(100));
+        put(&mut cache, 0, &value(100));
         for n in 1..5_000 {
-            assert!(cache.get(key(0)).is_some(), "lost after {n}");
-            cache.put(key(n), &value(100));
+            assert!(get(&mut cache, 0).is_some(), "lost after {n}");
+            put(&mut cache, n, &value(100));
         }
     }
 
     #[test]
     fn a_value_above_its_share_is_not_taken() {
         let mut cache = HotValues::new(8_000);
-        cache.put(key(1), &value(1_001));
-        assert_eq!(cache.get(key(1)), None);
+        put(&mut cache, 1, &value(1_001));
+        assert_eq!(get(&mut cache, 1), None);
         let mut cache = HotValues::new(1 << 30);
-        cache.put(key(1), &value(VALUE_BYTES_MAX + 1));
-        assert_eq!(cache.get(key(1)), None);
-        cache.put(key(1), &value(VALUE_BYTES_MAX));
-        assert!(cache.get(key(1)).is_some());
+        put(&mut cache, 1, &value(VALUE_BYTES_MAX + 1));
+        assert_eq!(get(&mut cache, 1), None);
+        put(&mut cache, 1, &value(VALUE_BYTES_MAX));
+        assert!(get(&mut cache, 1).is_some());
     }
 
     #[test]
     fn without_capacity_it_is_off() {
         let mut cache = HotValues::new(0);
-        cache.put(key(1), &value(0));
-        assert_eq!(cache.get(key(1)), None);
+        put(&mut cache, 1, &value(0));
+        assert_eq!(get(&mut cache, 1), None);
         assert_eq!(cache.stats(), CacheStats::default());
     }
 }

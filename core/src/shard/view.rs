@@ -170,7 +170,7 @@ impl Eye<'_> {
                     return Ok(None);
                 }
                 let cache_key = self.partitions[at].replica.cache_key(entry.place);
-                match (self.fetched.get(&cache_key), self.cache.get(cache_key)) {
+                match (self.fetched.get(&cache_key), self.cache.get(key, cache_key)) {
                     (Some(Ok(value)), _) => (value.clone(), entry.expire_at),
                     (_, Some(value)) => (value, entry.expire_at),
                     (Some(Err(fault)), None) => {

@@ -17,20 +17,28 @@ pub use disk::MemDisk;
 /// A cache that forgets nothing, or everything.
 #[derive(Default)]
 pub struct TestCache {
-    pub values: BTreeMap<(u32, u32, u32), Value>,
+    pub values: BTreeMap<CacheKey, Value>,
     pub on: bool,
 }
 
 impl ValueCache for TestCache {
-    fn get(&mut self, key: CacheKey) -> Option<Value> {
-        self.values.get(&(key.partition.0, key.segment.0, key.position)).cloned()
+    fn get(&mut self, _: &[u8], place: CacheKey) -> Option<Value> {
+        self.values.get(&place).cloned()
     }
 
-    fn put(&mut self, key: CacheKey, value: &Value) {
+    fn put(&mut self, _: &[u8], place: CacheKey, value: &Value) {
         if self.on {
-            self.values.insert((key.partition.0, key.segment.0, key.position), value.clone());
+            self.values.insert(place, value.clone());
         }
     }
+
+    fn moved(&mut self, _: &[u8], from: CacheKey, to: CacheKey) {
+        if let Some(value) = self.values.remove(&from) {
+            self.values.insert(to, value);
+        }
+    }
+
+    fn warm(&self, _: &[u8]) {}
 
     fn stats(&self) -> CacheStats {
         CacheStats::default()

@@ -184,6 +184,18 @@ impl Parser {
         self.spans.iter().map(|span| &bytes[span.start as usize..span.end as usize]).collect()
     }
 
+    /// The second argument, most often a key, of the command that [`next`](Self::next) has just
+    /// found in `buf`; `None` for an inline command.
+    pub fn second<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
+        let span = self.spans.get(1).filter(|_| matches!(self.stage, Stage::Whole))?;
+        Some(&buf[span.start as usize..span.end as usize])
+    }
+
+    /// Whether it has understood a part of a command and waits for the rest.
+    pub fn is_midway(&self) -> bool {
+        matches!(self.stage, Stage::Array { .. })
+    }
+
     /// Bytes of memory that the parser holds beside the read buffer.
     pub fn scratch_bytes(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.unquoted.capacity()

@@ -20,6 +20,9 @@ use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::{self, Head, Kind};
 use crate::{Instant, Millis, Offset, Value};
 
+/// Keys looked up ahead of the records being committed.
+const WARM_AHEAD: usize = 16;
+
 impl Replica {
     /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the
     /// offset behind it: it is committed once the high watermark is there. Only while
@@ -219,13 +222,23 @@ impl Replica {
     fn commit(&mut self, cache: &mut dyn ValueCache) {
         let flying = self.flying.take().expect("a write was acknowledged");
         assert!(self.high_watermark <= flying.end && flying.end <= self.written_end);
+        let mut warmed = 0;
         while let Some(record) = self.tail.pop_below(flying.end) {
+            if warmed == 0 {
+                warmed = WARM_AHEAD;
+                self.warm(&record.key);
+                for next in self.tail.keys().take(WARM_AHEAD - 1) {
+                    self.warm(next);
+                    cache.warm(next);
+                }
+            }
+            warmed -= 1;
             let position = u32::try_from(flying.position + u64::from(record.at))
                 .expect("limits.rs keeps a segment below 4 GiB");
             let place = Place { segment: flying.segment, position, length: record.len };
             self.committed_clock = record.clock;
             if record.kind == Kind::Put {
-                cache.put(self.cache_key(place), &record.value);
+                cache.put(&record.key, self.cache_key(place), &record.value);
             }
             self.apply(&record, place);
         }

@@ -78,6 +78,13 @@ impl Replica {
         }
     }
 
+    /// `key` will be looked up soon: brings its entry into the processor's caches. Warming several
+    /// keys in a row lets their cache misses overlap, where lookups with work in between would
+    /// wait for each.
+    pub fn warm(&self, key: &[u8]) {
+        core::hint::black_box(self.keydir.get(key));
+    }
+
     /// The damage that may hide a newer state of a key whose newest known record is at `place`.
     fn suspect(&self, place: Option<Place>) -> Option<Damage> {
         if self.damages.is_empty() {
@@ -125,7 +132,7 @@ impl Replica {
             Err(error) => Err(ReadFault::Disk(error)),
         };
         match &read {
-            Ok(value) => cache.put(self.cache_key(want.place), value),
+            Ok(value) => cache.put(&want.key, self.cache_key(want.place), value),
             Err(fault) => self.note_read_fault(want, *fault),
         }
         self.events.push_back(super::Event::Read(token, read));

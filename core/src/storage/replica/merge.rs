@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use super::segments::Segment;
 use super::{Purpose, Replica, done, done_data};
-use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use crate::disk::{CacheKey, Dir, DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::shard::Severity;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
 use crate::storage::hint::{HintWriter, Hinted, Summary};
@@ -149,7 +149,7 @@ impl Replica {
         (due && self.serving()).then_some(self.merge.next_at)
     }
 
-    pub(super) fn advance_merge(&mut self, now: Instant) {
+    pub(super) fn advance_merge(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         if !self.serving() {
             return;
         }
@@ -171,9 +171,9 @@ impl Replica {
             Stage::AwaitManifest(version) if self.manifest.durable(*version) => {
                 job.stage = Stage::Moving(0);
                 self.merge.next_at = now;
-                self.move_entries();
+                self.move_entries(cache);
             }
-            Stage::Moving(_) if now >= self.merge.next_at => self.move_entries(),
+            Stage::Moving(_) if now >= self.merge.next_at => self.move_entries(cache),
             Stage::Paced(_)
             | Stage::Reading
             | Stage::Sealing(_)
@@ -473,7 +473,7 @@ impl Replica {
     }
 
     /// Moves some keydir entries to the output; deletes the run when all have been.
-    fn move_entries(&mut self) {
+    fn move_entries(&mut self, cache: &mut dyn ValueCache) {
         let job = self.merge.job.as_mut().expect("a job moves entries");
         let Stage::Moving(at) = &mut job.stage else { unreachable!("called for a moving job") };
         let output = job.output.as_mut().expect("only a merge moves entries");
@@ -481,6 +481,10 @@ impl Replica {
         for moved in &output.moves[*at..end] {
             if self.keydir.relocate(&moved.key, moved.from, moved.to) {
                 self.segments.enliven(moved.to);
+                let (partition, (segment, position)) = (self.id, moved.from);
+                let from = CacheKey { partition, segment, position };
+                let (segment, position) = (moved.to.segment, moved.to.position);
+                cache.moved(&moved.key, from, CacheKey { partition, segment, position });
             }
         }
         *at = end;

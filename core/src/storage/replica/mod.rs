@@ -355,11 +355,11 @@ impl Replica {
             Purpose::Read(token, want) => self.on_read(token, &want, result, cache),
             Purpose::Tidy(name) => self.on_tidied(&name, result),
         }
-        self.advance(now);
+        self.advance(now, cache);
     }
 
     /// Does what has become possible or due.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         if let State::Down { until, distrust } = self.state
             && now >= until
         {
@@ -368,7 +368,7 @@ impl Replica {
         self.advance_opening(now);
         self.advance_roll(now);
         self.advance_sync(now);
-        self.advance_merge(now);
+        self.advance_merge(now, cache);
         self.advance_stop(now);
         // Last: each of the others may have changed what it should say.
         self.advance_manifest(now);

@@ -2,7 +2,7 @@
 
 use super::{Event, Purpose, Replica, State, done};
 use crate::Instant;
-use crate::disk::{DiskOp, DiskResult};
+use crate::disk::{DiskOp, DiskResult, ValueCache};
 
 /// A stop under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub(super) enum Stopping {
 impl Replica {
     /// Starts a clean stop; nothing may be appended any more. Ends with
     /// [`Event::Stopped`](super::Event::Stopped).
-    pub fn stop(&mut self, now: Instant) {
+    pub fn stop(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         self.stop_wanted = true;
         if self.serving() {
             self.abandon_merge();
             self.state = State::Stopping(Stopping::Drain);
         }
-        self.advance(now);
+        self.advance(now, cache);
     }
 
     pub(super) fn advance_stop(&mut self, _now: Instant) {

@@ -121,6 +121,11 @@ impl Tail {
         self.overlay.iter().map(|(key, overlaid)| (&key[..], overlaid))
     }
 
+    /// The keys of the records, oldest first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().map(|record| &record.key[..])
+    }
+
     /// The clock of the newest record.
     pub(super) fn clock(&self) -> Option<Millis> {
         self.records.back().map(|r| r.clock)
