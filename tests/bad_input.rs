@@ -162,6 +162,7 @@ fn half_a_request_then_silence_is_closed() {
         .collect();
     assert_serves(&node);
     for client in &mut clients {
+        assert!(client.receive().unwrap().is_error("ERR Protocol error"));
         assert!(client.is_closed());
     }
     // Who has asked for nothing may stay.

@@ -57,6 +57,16 @@ fn prompt(node: &Node, home: &TempDir) -> Terminal {
     terminal
 }
 
+/// Enters a line, and waits for the reply and the next prompt: what is typed earlier may go to the
+/// terminal's own line editor.
+fn enter(terminal: &mut Terminal, node: &Node, line: &str, reply: &str) {
+    terminal.press(line);
+    terminal.expect(line);
+    terminal.press("\r");
+    terminal.expect(reply);
+    terminal.expect(&prompt_of(node.addr()));
+}
+
 fn prompt_of(addr: SocketAddr) -> String {
     format!("{addr}> ")
 }
@@ -88,13 +98,10 @@ fn the_session_of_simplekv_at_a_terminal() {
         ("ttl k", "(integer) 100\r\n"),
         ("del k", "(integer) 1\r\n"),
         ("get k", "(nil)\r\n"),
-        ("exit", ""),
     ] {
-        terminal.press(line);
-        terminal.expect(line);
-        terminal.press("\r");
-        terminal.expect(reply);
+        enter(&mut terminal, &node, line, reply);
     }
+    terminal.press("exit\r");
     assert_eq!(terminal.wait().code(), Some(0));
 }
 
@@ -182,6 +189,7 @@ fn arguments_to_come_are_greyed_and_names_are_completed() {
     terminal.expect("\x1b[90m start end\x1b[0m");
     terminal.press(" 0 -1\r");
     terminal.expect("\"\"\r\n");
+    terminal.expect(&prompt_of(node.addr()));
     terminal.press("PEXPIREA\t");
     terminal.expect("PEXPIREAT");
     // Ctrl-C drops the line, Ctrl-D leaves.
@@ -195,13 +203,9 @@ fn arguments_to_come_are_greyed_and_names_are_completed() {
 fn help_explains_a_command() {
     let (node, home) = (Node::start(&[]), home());
     let mut terminal = prompt(&node, &home);
-    terminal.press("help getrange\r");
-    terminal.expect("GETRANGE key start end");
-    terminal.expect("summary: ");
-    terminal.press("help\r");
-    terminal.expect("PEXPIREAT");
-    terminal.press("help nosuch\r");
-    terminal.expect("no command \"nosuch\"");
+    enter(&mut terminal, &node, "help getrange", "GETRANGE key start end");
+    enter(&mut terminal, &node, "help", "PEXPIREAT");
+    enter(&mut terminal, &node, "help nosuch", "no command \"nosuch\"");
     terminal.press("quit\r");
     assert_eq!(terminal.wait().code(), Some(0));
 }
@@ -210,13 +214,13 @@ fn help_explains_a_command() {
 fn the_prompt_shows_a_transaction() {
     let (node, home) = (Node::start(&[]), home());
     let mut terminal = prompt(&node, &home);
+    let transaction = format!("{}(TX)> ", node.addr());
     terminal.press("multi\r");
-    terminal.expect(&format!("{}(TX)> ", node.addr()));
+    terminal.expect(&transaction);
     terminal.press("incr n\r");
     terminal.expect("QUEUED\r\n");
-    terminal.press("exec\r");
-    terminal.expect("1) (integer) 1\r\n");
-    terminal.expect(&prompt_of(node.addr()));
+    terminal.expect(&transaction);
+    enter(&mut terminal, &node, "exec", "1) (integer) 1\r\n");
 }
 
 #[test]
@@ -224,28 +228,23 @@ fn the_prompt_finds_the_node_again() {
     let (node, home) = (Node::start(&[]), home());
     let addr = node.addr();
     let mut terminal = prompt(&node, &home);
-    terminal.press("set k v\r");
-    terminal.expect("OK\r\n");
+    enter(&mut terminal, &node, "set k v", "OK\r\n");
     let (builder, _) = node.end(Signal::Term);
     terminal.press("get k\r");
     terminal.expect("Could not connect");
     terminal.expect("not connected> ");
     let node = builder.listen(addr).start();
     assert_eq!(node.addr(), addr);
-    terminal.press("get k\r");
-    terminal.expect("\"v\"\r\n");
-    terminal.expect(&prompt_of(addr));
+    enter(&mut terminal, &node, "get k", "\"v\"\r\n");
 }
 
 #[test]
 fn the_history_outlives_the_session_and_holds_no_password() {
     let (node, home) = (Node::start(&[]), home());
-    for (press, expect) in [("set k first\r", "OK\r\n"), ("get k\r", "\"first\"\r\n")] {
+    for (line, reply) in [("set k first", "OK\r\n"), ("get k", "\"first\"\r\n")] {
         let mut terminal = prompt(&node, &home);
-        terminal.press("auth sesame\r");
-        terminal.expect("ERR");
-        terminal.press(press);
-        terminal.expect(expect);
+        enter(&mut terminal, &node, "auth sesame", "ERR");
+        enter(&mut terminal, &node, line, reply);
         terminal.press("\x04");
         assert_eq!(terminal.wait().code(), Some(0));
     }

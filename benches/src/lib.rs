@@ -1,1 +1,31 @@
-//! Measurements of kvnode beside other stores.
+//! What the benchmarks share: server processes, a place to put data, numbers and their tables.
+//!
+//! - [`server`]: a redis-server or a kvnode on a free loopback port, stopped when dropped.
+//! - [`place`]: a directory on a real file system, and how long an fsync takes there.
+//! - [`stats`]: medians and ratios.
+//! - [`fill`]: many keys into a server, quickly.
+//!
+//! Speeds depend on the machine and on what else it does, so everything is measured in turn with
+//! what it is compared with, in the same run, and the ratios are what to quote.
+
+pub mod fill;
+pub mod place;
+pub mod server;
+pub mod stats;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Prints why a benchmark could not run.
+pub fn failed(why: impl Display) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::FAILURE
+}
+
+/// A bar for `steps`, on stderr.
+pub fn progress(steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {msg}");
+    ProgressBar::new(steps).with_style(style.expect("the template is well formed"))
+}

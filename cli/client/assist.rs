@@ -125,7 +125,7 @@ fn rest<'s>(syntax: &'s str, arguments: &[Vec<u8>]) -> Vec<&'s str> {
 }
 
 /// Takes the option that starts with `word` out of `left` and puts what belongs to it in front.
-fn take_option<'s>(left: &mut Vec<&'s str>, word: &[u8]) {
+fn take_option(left: &mut Vec<&str>, word: &[u8]) {
     for at in 0..left.len() {
         let group = left[at];
         for choice in parts(inside(group), '|') {

@@ -115,10 +115,10 @@ impl Link {
         encode_command(command, &mut bytes);
         self.stream.write_all(&bytes).map_err(Lost::Unknown)?;
         loop {
-            match self.receive()? {
-                // Nothing was asked for that is pushed.
-                Frame::Push(_) => {}
-                reply => return Ok(reply),
+            let frame = self.receive()?;
+            // Nothing was asked for that is pushed.
+            if !matches!(frame, Frame::Push(_)) {
+                return Ok(frame);
             }
         }
     }

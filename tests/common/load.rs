@@ -111,8 +111,8 @@ impl Writer {
                 eprintln!(
                     "{}: after the acknowledged writes {:?}, found {:?}",
                     key.escape_ascii(),
-                    wanted.map(|v| Frame::bulk(v)),
-                    got.map(|v| Frame::bulk(v))
+                    wanted.map(Frame::bulk),
+                    got.map(Frame::bulk)
                 );
             }
         }

@@ -101,6 +101,9 @@ impl Drop for Terminal {
 
 /// Where in `shown` the first `text` ends.
 fn end_of(shown: &[u8], text: &str) -> Option<usize> {
+    if text.is_empty() {
+        return Some(0);
+    }
     // The bytes that count, and where each is.
     let mut plain = Vec::new();
     let mut places = Vec::new();

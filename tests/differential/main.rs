@@ -134,7 +134,9 @@ struct Pair<'a> {
 /// Plays one sequence against both.
 fn play(redis: &Endpoint, other: &Endpoint, steps: &[Step]) -> Result<(), String> {
     let clients = [connect(redis, other)?, connect(redis, other)?];
-    let mut pair = Pair { redis, other, clients, comparers: Default::default() };
+    let comparer = Comparer::new(steps.iter().map(|step| &step.args));
+    let comparers = [comparer.clone(), comparer];
+    let mut pair = Pair { redis, other, clients, comparers };
     for reply in both(&mut connect(redis, other)?, &["FLUSHALL"])? {
         assert_eq!(reply, Frame::ok());
     }
@@ -198,7 +200,7 @@ impl Pair<'_> {
                 return Err("only Redis closes after QUIT".into());
             }
             self.clients[connection] = connect(self.redis, self.other)?;
-            self.comparers[connection] = Comparer::default();
+            self.comparers[connection].forget_transaction();
         }
         Ok(())
     }
@@ -274,7 +276,7 @@ fn compare_keys(clients: &mut [Client; 2]) -> Result<(), String> {
         same(&format!("what is left at {shown}"), both(clients, &[b"GET", key.as_slice()])?)?;
         let args = [b"PEXPIRETIME".to_vec(), key.clone()];
         let [one, two] = both(clients, &args)?;
-        Comparer::default()
+        Comparer::new([])
             .compare(&args, &one, &two)
             .map_err(|why| format!("{why}: expiry left at {shown}: {one:?}, {two:?}"))?;
     }
