@@ -171,6 +171,41 @@ fn a_failed_fsync_is_never_asked_again_and_the_outcome_is_said_to_be_unknown() {
 }
 
 #[test]
+fn a_broken_client_gets_the_replies_it_is_owed_before_it_is_closed() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    world.hold = true;
+    world.settle();
+    world.held.clear();
+    world.send(c, &[b"GET", b"k"]);
+    world.settle();
+    assert_eq!(held(&world), ["read"]);
+    let error = Reply::error("ERR Protocol error");
+    world.shard.handle(world.now, kvnode_core::shard::Input::Malformed(c, error.clone()));
+    world.settle();
+    assert_eq!(world.reply(c), None);
+    assert!(world.closed.is_empty() && !world.shard.accepts(c));
+    world.release_all();
+    assert_eq!(world.reply(c), Some(bulk(b"v")));
+    assert_eq!(world.reply(c), Some(error));
+    assert_eq!(world.closed, [c]);
+}
+
+#[test]
+fn a_stop_that_can_not_make_the_log_durable_is_not_called_clean() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    world.disk.fault =
+        Some(Box::new(|op| matches!(op, DiskOp::Sync(_)).then_some(DiskError::Io(5))));
+    world.shard.handle(world.now, kvnode_core::shard::Input::Stop);
+    world.settle();
+    assert!(!world.stopped || world.refused.is_some());
+    assert!(world.refused.unwrap().contains("could not be closed cleanly"));
+}
+
+#[test]
 fn an_expiry_is_seen_only_once_its_clock_is_committed() {
     let mut world = World::fresh(Setup::default());
     let c = world.client();

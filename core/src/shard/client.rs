@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) blocked: Option<Blocked>,
     /// It was told to wait because its queue was full.
     full: bool,
+    /// It broke the protocol while a command of its waited: its last reply, to follow that one's.
+    farewell: Option<Reply>,
     /// No further command is taken: it is closed behind its last reply.
     closing: bool,
 }
@@ -72,12 +74,16 @@ impl Client {
             first: 0,
             blocked: None,
             full: false,
+            farewell: None,
             closing: false,
         }
     }
 
     pub(super) fn accepts(&self) -> bool {
-        self.blocked.is_none() && !self.closing && self.queue.len() < CLIENT_REPLIES_MAX
+        self.blocked.is_none()
+            && self.farewell.is_none()
+            && !self.closing
+            && self.queue.len() < CLIENT_REPLIES_MAX
     }
 }
 
@@ -95,7 +101,20 @@ impl Shard {
     }
 
     pub(super) fn on_malformed(&mut self, id: ClientId, error: Reply) {
-        if let Some(client) = self.clients.get_mut(&id) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.closing {
+            return;
+        }
+        client.farewell = Some(error);
+        self.bid_farewell(id);
+    }
+
+    /// Queues the last reply of a client that broke the protocol, once no command of its waits.
+    pub(super) fn bid_farewell(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.blocked.is_none()
+            && let Some(error) = client.farewell.take()
+        {
             client.closing = true;
             self.enqueue(id, error, &[]);
         }

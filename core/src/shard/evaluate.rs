@@ -209,6 +209,7 @@ impl Shard {
     }
 
     fn resume(&mut self, id: ClientId) {
+        self.bid_farewell(id);
         if self.clients.get(&id).is_some_and(|client| client.blocked.is_none()) {
             self.out.push_back(Output::Resume(id));
         }

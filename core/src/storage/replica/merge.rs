@@ -15,7 +15,8 @@
 //!   trace of a deleted key raises the *tombstone horizon*;
 //! - clock records: the manifest carries the clock.
 //!
-//! Work is cut into steps of one window of input, and their pace is limited.
+//! Work is cut into steps of one window of input, and their pace is limited; it rises with the
+//! share of the log that is dead.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -43,7 +44,7 @@ pub struct MergeSettings {
     /// So many small neighbours are merged into one. A segment is small below a quarter of the
     /// size at which the active one rolls.
     pub small_files: usize,
-    /// Bytes of input read in a second, at most.
+    /// Bytes of input read in a second while little of the log is dead.
     pub bytes_per_second: u64,
     /// How often to look for work.
     pub check_every: Duration,
@@ -291,12 +292,20 @@ impl Replica {
             unreachable!("called for a paced job")
         };
         if let DiskOp::Read { len, .. } = op {
-            let rate = self.settings.merge.bytes_per_second.max(1);
-            let pause = u64::from(len) * 1_000_000_000 / rate;
+            let pause = u64::from(len) * 1_000_000_000 / self.pace();
             self.merge.next_at = now.after(Duration::from_nanos(pause));
         }
         self.submit_for(&mut job, op);
         self.merge.job = Some(job);
+    }
+
+    /// Bytes of input to read in a second. Doubles with every quarter of the log that is dead, so
+    /// that overwriting as fast as the disk allows does not outrun compaction.
+    fn pace(&self) -> u64 {
+        let sealed = || self.segments.list().iter().filter_map(|s| Some((s, s.sealed?.len)));
+        let dead: u64 = sealed().filter(|(s, _)| !s.quarantined).map(|(s, _)| s.dead()).sum();
+        let total: u64 = sealed().map(|(_, len)| len).sum();
+        self.settings.merge.bytes_per_second.max(1) << (dead * 4 / total.max(1)).min(3)
     }
 
     /// Takes what the window holds, then writes what was copied and asks for more.

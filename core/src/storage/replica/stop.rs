@@ -1,5 +1,7 @@
 //! A clean stop: everything durable, the zeros ahead cut off, the manifest marked as clean.
 
+use alloc::format;
+
 use super::{Event, Purpose, Replica, State, done};
 use crate::Instant;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
@@ -32,8 +34,13 @@ impl Replica {
             return;
         }
         match self.state {
-            // Nothing has been acknowledged since the last opening that is not in the log.
-            State::Opening(_) | State::Down { .. } => self.end_stop(),
+            // Nothing has been acknowledged since the opening began.
+            State::Opening(_) => self.end_stop(),
+            State::Down { .. } => self.refuse(format!(
+                "{} stopped after a disk error and could not be closed cleanly: what was fsynced \
+                 is safe, and the next start looks at the rest",
+                self.id
+            )),
             State::Stopping(Stopping::Drain) => {
                 let idle = self.gather.is_empty()
                     && self.flying.is_none()
