@@ -206,6 +206,37 @@ fn a_stop_that_can_not_make_the_log_durable_is_not_called_clean() {
 }
 
 #[test]
+fn a_client_that_asks_for_much_in_one_breath_is_served_in_turns() {
+    let setup = Setup { segment_bytes: 1 << 30, cache: true, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.set(c, b"k", &vec![7; 1 << 20]);
+    let mut taken = 0;
+    while world.shard.accepts(c) {
+        world.send(c, &[b"GET", b"k"]);
+        taken += 1;
+    }
+    assert_eq!(taken, 17, "the limit is 16 MiB of values");
+    world.settle();
+    assert!(world.shard.accepts(c), "it goes on once they are taken");
+    assert_eq!(world.replies[&c].len(), 17);
+}
+
+#[test]
+fn a_flush_touches_only_watched_keys_that_were_there() {
+    let mut world = World::fresh(Setup::default());
+    let (a, b) = (world.client(), world.client());
+    for (key, survives) in [(&b"absent"[..], true), (b"there", false)] {
+        world.set(b, b"there", b"v");
+        assert_eq!(world.call(a, &[b"WATCH", key]), Reply::OK);
+        assert_eq!(world.call(b, &[b"FLUSHALL"]), Reply::OK);
+        assert_eq!(world.call(a, &[b"MULTI"]), Reply::OK);
+        let done = world.call(a, &[b"EXEC"]);
+        assert_eq!(done == Reply::Array(vec![]), survives, "{done:?}");
+    }
+}
+
+#[test]
 fn an_expiry_is_seen_only_once_its_clock_is_committed() {
     let mut world = World::fresh(Setup::default());
     let c = world.client();

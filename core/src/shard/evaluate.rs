@@ -11,7 +11,7 @@ use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
 use crate::reply::Reply;
 use crate::storage::keydir::Place;
-use crate::storage::replica::{ReadFault, ReadToken};
+use crate::storage::replica::{Found, ReadFault, ReadToken, Refusal};
 use crate::{ClientId, Offset, Value};
 
 /// What was read for a command that waits.
@@ -107,9 +107,14 @@ impl Shard {
         let touched = |at: &usize| changes.flushes() || takes(*at) > 0;
         for at in (0..count).filter(touched) {
             let writable = self.partitions[at].replica.writable(self.now.mono);
-            writable.map_err(|refusal| errors::refused(at, refusal))?;
+            writable.map_err(|refusal| self.refused(at, refusal))?;
         }
-        self.watched.on_changes(changes);
+        let partitions = &self.partitions;
+        let exists = |key: &[u8]| {
+            let found = partitions[super::view::home(key, count)].replica.find(key);
+            matches!(found, Found::Fresh { .. } | Found::Committed(_))
+        };
+        self.watched.on_changes(changes, exists);
         let clock = self.clock.now_ms();
         for at in (0..count).filter(touched) {
             let replica = &mut self.partitions[at].replica;
@@ -122,6 +127,10 @@ impl Shard {
             self.touch(at);
         }
         Ok(())
+    }
+
+    fn refused(&self, at: usize, refusal: Refusal) -> Reply {
+        errors::refused(at, refusal, self.partitions[at].replica.status_word())
     }
 
     fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
@@ -146,7 +155,8 @@ impl Shard {
         assert!(!places.is_empty(), "the view notes whose clock it needs");
         for &at in &places {
             if let Err(refusal) = self.partitions[at].replica.writable(self.now.mono) {
-                self.enqueue(id, errors::refused(at, refusal), &[]);
+                let error = self.refused(at, refusal);
+                self.enqueue(id, error, &[]);
                 return;
             }
         }

@@ -167,9 +167,11 @@ pub struct Shard {
     next_read: u64,
     expiry_at: Instant,
     stopping: bool,
-    /// Some client was told to wait because a partition's memory for the disk was full.
+    /// Clients wait because too much waits for the disk, or to be sent.
     pressed: bool,
     out: VecDeque<Output>,
+    /// Bytes of values in the replies of `out`.
+    out_bytes: usize,
     /// Used anew by each command.
     changes: Changes,
     notes: Notes,
@@ -224,6 +226,7 @@ impl Shard {
             stopping: false,
             pressed: false,
             out: VecDeque::new(),
+            out_bytes: 0,
             changes: Changes::default(),
             notes: Notes::default(),
             counters: Counters::default(),
@@ -251,6 +254,12 @@ impl Shard {
     pub fn poll(&mut self) -> Option<Output> {
         loop {
             if let Some(output) = self.out.pop_front() {
+                if let Output::Reply(_, _, reply) = &output {
+                    self.out_bytes -= client::reply_bytes(reply);
+                    if self.pressed && self.out_bytes == 0 {
+                        self.relieve();
+                    }
+                }
                 return Some(output);
             }
             let at = *self.touched.last()?;

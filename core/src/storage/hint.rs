@@ -67,7 +67,7 @@ pub struct HintWriter {
 }
 
 /// A hint that has been verified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hint<'a> {
     /// What it says of its segment.
     pub summary: Summary,
@@ -83,9 +83,8 @@ impl HintWriter {
         Self { bytes: alloc::vec![0; HEADER_BYTES], entries: 0 }
     }
 
-    /// Adds what the segment says next, in log order. Returns a handle for [`key_at`](Self::key_at).
-    pub fn push(&mut self, hinted: Hinted<'_>) -> u32 {
-        let at = self.bytes.len() as u32;
+    /// Adds what the segment says next, in log order.
+    pub fn push(&mut self, hinted: Hinted<'_>) {
         let (kind, key, entry) = match hinted {
             Hinted::Put(key, entry) => (1, key, Some(entry)),
             Hinted::Delete(key) => (2, key, None),
@@ -103,7 +102,6 @@ impl HintWriter {
         }
         self.bytes.extend_from_slice(key);
         self.entries += 1;
-        at
     }
 
     /// Bytes gathered so far.
@@ -178,6 +176,11 @@ impl<'a> Hint<'a> {
         check.rest.is_empty().then_some(hint)
     }
 
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.entries as usize
+    }
+
     fn split(&self) -> Option<(Hinted<'a>, &'a [u8])> {
         let (fixed, rest) = self.rest.split_at_checked(ENTRY_BYTES)?;
         let (expire_at, rest) = if fixed[1] & FLAG_EXPIRES != 0 {
@@ -196,6 +199,16 @@ impl<'a> Hint<'a> {
             _ => return None,
         };
         Some((hinted, rest))
+    }
+}
+
+impl<'a> Hinted<'a> {
+    /// The key it is about.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Put(key, _) | Self::Delete(key) => Some(key),
+            Self::Flush => None,
+        }
     }
 }
 

@@ -89,6 +89,15 @@ impl HashKeydir {
         Ok(replaced)
     }
 
+    /// Makes an empty index ready for about so many keys, so that no bucket is split while they
+    /// come. One that holds keys stays as it is.
+    pub fn reserve(&mut self, keys: usize) {
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX).min(RESERVE_MAX);
+        while self.is_empty() && self.buckets.count() < keys {
+            self.buckets.grow();
+        }
+    }
+
     /// Forgets `key` and returns its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let (link, at) = self.find(self.hash(key), key)?;
@@ -382,6 +391,9 @@ impl HashKeydir {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
+/// Most buckets made ahead: an estimate may be far off.
+const RESERVE_MAX: u32 = 1 << 28;
+
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;

@@ -175,6 +175,12 @@ impl Keydir {
         either!(self, index => index.insert(key, entry))
     }
 
+    /// Makes an empty index ready for about so many keys, so that their coming costs less. One that
+    /// holds keys stays as it is.
+    pub fn reserve(&mut self, keys: usize) {
+        either!(self, index => index.reserve(keys));
+    }
+
     /// Forgets `key` and returns its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         either!(self, index => index.remove(key))

@@ -75,6 +75,11 @@ impl OrderedKeydir {
         Ok(replaced)
     }
 
+    /// Makes an empty index ready for about so many keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.hash.reserve(keys);
+    }
+
     /// Forgets `key` and returns its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.hash.remove(key)?;

@@ -21,7 +21,7 @@ use crate::storage::record::{self, Head, Kind};
 use crate::{Instant, Millis, Offset, Value};
 
 /// Keys looked up ahead of the records being committed.
-const WARM_AHEAD: usize = 16;
+pub(super) const WARM_AHEAD: usize = 16;
 
 impl Replica {
     /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the

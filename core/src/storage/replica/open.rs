@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::append::WARM_AHEAD;
 use super::fault::Failed;
 use super::segments::{Segment, Segments};
 use super::{Active, Damage, Event, Purpose, Replica, State, done, done_data};
@@ -352,7 +353,13 @@ impl Replica {
             return self.scan_segment(opening, at);
         };
         let Summary { epoch, clock, other_bytes, tombstone_bytes } = hint.summary;
-        for hinted in hint {
+        self.reserve(opening, &hint, data.len());
+        let mut ahead = hint.clone();
+        for (at, hinted) in hint.enumerate() {
+            if at % WARM_AHEAD == 0 {
+                let next = ahead.by_ref().take(WARM_AHEAD);
+                next.filter_map(|h| h.key()).for_each(|key| self.warm(key));
+            }
             match hinted {
                 Hinted::Put(key, entry) => self.load_put(key, entry),
                 Hinted::Delete(key) => self.load_delete(key),
@@ -367,6 +374,14 @@ impl Replica {
         self.committed_clock = self.committed_clock.max(clock);
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)
+    }
+
+    /// Makes the index ready for the keys of all hints, by what the first one says of its own.
+    fn reserve(&mut self, opening: &Opening, hint: &Hint<'_>, bytes: usize) {
+        let hints = opening.files.iter().filter(|(name, _)| name.ends_with(".hint"));
+        let total: u64 = hints.map(|(_, len)| len).sum();
+        let keys = hint.entries() as u128 * u128::from(total) / bytes.max(1) as u128;
+        self.keydir.reserve(usize::try_from(keys).unwrap_or(usize::MAX));
     }
 
     fn load_put(&mut self, key: &[u8], entry: Entry) {
