@@ -1,4 +1,9 @@
 //! What a crash or damage leaves of the log, and what opening makes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
 
 mod world;
 
