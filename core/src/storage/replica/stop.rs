@@ -19,7 +19,7 @@ pub(super) enum Stopping {
 
 impl Replica {
     /// Starts a clean stop; nothing may be appended any more. Ends with
-    /// [`Event::Stopped`](super::Event::Stopped).
+    /// [`Event::Stopped`].
     pub fn stop(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         self.stop_wanted = true;
         if self.serving() {
