@@ -31,6 +31,7 @@ use crate::clock::LogClock;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
 use crate::reply::{Protocol, Reply};
+use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
 use crate::{ClientId, Instant, IoId, Now, PartitionId};
 
@@ -289,18 +290,23 @@ impl Shard {
         !self.stopping && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
     }
 
-    /// Commands on these keys will be handed in next. Changes nothing; a driver that holds several
+    /// Commands that read these keys will be handed in next. Changes nothing; a driver that holds several
     /// commands calls it so that the processor fetches what they need from memory side by side.
     pub fn warm(&self, keys: &[&[u8]]) {
         let count = self.partitions.len();
         if count == 0 {
             return;
         }
-        for key in keys {
-            self.partitions[view::home(key, count)].replica.warm(key);
-        }
-        for key in keys {
-            self.config.cache.warm(key);
+        for some in keys.chunks(WARM_KEYS) {
+            if let [only] = &self.partitions[..] {
+                only.replica.warm(some.iter().copied());
+            } else {
+                for key in some {
+                    let home = &self.partitions[view::home(key, count)];
+                    home.replica.warm(core::iter::once(*key));
+                }
+            }
+            some.iter().for_each(|key| self.config.cache.warm(key));
         }
     }
 

@@ -231,6 +231,22 @@ impl HashKeydir {
         hasher.finish()
     }
 
+    /// Brings the entries of `keys` into the processor's caches, at most [`WARM_KEYS`] of them. Goes
+    /// level by level and takes no decision on what it has just loaded, so that the misses of all
+    /// keys on a level overlap; a lookup after another would wait for each.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        let mut chains = [None; WARM_KEYS];
+        for (at, key) in chains.iter_mut().zip(keys) {
+            *at = self.buckets.head(self.buckets.locate(self.hash(key)));
+        }
+        for _ in 0..WARM_DEPTH {
+            for at in &mut chains {
+                *at = at.and_then(|entry| block::next(self.arena.bytes(entry)));
+            }
+        }
+        core::hint::black_box(chains);
+    }
+
     /// The entry of `key` and what points at it.
     #[inline]
     fn find(&self, hash: u64, key: &[u8]) -> Option<(Link, Address)> {
@@ -391,6 +407,10 @@ impl HashKeydir {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
+/// Keys warmed at once, and how far into their chains: at load 1 a key is rarely further down.
+pub(crate) const WARM_KEYS: usize = 16;
+const WARM_DEPTH: usize = 3;
+
 /// Most buckets made ahead: an estimate may be far off.
 const RESERVE_MAX: u32 = 1 << 28;
 

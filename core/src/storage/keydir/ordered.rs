@@ -75,6 +75,11 @@ impl OrderedKeydir {
         Ok(replaced)
     }
 
+    /// Brings the entries of `keys` into the processor's caches.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.hash.warm(keys);
+    }
+
     /// Makes an empty index ready for about so many keys.
     pub fn reserve(&mut self, keys: usize) {
         self.hash.reserve(keys);

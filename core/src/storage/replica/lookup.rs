@@ -78,11 +78,9 @@ impl Replica {
         }
     }
 
-    /// `key` will be looked up soon: brings its entry into the processor's caches. Warming several
-    /// keys in a row lets their cache misses overlap, where lookups with work in between would
-    /// wait for each.
-    pub fn warm(&self, key: &[u8]) {
-        core::hint::black_box(self.keydir.get(key));
+    /// These keys will be looked up soon; see [`Keydir::warm`](crate::storage::keydir::Keydir::warm).
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.keydir.warm(keys);
     }
 
     /// The damage that may hide a newer state of a key whose newest known record is at `place`.

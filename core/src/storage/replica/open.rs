@@ -24,7 +24,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::append::WARM_AHEAD;
 use super::fault::Failed;
 use super::segments::{Segment, Segments};
 use super::{Active, Damage, Event, Purpose, Replica, State, done, done_data};
@@ -35,7 +34,7 @@ use crate::storage::format::{
     encode_segment_header,
 };
 use crate::storage::hint::{Hint, Hinted, Summary};
-use crate::storage::keydir::{Entry, Place};
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::Kind;
 use crate::storage::scan::{Scanned, Scanner, Step, WINDOW_BYTES};
 use crate::{Epoch, Instant, Offset, SegmentId, Value};
@@ -356,9 +355,8 @@ impl Replica {
         self.reserve(opening, &hint, data.len());
         let mut ahead = hint.clone();
         for (at, hinted) in hint.enumerate() {
-            if at % WARM_AHEAD == 0 {
-                let next = ahead.by_ref().take(WARM_AHEAD);
-                next.filter_map(|h| h.key()).for_each(|key| self.warm(key));
+            if at % WARM_KEYS == 0 {
+                self.warm(ahead.by_ref().take(WARM_KEYS).filter_map(|h| h.key()));
             }
             match hinted {
                 Hinted::Put(key, entry) => self.load_put(key, entry),
