@@ -67,7 +67,8 @@ impl Shard {
             self.boot_io(DiskOp::Read { file: File::Meta, at: 0, len: 4096 });
             return Ok(Boot::Read);
         }
-        let ours = ["LOCK", "META.tmp"];
+        // The last is the file system's own, where the directory is a mount point.
+        let ours = ["LOCK", "META.tmp", "lost+found/"];
         let foreign: Vec<&str> =
             files.iter().map(|(name, _)| name.as_str()).filter(|n| !ours.contains(n)).collect();
         if let Some(name) = foreign.first() {
