@@ -61,7 +61,8 @@ pub struct Manifest {
     pub tombstone_horizon: u64,
     /// After a clean stop, the log end; everything before it is durable.
     pub clean_end: Option<u64>,
-    /// Damage that ends at or before this offset was accepted as a loss by an operator.
+    /// Damage that ends at or before this offset was accepted as a loss by an operator, if it is in
+    /// a segment marked as damaged (or in the active one).
     pub loss_accepted: u64,
     /// The segments, by base offset; the last is the active one.
     pub segments: Vec<ManifestSegment>,

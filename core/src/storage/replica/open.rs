@@ -652,7 +652,9 @@ impl Replica {
     fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
-        if to > self.loss_accepted {
+        // What was accepted was known to be damaged; damage below that came later is not accepted.
+        let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
+        if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, from, to });
         }
