@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// accepted. From the next start on, a key whose newest record was lost is absent, or has an
     /// older value again, or is back although it was deleted. Try a copy of the directory first:
     /// this can not be undone. Values that are damaged by themselves are no lost ranges: their keys
-    /// are answered with errors until they are written again or deleted. Refuses if nothing is
+    /// are answered with errors until they are written again. Refuses if nothing is
     /// lost.
     #[arg(long)]
     accept_loss: bool,

@@ -9,6 +9,8 @@ const NOTHING: &str = "nothing to do";
 const WRITTEN_ANEW: &str = "nothing to do: a node writes it anew";
 const LESS_KNOWN: &str = "no record is touched, but how far the log was durable may be known less \
                           well, and damage at its end be taken for what a crash left";
+const MADE_EMPTY: &str = "if the node was ever written to, the partition's keys are lost: the next \
+                          start makes it anew, empty";
 const REPORT: &str = "keep a copy of the directory and report this as a bug of kvnode";
 const ACCEPT: &str =
     "put the directory back from a copy; without one, `--accept-loss` serves what is left";
@@ -52,7 +54,7 @@ fn words(problem: &Problem) -> (String, &'static str, &'static str) {
         }
         Problem::PartitionMissing => (
             "the partition's directory is missing".into(),
-            "its keys are lost: the next start makes it anew, empty",
+            MADE_EMPTY,
             "put it back before the next start",
         ),
         Problem::PartitionUnknown => (
@@ -65,8 +67,8 @@ fn words(problem: &Problem) -> (String, &'static str, &'static str) {
         }
         Problem::ManifestMissing { beside_log: false } => (
             "MANIFEST is missing, and there is no log".into(),
-            "a first start that was cut short: the next one makes the partition",
-            NOTHING,
+            MADE_EMPTY,
+            "put them back before the next start",
         ),
         Problem::ManifestDamaged => {
             ("its checksum fails".into(), "the partition is not served", RESTORE)

@@ -104,7 +104,9 @@ fn a_sound_directory_is_clean_however_it_was_left() {
 #[test]
 fn a_directory_is_clean_after_a_crash_before_any_operation_of_its_life() {
     let setup = Setup { zero_ahead_bytes: 256, segment_bytes: 600, ..Setup::default() };
-    for ops in (0..600).step_by(7) {
+    // The first start, operation by operation; then a sample.
+    for (ops, partitions) in (0..80).chain((80..600).step_by(7)).flat_map(|n| [(n, 1), (n, 3)]) {
+        let setup = Setup { partitions: Some(partitions), ..setup };
         let mut world = World::cold(MemDisk::default(), setup);
         let mut left = ops;
         // The disk stops for good: as if the power had gone.
@@ -124,8 +126,10 @@ fn a_directory_is_clean_after_a_crash_before_any_operation_of_its_life() {
             let report = check(&world.disk.clone().crash(unsynced));
             let damage: Vec<_> =
                 report.findings.iter().filter(|f| f.severity == Severity::Damage).collect();
+            // Before META is there, the directory is no kvnode's yet.
             let meta_only = damage.iter().all(|f| f.problem == Problem::MetaMissing);
-            assert!(meta_only, "{ops} operations, {unsynced:?}: {damage:?}");
+            let what = format!("{ops} operations, {partitions} partitions, {unsynced:?}");
+            assert!(meta_only, "{what}: {damage:?}");
         }
     }
 }
@@ -169,6 +173,30 @@ fn every_flipped_byte_of_every_file_is_found() {
         assert!(problems.contains(problem), "{problem}: {problems:?}");
     }
     assert!(problems.contains("TornTail") && problems.contains("HintUnfit"), "{problems:?}");
+}
+
+#[test]
+fn what_a_check_calls_clean_the_next_start_serves_with_as_many_keys() {
+    let (world, _) = varied(small());
+    let disk = world.disk.crash(Unsynced::Kept);
+    let mut noted = 0;
+    for name in disk.names() {
+        for at in (0..disk.bytes(&name).len()).step_by(3) {
+            let mut disk = disk.clone();
+            disk.edit(&name, |bytes| bytes[at] ^= 0x10);
+            let report = check(&disk);
+            if report.damaged {
+                continue;
+            }
+            noted += 1;
+            let mut world = World::open(disk, Setup { merge: false, ..small() });
+            let c = world.client();
+            let Reply::Array(keys) = world.call(c, &[b"KEYS", b"*"]) else { panic!("an array") };
+            assert_eq!(keys.len() as u64, report.keys, "{name} byte {at}");
+            assert_eq!(world.call(c, &[b"GET", b"absent"]), Reply::Null, "{name} byte {at}");
+        }
+    }
+    assert!(noted > 100, "{noted}");
 }
 
 #[test]
@@ -237,6 +265,25 @@ fn missing_files_are_told_by_what_they_mean() {
             _ => Some(Severity::Damage),
         };
         assert_eq!(severity, expected, "{name}: {:?}", report.findings);
+    }
+}
+
+#[test]
+fn a_partition_that_is_gone_is_a_loss_once_there_were_writes() {
+    let setup = Setup { partitions: Some(3), ..Setup::default() };
+    for written in [false, true] {
+        let mut world = World::fresh(setup);
+        let c = world.client();
+        for n in 0..if written { 20u8 } else { 0 } {
+            world.set(c, &[b'k', n], b"v");
+        }
+        let mut disk = world.stop();
+        let names = disk.names();
+        names.iter().filter(|n| n.starts_with("p1/")).for_each(|name| disk.remove(name));
+        let report = check(&disk);
+        assert_eq!(report.damaged, written, "{:?}", report.findings);
+        let problem = Problem::ManifestMissing { beside_log: false };
+        assert_eq!(found(&report, "p1/MANIFEST")[0].problem, problem);
     }
 }
 

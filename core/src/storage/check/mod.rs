@@ -68,6 +68,8 @@ pub struct Checker {
     /// Bytes of the files that are done with, and of all.
     done: u64,
     total: u64,
+    /// Records that a client's write made.
+    writes: u64,
     report: CheckReport,
 }
 
@@ -103,6 +105,7 @@ impl Checker {
             partitions: Vec::new(),
             done: 0,
             total: 0,
+            writes: 0,
             report: CheckReport::default(),
         }
     }
@@ -130,6 +133,7 @@ impl Checker {
 
     /// What was found; `None` while it is not at the end.
     pub fn finish(mut self) -> Option<CheckReport> {
+        self.judge_absent_partitions();
         let report = &mut self.report;
         report.damaged |= report.findings.iter().any(|f| f.severity == Severity::Damage);
         (matches!(self.stage, Stage::Done) && self.op.is_none()).then_some(self.report)
@@ -270,17 +274,34 @@ impl Checker {
         }
     }
 
+    /// What a first start leaves that was cut short, unless it turns out that there was more.
     fn find_no_manifest(&mut self, id: PartitionId) {
-        let severe = |lost| if lost { Severity::Damage } else { Severity::Note };
-        let Some(files) = self.dirs.get(&id) else {
-            // A first start makes all partitions before any of them takes a write.
-            let others = self.dirs.values().any(holds_records);
-            return self.find_dir(id, Problem::PartitionMissing, severe(others));
-        };
-        let beside_log = holds_records(files);
-        let problem = Problem::ManifestMissing { beside_log };
-        self.find(File::Manifest(id), problem, severe(beside_log));
+        let beside_log = self.dirs.get(&id).map(holds_records);
+        match beside_log {
+            None => self.find_dir(id, Problem::PartitionMissing, Severity::Note),
+            Some(false) => {
+                let problem = Problem::ManifestMissing { beside_log: false };
+                self.find(File::Manifest(id), problem, Severity::Note);
+            }
+            Some(true) => {
+                let problem = Problem::ManifestMissing { beside_log: true };
+                self.find(File::Manifest(id), problem, Severity::Damage);
+            }
+        }
         self.skip_partition(id);
+    }
+
+    /// A partition that is not there is a loss if another holds a write: a first start makes all
+    /// of them before any of them takes one.
+    fn judge_absent_partitions(&mut self) {
+        for finding in self.report.findings.iter_mut().filter(|_| self.writes > 0) {
+            if matches!(
+                finding.problem,
+                Problem::PartitionMissing | Problem::ManifestMissing { beside_log: false }
+            ) {
+                finding.severity = Severity::Damage;
+            }
+        }
     }
 
     /// Counts the files of a partition that can not be looked into as done.
