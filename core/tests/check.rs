@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvnode_core::disk::DiskOp;
+use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::storage::check::{
@@ -112,7 +112,7 @@ fn a_directory_is_clean_after_a_crash_before_any_operation_of_its_life() {
         // The disk stops for good: as if the power had gone.
         world.disk.fault = Some(Box::new(move |_| {
             left -= 1;
-            (left < 0).then_some(kvnode_core::disk::DiskError::Io(5))
+            (left < 0).then_some(DiskError::Io(5))
         }));
         world.settle();
         if world.opened {
@@ -292,8 +292,7 @@ fn leftovers_and_unknown_versions_are_told() {
     let (world, _) = varied(small());
     let disk = world.disk.crash(Unsynced::Kept);
     let mut left = disk.clone();
-    let file = kvnode_core::disk::File::ManifestTmp(PartitionId(0));
-    left.run(DiskOp::Create(file)).unwrap();
+    left.run(DiskOp::Create(File::ManifestTmp(PartitionId(0)))).unwrap();
     let report = check(&left);
     assert!(!report.damaged);
     assert_eq!(found(&report, "p0/MANIFEST.tmp")[0].problem, Problem::Leftover);
@@ -484,19 +483,17 @@ fn a_read_error_is_a_finding_and_the_check_goes_on() {
     let (world, _) = varied(small());
     let disk = world.disk.crash(Unsynced::Kept);
     let whole = check(&disk).records;
-    let bad = disk.segments()[1].clone();
-    let mut disk = disk;
+    let (bad, mut disk) = (disk.segments()[1].clone(), disk);
     let name = bad.clone();
     disk.fault = Some(Box::new(move |op| {
         let hit = matches!(op, DiskOp::Read { file, .. } if file.to_string() == name);
-        hit.then_some(kvnode_core::disk::DiskError::Io(5))
+        hit.then_some(DiskError::Io(5))
     }));
     let mut checker = Checker::new();
     while let Some(op) = checker.poll() {
         checker.on_disk(disk.run(op));
     }
     let report = checker.finish().unwrap();
-    let error = kvnode_core::disk::DiskError::Io(5);
-    assert_eq!(found(&report, &bad)[0].problem, Problem::Unreadable(error));
+    assert_eq!(found(&report, &bad)[0].problem, Problem::Unreadable(DiskError::Io(5)));
     assert!(report.records > whole / 2 && report.records < whole);
 }
