@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{BOOT_IO, IO_BITS, Output, Shard};
+use super::{BOOT_IO, IO_BITS, Output, Severity, Shard};
 use crate::IoId;
 use crate::disk::{Dir, DiskDone, DiskOp, DiskResult, File};
 use crate::limits::PARTITIONS_MAX;
@@ -21,7 +21,10 @@ pub(super) enum Boot {
     /// META is made: so many answers to come before it is named.
     Write(u32),
     Name(u32),
+    /// META is known; the partitions open.
     Done,
+    /// META is written anew, to say that every partition has been made: so many answers to come.
+    Complete(u32),
 }
 
 impl Shard {
@@ -35,9 +38,23 @@ impl Shard {
 
     pub(super) fn on_boot_io(&mut self, result: DiskResult) {
         let next = match (self.boot, result) {
+            (Boot::Complete(_), Err(error)) => {
+                let text =
+                    format!("META could not be completed: {error}; the next start tries again");
+                self.out.push_back(Output::Notice(Severity::Warn, text));
+                Ok(Boot::Done)
+            }
             (_, Err(error)) => Err(format!("the data directory can not be used: {error}")),
+            (Boot::Complete(3), Ok(_)) => {
+                self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::Complete(2))
+            }
+            (Boot::Complete(1), Ok(_)) => Ok(Boot::Done),
+            (Boot::Complete(left), Ok(_)) => Ok(Boot::Complete(left - 1)),
             (Boot::List, Ok(DiskDone::Listing(files))) => self.on_root(&files),
             (Boot::Read, Ok(DiskDone::Data(data))) => self.on_meta(&data),
+            (Boot::Done, Ok(_)) => Ok(Boot::Done),
             (Boot::Write(1), Ok(_)) => {
                 self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
                 self.boot_io(DiskOp::SyncDir(Dir::Root));
@@ -49,7 +66,7 @@ impl Shard {
                 Ok(Boot::Done)
             }
             (Boot::Name(left), Ok(_)) => Ok(Boot::Name(left - 1)),
-            (Boot::List | Boot::Read | Boot::Done, Ok(_)) => {
+            (Boot::List | Boot::Read, Ok(_)) => {
                 unreachable!("the driver answers in kind")
             }
         };
@@ -67,7 +84,8 @@ impl Shard {
             self.boot_io(DiskOp::Read { file: File::Meta, at: 0, len: 4096 });
             return Ok(Boot::Read);
         }
-        let ours = ["LOCK", "META.tmp"];
+        // The last is the file system's own, where the directory is a mount point.
+        let ours = ["LOCK", "META.tmp", "lost+found/"];
         let foreign: Vec<&str> =
             files.iter().map(|(name, _)| name.as_str()).filter(|n| !ours.contains(n)).collect();
         if let Some(name) = foreign.first() {
@@ -81,13 +99,26 @@ impl Shard {
             return Err(format!("the number of partitions must be 1 to {PARTITIONS_MAX}"));
         }
         let low = u128::from(self.draw());
-        let meta = Meta { directory_id: u128::from(self.draw()) << 64 | low, partitions };
-        self.directory_id = meta.directory_id;
+        self.directory_id = u128::from(self.draw()) << 64 | low;
+        self.write_meta(partitions, false);
+        Ok(Boot::Write(3))
+    }
+
+    /// Three operations; the rename is to follow.
+    fn write_meta(&mut self, partitions: u32, complete: bool) {
+        let meta = Meta { directory_id: self.directory_id, partitions, complete };
         let (file, data) = (File::MetaTmp, Bytes::from(meta.encode()));
         self.boot_io(DiskOp::Create(file));
         self.boot_io(DiskOp::Write { file, at: 0, data });
         self.boot_io(DiskOp::Sync(file));
-        Ok(Boot::Write(3))
+    }
+
+    /// Every partition is open: from now on none is made anew.
+    pub(super) fn complete_meta(&mut self) {
+        if !core::mem::replace(&mut self.complete, true) {
+            self.write_meta(self.partitions.len() as u32, true);
+            self.boot = Boot::Complete(5);
+        }
     }
 
     fn on_meta(&mut self, data: &[u8]) -> Result<Boot, String> {
@@ -103,6 +134,7 @@ impl Shard {
             ));
         }
         self.directory_id = meta.directory_id;
+        self.complete = meta.complete;
         self.open_partitions(meta.partitions);
         Ok(Boot::Done)
     }

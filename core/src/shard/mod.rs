@@ -154,6 +154,8 @@ pub struct Shard {
     config: Config,
     boot: boot::Boot,
     directory_id: u128,
+    /// Every partition of the directory has been made.
+    complete: bool,
     now: Now,
     started: Now,
     clock: LogClock,
@@ -214,6 +216,7 @@ impl Shard {
             config,
             boot: boot::Boot::default(),
             directory_id: 0,
+            complete: false,
             now,
             started: now,
             clock: LogClock::new(now),
@@ -390,6 +393,7 @@ impl Shard {
                 self.clock.raise(self.partitions[at].replica.log_clock());
                 self.partitions[at].opened = true;
                 if self.partitions.iter().all(|p| p.opened) {
+                    self.complete_meta();
                     self.out.push_back(Output::Opened);
                 }
             }
@@ -404,6 +408,7 @@ impl Shard {
                 segment_bytes: self.config.segment_bytes,
                 zero_ahead_bytes: self.config.zero_ahead_bytes,
                 merge: self.config.merge,
+                must_exist: self.complete,
                 seed: self.config.seed ^ u64::from(id),
             };
             self.partitions.push(Partition {

@@ -20,6 +20,7 @@ use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
 const MAGIC: [u8; 8] = *b"kvnHINT\n";
 const HEADER_BYTES: usize = 72;
 const ENTRY_BYTES: usize = 12;
+const CRC_BYTES: usize = 4;
 const FLAG_EXPIRES: u8 = 1;
 
 /// What a hint says of its segment as a whole.
@@ -74,6 +75,17 @@ pub struct Hint<'a> {
     segment: SegmentId,
     entries: u32,
     rest: &'a [u8],
+}
+
+/// Where a walk over a [`Hint`] was left.
+#[derive(Clone, Copy, Debug)]
+pub struct Paused {
+    /// What the hint says of its segment.
+    pub summary: Summary,
+    segment: SegmentId,
+    entries: u32,
+    /// Bytes of the entries to come.
+    left: usize,
 }
 
 impl HintWriter {
@@ -140,7 +152,7 @@ impl<'a> Hint<'a> {
     /// Verifies that `bytes` are a whole hint of just this segment, every entry included. `None`
     /// is all there is to know about one that is not: it gets built anew.
     pub fn verify(bytes: &'a [u8], owner: &Owner) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
         let header = body.first_chunk::<HEADER_BYTES>()?;
         let ours = crc32fast::hash(body) == u32::from_le_bytes(*crc)
             && header[..8] == MAGIC
@@ -179,6 +191,19 @@ impl<'a> Hint<'a> {
     /// Number of entries.
     pub fn entries(&self) -> usize {
         self.entries as usize
+    }
+
+    /// Leaves the walk, to go on with it by [`resume`](Self::resume).
+    pub fn pause(self) -> Paused {
+        let Self { summary, segment, entries, rest } = self;
+        Paused { summary, segment, entries, left: rest.len() }
+    }
+
+    /// Goes on with a walk over the same bytes.
+    pub fn resume(bytes: &'a [u8], at: Paused) -> Self {
+        let Paused { summary, segment, entries, left } = at;
+        let body = &bytes[..bytes.len() - CRC_BYTES];
+        Self { summary, segment, entries, rest: &body[body.len() - left..] }
     }
 
     fn split(&self) -> Option<(Hinted<'a>, &'a [u8])> {

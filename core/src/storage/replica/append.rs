@@ -210,7 +210,8 @@ impl Replica {
     pub(super) fn on_mark(&mut self, result: DiskResult) {
         if let Err(error) = done(result) {
             let file = File::Mark(self.id);
-            let text = format!("{file} could not be written: {error}; the one before stays true");
+            let text =
+                format!("{file} could not be written: {error}; what it said before stays true");
             self.notice(Severity::Warn, text);
         }
     }

@@ -36,7 +36,7 @@ use crate::storage::format::{
 use crate::storage::hint::{Hint, Hinted, Summary};
 use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::Kind;
-use crate::storage::scan::{Scanned, Scanner, Step, WINDOW_BYTES};
+use crate::storage::scan::{self, Scanned, Scanner, Step, WINDOW_BYTES};
 use crate::{Epoch, Instant, Offset, SegmentId, Value};
 
 /// An opening under way.
@@ -68,6 +68,8 @@ enum Stage {
     /// The active segment is made (anew): so many answers to come.
     CreateSegment(u32),
     Manifest,
+    /// Leftovers are deleted: so many answers to come.
+    Cleanup(u32),
     Mark,
     Hint(usize),
     Scan(usize, Box<Scanner>, Scan),
@@ -175,6 +177,7 @@ impl Replica {
             | Stage::CreateDir(_)
             | Stage::CreateSegment(_)
             | Stage::Manifest
+            | Stage::Cleanup(_)
             | Stage::Mark
             | Stage::Hint(_)
             | Stage::Scan(..)
@@ -203,6 +206,13 @@ impl Replica {
         let step = match stage {
             Stage::List => return self.on_listing(opening, result),
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
+            Stage::Cleanup(left) => {
+                self.on_tidied("a leftover", result);
+                Ok(match left {
+                    1 => self.read_mark(opening),
+                    _ => Next::Stage(Stage::Cleanup(left - 1)),
+                })
+            }
             Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
             Stage::Hint(at) => return self.on_hint(opening, at, result),
             Stage::Scan(at, mut scanner, scan) => done_data(result).map(|data| {
@@ -233,6 +243,7 @@ impl Replica {
     fn on_listing(&mut self, opening: &mut Opening, result: DiskResult) -> Next {
         let dir = Dir::Partition(self.id);
         match result {
+            Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
             Err(DiskError::NotFound) => {
                 self.submit(Purpose::Open, DiskOp::CreateDir(dir));
                 self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
@@ -259,8 +270,19 @@ impl Replica {
                  the partition empty"
             ));
         }
+        if self.settings.must_exist {
+            return self.missing();
+        }
         self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
         Next::Stage(Stage::CreateDir(1))
+    }
+
+    fn missing(&self) -> Next {
+        Next::Refuse(format!(
+            "the files of partition {} are missing: nothing is served, so that nothing gets lost; \
+             put its directory back as it was",
+            self.id
+        ))
     }
 
     fn on_manifest(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
@@ -286,7 +308,13 @@ impl Replica {
         self.segments = Segments::from_manifest(&manifest.segments);
         opening.clean = manifest.clean_end.is_some();
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
-        self.delete_leftovers(opening);
+        match self.delete_leftovers(opening) {
+            0 => self.read_mark(opening),
+            left => Next::Stage(Stage::Cleanup(left)),
+        }
+    }
+
+    fn read_mark(&mut self, opening: &mut Opening) -> Next {
         let mark = File::Mark(self.id);
         let len = 2 * MARK_SLOT_STRIDE as u32;
         if opening.files.contains_key(&name(mark)) {
@@ -299,20 +327,24 @@ impl Replica {
         }
     }
 
-    /// Files that the manifest does not name: of a roll or a compaction that a crash cut short.
-    fn delete_leftovers(&mut self, opening: &Opening) {
+    /// Deletes files that the manifest does not name: of a roll or a compaction that a crash cut
+    /// short. They must be gone before a new file may get the name of one. Returns how many.
+    fn delete_leftovers(&mut self, opening: &Opening) -> u32 {
         let mut named = Vec::new();
         for segment in self.segments.list() {
             named.push(name(segment.file(self.id)));
             named.push(name(segment.hint(self.id)));
         }
+        let mut count = 0;
         for file in opening.files.keys() {
             let ours = [".log", ".hint", ".tmp"].iter().any(|end| file.ends_with(end));
             if ours && !named.contains(file) {
                 let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
-                self.submit(Purpose::Tidy(file.clone()), op);
+                self.submit(Purpose::Open, op);
+                count += 1;
             }
         }
+        count
     }
 
     fn on_mark_read(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
@@ -401,7 +433,12 @@ impl Replica {
         let on_disk = opening.files.get(&name(segment.file(self.id))).copied().unwrap_or(0);
         let len = segment.sealed.map_or(on_disk, |sealed| on_disk.min(sealed.len));
         let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
-        let scanner = Box::new(Scanner::new(self.id, segment.id, segment.base, len, dense));
+        let end_max = match segment.sealed {
+            Some(sealed) => Offset(sealed.end),
+            None => scan::end_max(segment.base, opening.mark, len),
+        };
+        let scanner = Scanner::new(self.id, segment.id, segment.base, len, dense);
+        let scanner = Box::new(scanner.bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
         self.scan_on(opening, at, scanner, Scan::Records)
@@ -434,6 +471,13 @@ impl Replica {
                     {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
+                    if self.is_active(at)
+                        && record.head.offset >= opening.mark
+                        && !record.value_sound
+                    {
+                        // Its head reached the disk before the crash, its value did not.
+                        return self.torn_at(opening, (record.position, record.head.offset));
+                    }
                     self.take_scanned(opening, at, &record, &scanner);
                 }
                 (Step::BadHeader(error @ FormatError::Version(_)), _) => {
@@ -443,7 +487,9 @@ impl Replica {
                     ));
                 }
                 (Step::BadHeader(FormatError::Damaged), _) => {
-                    if self.is_active(at) && self.nothing_durable(opening, at) {
+                    let empty =
+                        opening.files.get(&name(scanner.file())).is_none_or(|&len| len == 0);
+                    if empty && self.is_active(at) && self.nothing_durable(opening, at) {
                         return self.create_active();
                     }
                     self.note_damaged_segment(at, "its header is damaged");
@@ -569,13 +615,14 @@ impl Replica {
         self.load(opening, at + 1)
     }
 
-    /// What is not whole, or not durable and not whole in its batch, is cut.
+    /// What is not whole is cut.
     fn torn_tail(&mut self, opening: &mut Opening, scanner: &Scanner) -> Next {
-        let cut = if opening.batch.is_empty() {
-            (scanner.position(), scanner.end())
-        } else {
-            opening.batch_start
-        };
+        self.torn_at(opening, (scanner.position(), scanner.end()))
+    }
+
+    /// Bytes from here on are not whole: they are cut, with the batch they belong to.
+    fn torn_at(&mut self, opening: &mut Opening, torn: (u64, Offset)) -> Next {
+        let cut = if opening.batch.is_empty() { torn } else { opening.batch_start };
         opening.batch.clear();
         self.settle_tail(opening, cut)
     }
@@ -665,7 +712,9 @@ impl Replica {
     fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
-        if to > self.loss_accepted {
+        // What was accepted was known to be damaged; damage below that came later is not accepted.
+        let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
+        if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, from, to });
         }
