@@ -8,10 +8,10 @@
 mod world;
 
 use kvnode_core::Value;
-use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::FsyncMode;
-use world::{Setup, World, error_code};
+use world::{MemDisk, Setup, World, error_code};
 
 fn bulk(bytes: &[u8]) -> Reply {
     Reply::Bulk(Value::copy_from(bytes))
@@ -262,4 +262,30 @@ fn an_expiry_is_seen_only_once_its_clock_is_committed() {
     let mut world = World::open(disk, setup);
     let c = world.client();
     assert_eq!(world.get(c, b"k"), None);
+}
+
+#[test]
+fn a_write_before_the_directory_is_known_is_refused_not_acknowledged() {
+    let mut world = World::cold(MemDisk::default(), Setup::default());
+    world.hold = true;
+    let client = world.client();
+    world.settle();
+    world.send(client, &[b"SET", b"k", b"v"]);
+    world.settle();
+    let reply = world.reply(client).expect("it waits for nothing");
+    assert_eq!(error_code(&reply), Some("LOADING"), "{reply:?}");
+    // The directory is known, the partition is being opened.
+    while world.held.front().is_some_and(|(_, op)| !op_is_of_a_partition(op)) {
+        world.release_one();
+    }
+    world.send(client, &[b"SET", b"k", b"v"]);
+    world.settle();
+    let reply = world.reply(client).expect("it waits for nothing");
+    assert_eq!(error_code(&reply), Some("LOADING"), "{reply:?}");
+    world.release_all();
+    assert_eq!(world.get(client, b"k"), None);
+}
+
+fn op_is_of_a_partition(op: &DiskOp) -> bool {
+    matches!(op, DiskOp::List(Dir::Partition(_)))
 }

@@ -20,7 +20,9 @@ pub(super) enum Boot {
     Read,
     /// META is made: so many answers to come before it is named.
     Write(u32),
-    Name(u32),
+    Name,
+    /// The new name is made durable.
+    SyncName,
     /// META is known; the partitions open.
     Done,
     /// META is written anew, to say that every partition has been made: so many answers to come.
@@ -36,6 +38,11 @@ impl Shard {
         self.out.push_back(Output::Disk(IoId(BOOT_IO << IO_BITS), op));
     }
 
+    /// Nothing has been opened yet, and nothing is to be.
+    pub(super) fn abandon_boot(&mut self) {
+        self.boot = Boot::Done;
+    }
+
     pub(super) fn on_boot_io(&mut self, result: DiskResult) {
         let next = match (self.boot, result) {
             (Boot::Complete(_), Err(error)) => {
@@ -44,31 +51,36 @@ impl Shard {
                 self.out.push_back(Output::Notice(Severity::Warn, text));
                 Ok(Boot::Done)
             }
+            // What is still under way when it has been refused tells nothing more.
+            (Boot::Done, _) => return,
             (_, Err(error)) => Err(format!("the data directory can not be used: {error}")),
             (Boot::Complete(3), Ok(_)) => {
                 self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
-                self.boot_io(DiskOp::SyncDir(Dir::Root));
                 Ok(Boot::Complete(2))
+            }
+            (Boot::Complete(2), Ok(_)) => {
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::Complete(1))
             }
             (Boot::Complete(1), Ok(_)) => Ok(Boot::Done),
             (Boot::Complete(left), Ok(_)) => Ok(Boot::Complete(left - 1)),
             (Boot::List, Ok(DiskDone::Listing(files))) => self.on_root(&files),
             (Boot::Read, Ok(DiskDone::Data(data))) => self.on_meta(&data),
-            (Boot::Done, Ok(_)) => Ok(Boot::Done),
             (Boot::Write(1), Ok(_)) => {
                 self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
-                self.boot_io(DiskOp::SyncDir(Dir::Root));
-                Ok(Boot::Name(2))
+                Ok(Boot::Name)
             }
             (Boot::Write(left), Ok(_)) => Ok(Boot::Write(left - 1)),
-            (Boot::Name(1), Ok(_)) => {
+            (Boot::Name, Ok(_)) => {
+                // Only now is there something for the directory to hold on to.
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::SyncName)
+            }
+            (Boot::SyncName, Ok(_)) => {
                 self.open_partitions(self.config.partitions.unwrap_or(1));
                 Ok(Boot::Done)
             }
-            (Boot::Name(left), Ok(_)) => Ok(Boot::Name(left - 1)),
-            (Boot::List | Boot::Read, Ok(_)) => {
-                unreachable!("the driver answers in kind")
-            }
+            (Boot::List | Boot::Read, Ok(_)) => unreachable!("the driver answers in kind"),
         };
         match next {
             Ok(boot) => self.boot = boot,

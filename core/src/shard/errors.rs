@@ -21,8 +21,8 @@ pub(super) fn dropped(partition: usize, what: Dropped) -> Reply {
     })
 }
 
-/// For a write that was refused before it was logged; `state` is the replica's.
-pub(super) fn refused(partition: usize, refusal: Refusal, state: &str) -> Reply {
+/// For a write that was refused before it was logged by a partition in this state.
+pub(super) fn refused(partition: usize, state: &str, refusal: Refusal) -> Reply {
     match refusal {
         Refusal::DiskFull => disk_full(partition),
         Refusal::NotServing => not_serving(partition, state),

@@ -187,6 +187,7 @@ struct Partition {
     waiters: VecDeque<Waiter>,
     touched: bool,
     opened: bool,
+    /// It has told that it stopped, or why it can not be used.
     stopped: bool,
 }
 
@@ -359,6 +360,7 @@ impl Shard {
 
     fn on_stop(&mut self) {
         self.stopping = true;
+        self.abandon_boot();
         for at in 0..self.partitions.len() {
             self.partitions[at].replica.stop(self.now.mono, &mut *self.config.cache);
             self.touch(at);
@@ -367,7 +369,7 @@ impl Shard {
     }
 
     fn end_if_stopped(&mut self) {
-        if self.stopping && self.partitions.iter().all(|p| p.stopped || p.replica.ended()) {
+        if self.stopping && self.partitions.iter().all(|p| p.stopped) {
             self.out.push_back(Output::Stopped);
         }
     }
@@ -384,7 +386,11 @@ impl Shard {
             Event::Dropped(from, what) => self.on_dropped(at, from, what),
             Event::Read(token, result) => self.on_read(token, result),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
-            Event::Refused(text) => self.out.push_back(Output::Refused(text)),
+            Event::Refused(text) => {
+                self.out.push_back(Output::Refused(text));
+                self.partitions[at].stopped = true;
+                self.end_if_stopped();
+            }
             Event::Stopped => {
                 self.partitions[at].stopped = true;
                 self.end_if_stopped();

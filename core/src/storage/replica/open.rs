@@ -63,8 +63,10 @@ pub(super) struct Opening {
 #[derive(Debug)]
 enum Stage {
     List,
-    /// A new directory is made: so many answers to come.
-    CreateDir(u32),
+    /// A new directory is made.
+    CreateDir,
+    /// Its name is made durable.
+    SyncDirName,
     /// The active segment is made (anew): so many answers to come.
     CreateSegment(u32),
     Manifest,
@@ -174,7 +176,8 @@ impl Replica {
                 self.notice(Severity::Info, text);
             }
             Stage::List
-            | Stage::CreateDir(_)
+            | Stage::CreateDir
+            | Stage::SyncDirName
             | Stage::CreateSegment(_)
             | Stage::Manifest
             | Stage::Cleanup(_)
@@ -221,10 +224,8 @@ impl Replica {
             }),
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(at)),
-            Stage::CreateDir(left) => done(result).map(|()| match left {
-                1 => self.create_active(),
-                _ => Next::Stage(Stage::CreateDir(left - 1)),
-            }),
+            Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
+            Stage::SyncDirName => done(result).map(|()| self.create_active()),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
                 1 => self.settled(opening),
                 _ => Next::Stage(Stage::CreateSegment(left - 1)),
@@ -246,8 +247,7 @@ impl Replica {
             Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
             Err(DiskError::NotFound) => {
                 self.submit(Purpose::Open, DiskOp::CreateDir(dir));
-                self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
-                return Next::Stage(Stage::CreateDir(2));
+                return Next::Stage(Stage::CreateDir);
             }
             Err(error) => return Next::Fail(error),
             Ok(DiskDone::Listing(files)) => opening.files = files.into_iter().collect(),
@@ -273,8 +273,13 @@ impl Replica {
         if self.settings.must_exist {
             return self.missing();
         }
+        self.sync_dir_name()
+    }
+
+    /// Only once the directory is there can the one above hold on to its name.
+    fn sync_dir_name(&mut self) -> Next {
         self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
-        Next::Stage(Stage::CreateDir(1))
+        Next::Stage(Stage::SyncDirName)
     }
 
     fn missing(&self) -> Next {

@@ -35,7 +35,12 @@ impl Replica {
         }
         match self.state {
             // Nothing has been acknowledged since the opening began.
-            State::Opening(_) => self.end_stop(),
+            State::Opening(_) => {
+                // What is under way is of no interest any more.
+                self.pending.clear();
+                self.ops.clear();
+                self.end_stop();
+            }
             State::Down { .. } => self.refuse(format!(
                 "{} stopped after a disk error and could not be closed cleanly: what was fsynced \
                  is safe, and the next start looks at the rest",
