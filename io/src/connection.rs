@@ -246,7 +246,8 @@ fn yielded(cx: &mut Context<'_>) -> Poll<()> {
 /// reset, which could overtake the last reply.
 async fn linger(socket: OwnedReadHalf, patience: Duration) {
     let discard = async {
-        let (mut buffer, mut left) = ([0; 4096], LINGER_BYTES_MAX);
+        // On the heap, since every connection's task is as large as the largest thing in it.
+        let (mut buffer, mut left) = (vec![0; 4096], LINGER_BYTES_MAX);
         while left > 0 && socket.readable().await.is_ok() {
             match socket.try_read(&mut buffer) {
                 Ok(0) => return,
