@@ -45,13 +45,15 @@ pub(crate) struct Connection {
     rest: BytesMut,
     /// The rest may hold a whole command.
     parse_rest: bool,
+    /// The rest is a command whose key is being looked up.
+    warmed: bool,
 }
 
 /// How far parsing got.
 enum Fed {
     /// More must be read.
     Hungry,
-    /// The shard takes no more for now; it will tell.
+    /// No more is taken for now; the shard, or the link, will tell when it is.
     Blocked,
     /// It is the others' turn.
     Yielded,
@@ -62,7 +64,7 @@ enum Fed {
 impl Connection {
     pub(crate) fn new(node: Rc<Node>, link: Rc<Link>, socket: OwnedReadHalf) -> Self {
         let (parser, rest) = (Parser::default(), BytesMut::new());
-        Self { node, link, socket, parser, rest, parse_rest: false }
+        Self { node, link, socket, parser, rest, parse_rest: false, warmed: false }
     }
 
     /// Serves the client until either side ends it.
@@ -143,7 +145,7 @@ impl Connection {
         let deferred = key.is_some_and(|key| self.node.warm_later(key));
         if deferred {
             self.keep(read);
-            self.parse_rest = true;
+            (self.parse_rest, self.warmed) = (true, true);
         }
         deferred
     }
@@ -177,14 +179,15 @@ impl Connection {
         let now = clock::now();
         let mut shard = self.node.shard();
         self.node.warm_now(&shard);
+        let room = self.link.room();
         let (mut at, mut commands) = (0, 0);
-        let mut warm_to = 0;
+        let mut warm_to = if std::mem::take(&mut self.warmed) { bytes.len() } else { 0 };
         let fed = loop {
-            if commands == COMMANDS_PER_TURN {
-                break Fed::Yielded;
+            if commands == room {
+                break if room == 0 { Fed::Blocked } else { Fed::Yielded };
             }
             // A command that comes in parts is not gone through from its start again and again.
-            if at >= warm_to && !self.parser.is_midway() {
+            if at >= warm_to && at < bytes.len() && !self.parser.is_midway() {
                 warm_to = at + warm(&shard, &bytes[at..]);
             }
             if at < bytes.len() && !shard.accepts(id) {
@@ -250,7 +253,8 @@ fn yielded(cx: &mut Context<'_>) -> Poll<()> {
 /// reset, which could overtake the last reply.
 async fn linger(socket: OwnedReadHalf, patience: Duration) {
     let discard = async {
-        let (mut buffer, mut left) = ([0; 4096], LINGER_BYTES_MAX);
+        // On the heap, since every connection's task is as large as the largest thing in it.
+        let (mut buffer, mut left) = (vec![0; 4096], LINGER_BYTES_MAX);
         while left > 0 && socket.readable().await.is_ok() {
             match socket.try_read(&mut buffer) {
                 Ok(0) => return,
@@ -266,9 +270,6 @@ async fn linger(socket: OwnedReadHalf, patience: Duration) {
 
 /// Commands whose keys are looked up ahead.
 const WARM_COMMANDS: usize = 16;
-
-/// Commands that one client hands in before it is the others' turn.
-const COMMANDS_PER_TURN: u32 = 1024;
 
 /// Largest buffer kept for a small rest.
 const REST_BYTES_KEPT: usize = 64 << 10;

@@ -10,9 +10,11 @@
 //! - Bytes leave in the order of the replies, whoever writes them.
 //! - While a link is stuck the pump leaves the socket to the task.
 //! - A dirty link is on the node's list once.
-//! - A client that is slow to read is not read from above [`OUTPUT_BYTES_SOFT`], and is given up
-//!   when a further reply comes above [`OUTPUT_BYTES_MAX`]. A single reply may be of any length,
-//!   since it was asked for.
+//! - The replies that a client is owed are bounded by a window of commands, which is small where its
+//!   replies are large: about [`OUTPUT_BYTES_SOFT`] to come, and that much to be sent before it is
+//!   read from again. A client whose replies are suddenly large and many can be owed more; it is
+//!   given up when a further reply comes above [`OUTPUT_BYTES_MAX`]. A single reply may be of any
+//!   length, since it was asked for.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use kvnode_core::ClientId;
+use kvnode_core::limits::CLIENT_REPLIES_MAX;
 use kvnode_core::reply::{Protocol, Reply};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -34,7 +37,6 @@ pub(crate) struct Link {
     state: RefCell<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// To be sent.
     out: BytesMut,
@@ -45,8 +47,13 @@ struct State {
     stuck: bool,
     /// The task waits for replies to come or to leave.
     awaited: bool,
-    /// Replies that the shard owes.
+    /// Replies that the shard owes: one for each command, whatever becomes of it.
     due: u32,
+    /// Most replies that it may owe.
+    window: u32,
+    /// Replies, and their bytes, since the window was last adapted.
+    replies: u32,
+    reply_bytes: usize,
     /// Since when the client has kept us waiting: for the rest of a request or, once nothing more
     /// is taken from it, to take what it is owed.
     waiting_since: Option<Instant>,
@@ -54,10 +61,9 @@ struct State {
 }
 
 /// What becomes of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It stays.
-    #[default]
     Open,
     /// The client has ended its side; it is to get what it is owed.
     Ended,
@@ -84,7 +90,20 @@ pub(crate) enum Standing {
 
 impl Link {
     pub(crate) fn new(id: ClientId, socket: OwnedWriteHalf) -> Self {
-        Self { id, socket, state: RefCell::default() }
+        let state = State {
+            out: BytesMut::new(),
+            fate: Fate::Open,
+            dirty: false,
+            stuck: false,
+            awaited: false,
+            due: 0,
+            window: WINDOW_START,
+            replies: 0,
+            reply_bytes: 0,
+            waiting_since: None,
+            task: None,
+        };
+        Self { id, socket, state: RefCell::new(state) }
     }
 
     /// The client at the other end.
@@ -107,7 +126,10 @@ impl Link {
         if state.out.capacity() == 0 {
             state.out = spare.take();
         }
+        let before = state.out.len();
         resp::encode(reply, protocol, &mut state.out);
+        state.replies += 1;
+        state.reply_bytes += state.out.len() - before;
         !std::mem::replace(&mut state.dirty, true)
     }
 
@@ -206,6 +228,15 @@ impl Link {
         standing
     }
 
+    /// How many commands the task may hand in now. If none, it is woken when replies have left.
+    pub(crate) fn room(&self) -> u32 {
+        let state = &mut *self.state.borrow_mut();
+        state.adapt_window();
+        let room = state.window.saturating_sub(state.due);
+        state.awaited |= room == 0;
+        room
+    }
+
     /// The task handed in so many commands, and has `rest` bytes of a further one.
     pub(crate) fn handed_in(&self, commands: u32, rest: usize) {
         let state = &mut *self.state.borrow_mut();
@@ -239,6 +270,17 @@ impl Link {
 }
 
 impl State {
+    /// Doubles the window while replies are small, and halves it or more when they are not.
+    fn adapt_window(&mut self) {
+        if self.replies == 0 {
+            return;
+        }
+        let average = (self.reply_bytes / self.replies as usize).max(1);
+        let fits = u32::try_from(OUTPUT_BYTES_SOFT / average).unwrap_or(u32::MAX);
+        self.window = (self.window * 2).min(fits).clamp(1, WINDOW_MAX);
+        (self.replies, self.reply_bytes) = (0, 0);
+    }
+
     /// Writes until all is gone or the socket takes no more.
     fn write(&mut self, socket: &OwnedWriteHalf, spare: &mut Buffers) {
         self.stuck = false;
@@ -299,6 +341,12 @@ const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 /// Bytes of replies to be sent at which a further reply ends the connection.
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 
+/// Commands that a new client may hand in before their replies have come.
+const WINDOW_START: u32 = 64;
+
+/// Most commands that any client may.
+const WINDOW_MAX: u32 = 1024;
+
 /// What a new buffer holds without growing.
 const BUFFER_BYTES: usize = 4 << 10;
 
@@ -309,3 +357,5 @@ const BUFFER_BYTES_KEPT: usize = 64 << 10;
 const BUFFERS_KEPT: usize = 256;
 
 const _: () = assert!(OUTPUT_BYTES_SOFT < OUTPUT_BYTES_MAX);
+// Or the window would never open fully.
+const _: () = assert!(WINDOW_MAX as usize <= CLIENT_REPLIES_MAX);

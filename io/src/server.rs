@@ -22,8 +22,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
@@ -39,28 +40,34 @@ use crate::{DirLock, Error, HotValues, Options, clock};
 /// # Errors
 /// Why the node could not start or go on; see [`Error`]. After a graceful stop there is none.
 pub fn run(options: Options, on_ready: impl FnOnce(SocketAddr)) -> Result<(), Error> {
-    let lock = Arc::new(DirLock::acquire(&options.data)?);
-    let runtime = Builder::new_current_thread()
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stops = stop_signals().map_err(Error::System)?;
+        serve(options, stops, on_ready).await
+    })
+}
+
+fn runtime() -> Result<LocalRuntime, Error> {
+    Builder::new_current_thread()
         .enable_all()
         .event_interval(TASKS_PER_LOOK)
         .global_queue_interval(TASKS_PER_LOOK)
         .build_local(LocalOptions::default())
-        .map_err(Error::System)?;
-    runtime.block_on(serve(options, &lock, on_ready))
+        .map_err(Error::System)
 }
 
 async fn serve(
     options: Options,
-    lock: &Arc<DirLock>,
+    mut stops: Stops,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), Error> {
-    let mut signals = Signals::new().map_err(Error::System)?;
+    let lock = Arc::new(DirLock::acquire(&options.data)?);
     let files = Files::allot(options.max_clients);
     let failed = |source| Error::Listen { address: options.listen, source };
     let listener = listen(options.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let disk = Rc::new(RefCell::new(Disk::new(&options.data, files.handles_max)));
-    let executor = Executor::start(Rc::clone(&disk), lock).map_err(Error::System)?;
+    let executor = Executor::start(Rc::clone(&disk), &lock).map_err(Error::System)?;
     let values = HotValues::new(options.cache_bytes).in_front_of(disk);
     let shard = Shard::new(config(&options, address, values)?, clock::now());
     let node = Rc::new(Node::new(shard, files.clients_max));
@@ -76,11 +83,11 @@ async fn serve(
     loop {
         tokio::select! {
             biased;
-            name = signals.next() => {
+            Some(reason) = stops.recv() => {
                 if node.stopping() {
                     return Err(Error::Interrupted);
                 }
-                tracing::info!("{name}: stopping");
+                tracing::info!("{reason}: stopping");
                 accepting.abort();
                 node.stop();
             }
@@ -97,7 +104,7 @@ async fn serve(
     }
     tokio::select! {
         biased;
-        _ = signals.next() => Err(Error::Interrupted),
+        Some(_) = stops.recv() => Err(Error::Interrupted),
         () = node.close_all(LAST_REPLIES) => Ok(()),
     }
 }
@@ -175,27 +182,20 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
     })
 }
 
-/// The signals that stop a node.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+/// What stops the node, each with its name: the first gracefully, the second at once.
+type Stops = UnboundedReceiver<&'static str>;
 
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+/// SIGTERM and SIGINT, from now on.
+fn stop_signals() -> io::Result<Stops> {
+    let (stop, stops) = unbounded_channel();
+    for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")]
+    {
+        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        spawn_local(
+            async move { while signals.recv().await.is_some() && stop.send(name).is_ok() {} },
+        );
     }
-
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+    Ok(stops)
 }
 
 /// How the open files that the system allows are shared out.
@@ -251,3 +251,6 @@ const FILES_OTHER: u64 = 32;
 /// Files of the log that are kept open.
 const HANDLES_MIN: u64 = 16;
 const HANDLES_MAX: u64 = 4096;
+
+#[cfg(test)]
+mod tests;
