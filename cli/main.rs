@@ -14,6 +14,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Small blocks come and go with every command: measured, a fifth less time in GETs than with the
+/// system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A key-value store that any Redis client can talk to and that keeps every write it acknowledged.
 #[derive(Parser)]
 #[command(

@@ -20,6 +20,10 @@ use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::{self, Head, Kind};
 use crate::{Instant, Millis, Offset, Value};
 
+/// Writes longer than this go past the zeros: their bytes cost more than the new file length, and
+/// zeros would double them.
+const ZERO_AHEAD_WRITE_MAX: usize = 16 << 10;
+
 impl Replica {
     /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the
     /// offset behind it: it is committed once the high watermark is there. Only while
@@ -117,13 +121,15 @@ impl Replica {
     fn fly(&mut self, data: Bytes) {
         let segment = *self.segments.active();
         let file = segment.file(self.id);
-        let position = self.active.len;
+        let (position, large) = (self.active.len, data.len() > ZERO_AHEAD_WRITE_MAX);
         let crc_before = self.active.crc.clone();
         self.active.crc.update(&data);
         self.active.len += data.len() as u64;
         self.flying = Some(Flying { segment: segment.id, position, crc_before, end: self.log_end });
         self.submit(Purpose::Write, DiskOp::Write { file, at: position, data });
-        self.zero_ahead(file);
+        if !large {
+            self.zero_ahead(file);
+        }
         if self.settings.fsync == FsyncMode::Always {
             self.submit(Purpose::Sync(self.log_end), DiskOp::Sync(file));
         }

@@ -31,7 +31,7 @@ use crate::disk::{CacheKey, Dir, DiskError, DiskOp, DiskResult, File, ValueCache
 use crate::shard::Severity;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
 use crate::storage::hint::{HintWriter, Hinted, Summary};
-use crate::storage::keydir::{Entry, Place};
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::{self, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
 use crate::{Instant, Millis, Offset, SegmentId, Value};
@@ -311,14 +311,21 @@ impl Replica {
     /// Takes what the window holds, then writes what was copied and asks for more.
     fn scan_on_for_job(&mut self) {
         let mut job = self.merge.job.take().expect("a job reads");
+        let mut found = Vec::with_capacity(WARM_KEYS);
         // Each turn takes a record from a window of bounded size, or leaves the loop.
         loop {
-            match job.scanner.step() {
+            let step = job.scanner.step();
+            // Records are looked up some at a time, so that their cache misses overlap.
+            if found.len() == WARM_KEYS || !matches!(step, Step::Record(_)) {
+                self.warm(found.iter().map(Scanned::key));
+                found.drain(..).for_each(|record| self.consider(&mut job, &record));
+            }
+            match step {
                 Step::Record(record) => {
                     if !record.value_sound {
                         return self.quarantine(&job, "a damaged value");
                     }
-                    self.consider(&mut job, &record);
+                    found.push(record);
                 }
                 Step::Read(op) => {
                     job.stage = Stage::Paced(op);

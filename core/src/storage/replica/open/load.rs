@@ -1,0 +1,297 @@
+//! Loading the segments, oldest first: by a hint, or by a scan that tells a torn tail from damage.
+
+use alloc::boxed::Box;
+use alloc::format;
+
+use super::{Next, Opening, Scan, Stage, name};
+use crate::disk::DiskOp;
+use crate::disk::DiskResult;
+use crate::shard::Severity;
+use crate::storage::format::{FormatError, SEGMENT_HEADER_BYTES};
+use crate::storage::hint::{Hint, Hinted, Summary};
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
+use crate::storage::record::Kind;
+use crate::storage::replica::{Damage, Purpose, Replica, done_data};
+use crate::storage::scan::{self, Scanned, Scanner, Step};
+use crate::{Offset, Value};
+
+impl Replica {
+    /// Loads the segment at `at` of the table, by its hint if it has one.
+    pub(super) fn load(&mut self, opening: &mut Opening, at: usize) -> Next {
+        let segment = self.segments.list()[at];
+        let hint = segment.hint(self.id);
+        let len = opening.files.get(&name(segment.file(self.id))).copied();
+        if let (Some(sealed), Some(&hint_len)) = (segment.sealed, opening.files.get(&name(hint)))
+            && len == Some(sealed.len)
+            && !sealed.damaged
+            && let Ok(hint_len) = u32::try_from(hint_len)
+        {
+            self.submit(Purpose::Open, DiskOp::Read { file: hint, at: 0, len: hint_len });
+            return Next::Stage(Stage::Hint(at));
+        }
+        self.scan_segment(opening, at)
+    }
+
+    pub(super) fn on_hint(&mut self, opening: &mut Opening, at: usize, result: DiskResult) -> Next {
+        let segment = self.segments.list()[at];
+        let sealed = segment.sealed.expect("only sealed segments have hints");
+        let owner = self.owner(&segment, sealed);
+        let data = done_data(result).unwrap_or_default();
+        let Some(hint) = Hint::verify(&data, &owner) else {
+            let text = format!(
+                "{} does not fit its segment or is damaged: ignored, and built anew",
+                segment.hint(self.id)
+            );
+            self.notice(Severity::Warn, text);
+            return self.scan_segment(opening, at);
+        };
+        let Summary { epoch, clock, other_bytes, tombstone_bytes } = hint.summary;
+        self.reserve(opening, &hint, data.len());
+        let mut ahead = hint.clone();
+        for (at, hinted) in hint.enumerate() {
+            if at % WARM_KEYS == 0 {
+                self.warm(ahead.by_ref().take(WARM_KEYS).filter_map(|h| h.key()));
+            }
+            match hinted {
+                Hinted::Put(key, entry) => self.load_put(key, entry),
+                Hinted::Delete(key) => self.load_delete(key),
+                Hinted::Flush => self.flush_keydir(),
+            }
+        }
+        let segment = self.segments.at_mut(at);
+        segment.hinted = true;
+        segment.other = other_bytes;
+        segment.tombstones = tombstone_bytes;
+        self.epoch = self.epoch.max(epoch);
+        self.committed_clock = self.committed_clock.max(clock);
+        self.log_end = Offset(sealed.end);
+        self.load(opening, at + 1)
+    }
+
+    /// Makes the index ready for the keys of all hints, by what the first one says of its own.
+    pub(super) fn reserve(&mut self, opening: &Opening, hint: &Hint<'_>, bytes: usize) {
+        let hints = opening.files.iter().filter(|(name, _)| name.ends_with(".hint"));
+        let total: u64 = hints.map(|(_, len)| len).sum();
+        let keys = hint.entries() as u128 * u128::from(total) / bytes.max(1) as u128;
+        self.keydir.reserve(usize::try_from(keys).unwrap_or(usize::MAX));
+    }
+
+    pub(super) fn load_put(&mut self, key: &[u8], entry: Entry) {
+        self.segments.enliven(entry.place);
+        let replaced = self.keydir.insert(key, entry).expect("it fitted before the restart");
+        if let Some(old) = replaced {
+            self.segments.bury(old.place);
+        }
+    }
+
+    pub(super) fn load_delete(&mut self, key: &[u8]) {
+        if let Some(old) = self.keydir.remove(key) {
+            self.segments.bury(old.place);
+        }
+    }
+
+    pub(super) fn scan_segment(&mut self, opening: &mut Opening, at: usize) -> Next {
+        let segment = self.segments.list()[at];
+        let on_disk = opening.files.get(&name(segment.file(self.id))).copied().unwrap_or(0);
+        let len = segment.sealed.map_or(on_disk, |sealed| on_disk.min(sealed.len));
+        let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
+        let end_max = match segment.sealed {
+            Some(sealed) => Offset(sealed.end),
+            None => scan::end_max(segment.base, opening.mark, len),
+        };
+        let scanner = Scanner::new(self.id, segment.id, segment.base, len, dense);
+        let scanner = Box::new(scanner.bounded(self.epoch, end_max));
+        opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
+        opening.crc = crc32fast::Hasher::new();
+        self.scan_on(opening, at, scanner, Scan::Records)
+    }
+
+    /// Takes what the scanner gives until it must read.
+    pub(super) fn scan_on(
+        &mut self,
+        opening: &mut Opening,
+        at: usize,
+        mut scanner: Box<Scanner>,
+        mut scan: Scan,
+    ) -> Next {
+        let mut first = false;
+        // Each turn consumes bytes of a window, or ends.
+        loop {
+            let step = match scan {
+                Scan::Records => scanner.step(),
+                Scan::Resync { .. } => scanner.resync(core::mem::take(&mut first)),
+            };
+            match (step, scan) {
+                (Step::Read(op), _) => {
+                    self.submit(Purpose::Open, op);
+                    return Next::Stage(Stage::Scan(at, scanner, scan));
+                }
+                (Step::Record(record), _) => {
+                    if opening.distrust.is_some_and(|d| record.head.offset >= d)
+                        && self.is_active(at)
+                        && opening.batch.is_empty()
+                    {
+                        return self.settle_tail(opening, (record.position, record.head.offset));
+                    }
+                    if self.is_active(at)
+                        && record.head.offset >= opening.mark
+                        && !record.value_sound
+                    {
+                        // Its head reached the disk before the crash, its value did not.
+                        return self.torn_at(opening, (record.position, record.head.offset));
+                    }
+                    self.take_scanned(opening, at, &record, &scanner);
+                }
+                (Step::BadHeader(error @ FormatError::Version(_)), _) => {
+                    return Next::Refuse(format!(
+                        "{} can not be read: {error}; start the kvnode that wrote it",
+                        scanner.file()
+                    ));
+                }
+                (Step::BadHeader(FormatError::Damaged), _) => {
+                    let empty =
+                        opening.files.get(&name(scanner.file())).is_none_or(|&len| len == 0);
+                    if empty && self.is_active(at) && self.nothing_durable(opening, at) {
+                        return self.create_active();
+                    }
+                    self.note_damaged_segment(at, "its header is damaged");
+                    scanner.skip_header();
+                }
+                (Step::Bad { position }, Scan::Records) => {
+                    if self.is_active(at) && scanner.end() >= opening.mark {
+                        return self.torn_tail(opening, &scanner);
+                    }
+                    self.apply_batch(opening);
+                    scan = Scan::Resync { from: scanner.end(), position };
+                    first = true;
+                }
+                (Step::Bad { .. }, Scan::Resync { from, position }) => {
+                    // The scanner stands before a sound record: what is between is lost.
+                    let Step::Record(record) = scanner.step() else {
+                        unreachable!("resync stops at a record whose bytes it holds")
+                    };
+                    self.add_damage(at, position, from, record.head.offset);
+                    self.take_scanned(opening, at, &record, &scanner);
+                    scan = Scan::Records;
+                }
+                (Step::End, scan) => return self.scanned_to_end(opening, at, &scanner, scan),
+            }
+        }
+    }
+
+    pub(super) fn is_active(&self, at: usize) -> bool {
+        at + 1 == self.segments.list().len()
+    }
+
+    /// Whether no record of the segment at `at` had been fsynced.
+    pub(super) fn nothing_durable(&self, opening: &Opening, at: usize) -> bool {
+        opening.mark <= self.segments.list()[at].base
+    }
+
+    pub(super) fn take_scanned(
+        &mut self,
+        opening: &mut Opening,
+        at: usize,
+        record: &Scanned,
+        scanner: &Scanner,
+    ) {
+        let head = record.head;
+        let length = record.bytes.len() as u32;
+        if opening.untrusted_from.is_none() && self.is_active(at) && head.offset >= opening.mark {
+            opening.untrusted_from = Some(record.position);
+        }
+        if !record.value_sound {
+            let segment = self.segments.at_mut(at);
+            segment.quarantined = true;
+            let text = format!(
+                "{}: the value at byte {} is damaged: its key is answered with an error until it \
+                 is written again",
+                segment.file(self.id),
+                record.position
+            );
+            self.notice(Severity::Error, text);
+        }
+        if opening.batch.is_empty() {
+            opening.batch_start = (record.position, head.offset);
+        }
+        let segment = self.segments.list()[at].id;
+        let position = u32::try_from(record.position).expect("a segment is shorter than 4 GiB");
+        let place = Place { segment, position, length };
+        let entry = Entry { place, expire_at: head.expire_at };
+        opening.batch.push((head.kind, Value::copy_from(record.key()), entry));
+        self.epoch = self.epoch.max(head.epoch);
+        if !head.more {
+            // The clock counts only with the batch: a torn one is as if it had never been.
+            self.committed_clock = self.committed_clock.max(head.clock);
+            opening.crc = scanner.crc();
+            self.apply_batch(opening);
+        }
+    }
+
+    pub(super) fn apply_batch(&mut self, opening: &mut Opening) {
+        for (kind, key, entry) in core::mem::take(&mut opening.batch) {
+            if kind != Kind::Put
+                && let Some(segment) = self.segments.get_mut(entry.place.segment)
+            {
+                segment.count_other(kind, entry.place.length);
+            }
+            match kind {
+                Kind::Put => self.load_put(&key, entry),
+                Kind::Delete => self.load_delete(&key),
+                Kind::Flush => self.flush_keydir(),
+                Kind::Epoch | Kind::Clock => {}
+            }
+        }
+    }
+
+    pub(super) fn scanned_to_end(
+        &mut self,
+        opening: &mut Opening,
+        at: usize,
+        scanner: &Scanner,
+        scan: Scan,
+    ) -> Next {
+        let segment = self.segments.list()[at];
+        let (from, position) = match scan {
+            Scan::Records => (scanner.end(), scanner.position()),
+            Scan::Resync { from, position } => (from, position),
+        };
+        let Some(sealed) = segment.sealed else {
+            if from >= opening.mark {
+                return self.torn_tail(opening, scanner);
+            }
+            // The log ends before what was durable.
+            self.apply_batch(opening);
+            self.add_damage(at, position, from, opening.mark);
+            return self.settle_tail(opening, (scanner.position(), opening.mark));
+        };
+        self.apply_batch(opening);
+        let short = match scan {
+            Scan::Records => position < sealed.len || (from.0 < sealed.end && !sealed.compacted),
+            Scan::Resync { .. } => true,
+        };
+        if short {
+            self.add_damage(at, position, from, Offset(sealed.end));
+        }
+        self.log_end = Offset(sealed.end);
+        self.load(opening, at + 1)
+    }
+
+    pub(super) fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
+        self.note_damaged_segment(at, "bytes in it are no records");
+        let segment = self.segments.list()[at];
+        // What was accepted was known to be damaged; damage below that came later is not accepted.
+        let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
+        if to > self.loss_accepted || !known {
+            let (base, segment) = (segment.base, segment.id);
+            self.damages.push(Damage { base, segment, position, from, to });
+        }
+    }
+
+    pub(super) fn note_damaged_segment(&mut self, at: usize, what: &str) {
+        let segment = self.segments.at_mut(at);
+        segment.quarantined = true;
+        let text = format!("{}: {what}: it is kept as it is", segment.file(self.id));
+        self.notice(Severity::Error, text);
+    }
+}

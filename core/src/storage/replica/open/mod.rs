@@ -1,0 +1,366 @@
+//! Opening: from the files to a replica that serves.
+//!
+//! ```text
+//! list ─▶ manifest ─▶ mark ─▶ each segment: hint, or scan ─▶ settle the tail ─▶ manifest ─▶ epoch
+//!   └──▶ (nothing there) make the directory and a first segment ─────────────────┘
+//! ```
+//!
+//! The last segment alone may end in a *torn tail*: bytes that a crash left half written. They are
+//! cut. What lies below the durable mark was fsynced, so a bad record there (or a log that ends
+//! before the mark) is *damage*: it is never cut, the range is remembered, and [`lookup`] answers
+//! with errors where it may matter. The offsets of lost records are not given out again.
+//!
+//! The tail above the mark is written once more before it is fsynced and trusted: had an fsync
+//! failed before the crash, the system may hold pages that it takes for clean and that never
+//! reached the disk, and an fsync of those alone would succeed.
+//!
+//! [`lookup`]: super::lookup
+
+mod load;
+mod settle;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::fault::Failed;
+use super::segments::Segments;
+use super::{Event, Purpose, Replica, State, done, done_data};
+use crate::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
+use crate::shard::Severity;
+use crate::storage::format::{
+    FormatError, MARK_SLOT_STRIDE, Manifest, SEGMENT_HEADER_BYTES, decode_mark,
+};
+use crate::storage::keydir::Entry;
+use crate::storage::record::Kind;
+use crate::storage::scan::Scanner;
+use crate::{Instant, Offset, SegmentId, Value};
+
+/// An opening under way.
+#[derive(Debug)]
+pub(super) struct Opening {
+    stage: Stage,
+    /// After a disk fault: nothing from this offset on is trusted.
+    distrust: Option<Offset>,
+    files: BTreeMap<String, u64>,
+    /// Everything before this offset was durable.
+    mark: Offset,
+    clean: bool,
+    /// Records of a batch whose last record has not been seen yet, and where it starts.
+    batch: Vec<(Kind, Value, Entry)>,
+    batch_start: (u64, Offset),
+    /// Where the records above the mark start in the active segment.
+    untrusted_from: Option<u64>,
+    /// Checksum of the records up to the last whole batch.
+    crc: crc32fast::Hasher,
+    /// The log is durable to its end, by this opening's own work.
+    settled: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    List,
+    /// A new directory is made.
+    CreateDir,
+    /// Its name is made durable.
+    SyncDirName,
+    /// The active segment is made (anew): so many answers to come.
+    CreateSegment(u32),
+    Manifest,
+    /// Leftovers are deleted: so many answers to come.
+    Cleanup(u32),
+    Mark,
+    Hint(usize),
+    Scan(usize, Box<Scanner>, Scan),
+    /// The tail is rewritten from here to the log end.
+    RewriteRead(u64),
+    RewriteWrite(u64),
+    /// The tail is cut and fsynced: so many answers to come.
+    Settle(u32),
+    /// The manifest must be durable.
+    AwaitManifest(u64),
+    /// The epoch record must be committed.
+    AwaitEpoch(Offset),
+}
+
+/// What a scanner is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scan {
+    Records,
+    /// Behind a bad record, looking for the next sound one.
+    Resync {
+        from: Offset,
+        position: u64,
+    },
+}
+
+impl Opening {
+    /// What a restart after a fault of this opening may not trust.
+    pub(super) fn distrusts(&self) -> Option<Offset> {
+        self.distrust
+    }
+
+    /// Whether the log is durable to its end, by this opening's own work.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
+/// How a stage ends.
+enum Next {
+    Stage(Stage),
+    Refuse(String),
+    Fail(DiskError),
+}
+
+impl Replica {
+    /// Starts to open the directory. `distrust`: an fsync failed, and nothing from this offset on
+    /// may be taken for durable.
+    pub(super) fn start_opening(&mut self, distrust: Option<Offset>) {
+        let fresh = Self::blank(self.id, self.settings);
+        let old = core::mem::replace(self, fresh);
+        // What must outlive a restart: ids are never reused, and the shard has yet to hear.
+        self.next_io = old.next_io;
+        self.next_segment = old.next_segment;
+        self.counters = old.counters;
+        self.events = old.events;
+        self.roll_wanted = old.roll_wanted;
+        self.stop_wanted = old.stop_wanted;
+        self.state = State::Opening(Box::new(Opening {
+            stage: Stage::List,
+            distrust,
+            files: BTreeMap::new(),
+            mark: Offset(0),
+            clean: false,
+            batch: Vec::new(),
+            batch_start: (0, Offset(0)),
+            untrusted_from: None,
+            crc: crc32fast::Hasher::new(),
+            settled: false,
+        }));
+        self.submit(Purpose::Open, DiskOp::List(Dir::Partition(self.id)));
+    }
+
+    pub(super) fn on_open_io(&mut self, now: Instant, result: DiskResult) {
+        let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended) else {
+            unreachable!("only an opening submits operations of its own")
+        };
+        let stage = core::mem::replace(&mut opening.stage, Stage::List);
+        let next = self.open_step(&mut opening, stage, result);
+        self.state = State::Opening(opening);
+        self.enter(now, next);
+    }
+
+    /// Goes on with an opening that waits for another part of the replica.
+    pub(super) fn advance_opening(&mut self, now: Instant) {
+        let State::Opening(opening) = &self.state else { return };
+        match opening.stage {
+            Stage::AwaitManifest(version) if self.manifest.durable(version) => {
+                self.append_epoch();
+                self.enter(now, Next::Stage(Stage::AwaitEpoch(self.log_end)));
+            }
+            Stage::AwaitEpoch(end) if self.high_watermark >= end => {
+                self.state = State::Serving;
+                self.events.push_back(Event::Opened);
+                let text = format!(
+                    "{}: serving: epoch {}, log end {}, {} keys in {} segments",
+                    self.id,
+                    self.epoch,
+                    self.log_end,
+                    self.keydir.len(),
+                    self.segments.list().len()
+                );
+                self.notice(Severity::Info, text);
+            }
+            Stage::List
+            | Stage::CreateDir
+            | Stage::SyncDirName
+            | Stage::CreateSegment(_)
+            | Stage::Manifest
+            | Stage::Cleanup(_)
+            | Stage::Mark
+            | Stage::Hint(_)
+            | Stage::Scan(..)
+            | Stage::RewriteRead(_)
+            | Stage::RewriteWrite(_)
+            | Stage::Settle(_)
+            | Stage::AwaitManifest(_)
+            | Stage::AwaitEpoch(_) => {}
+        }
+    }
+
+    fn enter(&mut self, now: Instant, next: Next) {
+        match next {
+            Next::Stage(stage) => {
+                let State::Opening(opening) = &mut self.state else {
+                    unreachable!("an opening is under way")
+                };
+                opening.stage = stage;
+            }
+            Next::Refuse(text) => self.refuse(text),
+            Next::Fail(error) => self.stop_on_fault(now, Failed::Open, error),
+        }
+    }
+
+    fn open_step(&mut self, opening: &mut Opening, stage: Stage, result: DiskResult) -> Next {
+        let step = match stage {
+            Stage::List => return self.on_listing(opening, result),
+            Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
+            Stage::Cleanup(left) => {
+                self.on_tidied("a leftover", result);
+                Ok(match left {
+                    1 => self.read_mark(opening),
+                    _ => Next::Stage(Stage::Cleanup(left - 1)),
+                })
+            }
+            Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
+            Stage::Hint(at) => return self.on_hint(opening, at, result),
+            Stage::Scan(at, mut scanner, scan) => done_data(result).map(|data| {
+                scanner.fill(&data);
+                self.scan_on(opening, at, scanner, scan)
+            }),
+            Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
+            Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(at)),
+            Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
+            Stage::SyncDirName => done(result).map(|()| self.create_active()),
+            Stage::CreateSegment(left) => done(result).map(|()| match left {
+                1 => self.settled(opening),
+                _ => Next::Stage(Stage::CreateSegment(left - 1)),
+            }),
+            Stage::Settle(left) => done(result).map(|()| match left {
+                1 => self.settled(opening),
+                _ => Next::Stage(Stage::Settle(left - 1)),
+            }),
+            Stage::AwaitManifest(_) | Stage::AwaitEpoch(_) => {
+                unreachable!("these wait for no operation of the opening")
+            }
+        };
+        step.unwrap_or_else(Next::Fail)
+    }
+
+    fn on_listing(&mut self, opening: &mut Opening, result: DiskResult) -> Next {
+        let dir = Dir::Partition(self.id);
+        match result {
+            Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
+            Err(DiskError::NotFound) => {
+                self.submit(Purpose::Open, DiskOp::CreateDir(dir));
+                return Next::Stage(Stage::CreateDir);
+            }
+            Err(error) => return Next::Fail(error),
+            Ok(DiskDone::Listing(files)) => opening.files = files.into_iter().collect(),
+            Ok(DiskDone::Done | DiskDone::Data(_)) => unreachable!("the driver answers in kind"),
+        }
+        let manifest = File::Manifest(self.id);
+        if let Some(&len) = opening.files.get(&name(manifest)) {
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
+            self.submit(Purpose::Open, DiskOp::Read { file: manifest, at: 0, len });
+            return Next::Stage(Stage::Manifest);
+        }
+        // A first opening that a crash cut short may have left its first segment, empty.
+        let data = |(name, &len): (&String, &u64)| {
+            name.ends_with(".log") && len > SEGMENT_HEADER_BYTES as u64
+        };
+        if opening.files.iter().any(data) {
+            return Next::Refuse(format!(
+                "{dir}/MANIFEST is missing although {dir} holds a log: nothing is served, so that \
+                 nothing gets lost; put the directory back as it was, or move {dir} away to start \
+                 the partition empty"
+            ));
+        }
+        if self.settings.must_exist {
+            return self.missing();
+        }
+        self.sync_dir_name()
+    }
+
+    /// Only once the directory is there can the one above hold on to its name.
+    fn sync_dir_name(&mut self) -> Next {
+        self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
+        Next::Stage(Stage::SyncDirName)
+    }
+
+    fn missing(&self) -> Next {
+        Next::Refuse(format!(
+            "the files of partition {} are missing: nothing is served, so that nothing gets lost; \
+             put its directory back as it was",
+            self.id
+        ))
+    }
+
+    fn on_manifest(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
+        let file = File::Manifest(self.id);
+        let manifest = match Manifest::decode(data, self.id) {
+            Ok(manifest) => manifest,
+            Err(error @ FormatError::Version(_)) => {
+                return Next::Refuse(format!(
+                    "{file} can not be read: {error}; start the kvnode that wrote it"
+                ));
+            }
+            Err(error @ FormatError::Damaged) => {
+                return Next::Refuse(format!(
+                    "{file} can not be read: {error}; nothing is served, so that nothing gets \
+                     lost: put the file back from a copy"
+                ));
+            }
+        };
+        self.next_segment = self.next_segment.max(SegmentId(manifest.next_segment));
+        self.committed_clock = manifest.clock;
+        self.tombstone_horizon = Offset(manifest.tombstone_horizon);
+        self.loss_accepted = Offset(manifest.loss_accepted);
+        self.segments = Segments::from_manifest(&manifest.segments);
+        opening.clean = manifest.clean_end.is_some();
+        opening.mark = Offset(manifest.clean_end.unwrap_or(0));
+        match self.delete_leftovers(opening) {
+            0 => self.read_mark(opening),
+            left => Next::Stage(Stage::Cleanup(left)),
+        }
+    }
+
+    fn read_mark(&mut self, opening: &mut Opening) -> Next {
+        let mark = File::Mark(self.id);
+        let len = 2 * MARK_SLOT_STRIDE as u32;
+        if opening.files.contains_key(&name(mark)) {
+            self.submit(Purpose::Open, DiskOp::Read { file: mark, at: 0, len });
+            Next::Stage(Stage::Mark)
+        } else {
+            // Without it a torn tail is all that a bad record at the end can be taken for.
+            self.submit(Purpose::Tidy("MARK".to_string()), DiskOp::Create(mark));
+            self.load(opening, 0)
+        }
+    }
+
+    /// Deletes files that the manifest does not name: of a roll or a compaction that a crash cut
+    /// short. They must be gone before a new file may get the name of one. Returns how many.
+    fn delete_leftovers(&mut self, opening: &Opening) -> u32 {
+        let mut named = Vec::new();
+        for segment in self.segments.list() {
+            named.push(name(segment.file(self.id)));
+            named.push(name(segment.hint(self.id)));
+        }
+        let mut count = 0;
+        for file in opening.files.keys() {
+            let ours = [".log", ".hint", ".tmp"].iter().any(|end| file.ends_with(end));
+            if ours && !named.contains(file) {
+                let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
+                self.submit(Purpose::Open, op);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn on_mark_read(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
+        let (turn, mark) = decode_mark(data);
+        self.mark_turn = turn;
+        opening.mark = opening.mark.max(mark);
+        self.load(opening, 0)
+    }
+}
+
+/// A file's name within its directory.
+fn name(file: File) -> String {
+    let path = file.to_string();
+    path.rsplit('/').next().unwrap_or(&path).to_string()
+}

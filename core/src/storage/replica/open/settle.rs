@@ -1,0 +1,110 @@
+//! Settling the tail: what is torn is cut, what is left is made durable, and a reign can begin.
+
+use alloc::format;
+
+use bytes::Bytes;
+
+use super::{Next, Opening, Stage, name};
+use crate::disk::{Dir, DiskError, DiskOp, File};
+use crate::shard::Severity;
+use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
+use crate::storage::replica::segments::Segment;
+use crate::storage::replica::{Active, Purpose, Replica};
+use crate::storage::scan::{Scanner, WINDOW_BYTES};
+use crate::{Epoch, Offset};
+
+impl Replica {
+    /// What is not whole is cut.
+    pub(super) fn torn_tail(&mut self, opening: &mut Opening, scanner: &Scanner) -> Next {
+        self.torn_at(opening, (scanner.position(), scanner.end()))
+    }
+
+    /// Bytes from here on are not whole: they are cut, with the batch they belong to.
+    pub(super) fn torn_at(&mut self, opening: &mut Opening, torn: (u64, Offset)) -> Next {
+        let cut = if opening.batch.is_empty() { torn } else { opening.batch_start };
+        opening.batch.clear();
+        self.settle_tail(opening, cut)
+    }
+
+    /// The log ends here: at a byte of the active segment, and at an offset.
+    pub(super) fn settle_tail(&mut self, opening: &mut Opening, (len, end): (u64, Offset)) -> Next {
+        self.active = Active { len, zeroed_to: len, crc: opening.crc.clone() };
+        self.log_end = end;
+        let active = *self.segments.active();
+        // A segment with damage is kept as it is: the log goes on in another.
+        self.roll_wanted |= active.quarantined;
+        let file = active.file(self.id);
+        if !opening.files.contains_key(&name(file)) {
+            self.submit(Purpose::Tidy(name(file)), DiskOp::Create(file));
+        }
+        let from = opening.untrusted_from.unwrap_or(len).min(len);
+        self.rewrite_tail(from)
+    }
+
+    /// Writes the tail once more from byte `at` on, then makes it durable.
+    pub(super) fn rewrite_tail(&mut self, at: u64) -> Next {
+        let file = self.segments.active().file(self.id);
+        let end = self.active.len;
+        if at < end {
+            let len = (end - at).min(u64::from(WINDOW_BYTES)) as u32;
+            self.submit(Purpose::Open, DiskOp::Read { file, at, len });
+            return Next::Stage(Stage::RewriteRead(at));
+        }
+        self.submit(Purpose::Open, DiskOp::Truncate { file, len: end });
+        self.submit(Purpose::Open, DiskOp::Sync(file));
+        self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Partition(self.id)));
+        Next::Stage(Stage::Settle(3))
+    }
+
+    pub(super) fn on_tail_read(&mut self, at: u64, data: Bytes) -> Next {
+        if data.is_empty() {
+            return Next::Fail(DiskError::Io(0));
+        }
+        let file = self.segments.active().file(self.id);
+        let next = at + data.len() as u64;
+        self.submit(Purpose::Open, DiskOp::Write { file, at, data });
+        Next::Stage(Stage::RewriteWrite(next))
+    }
+
+    /// Makes an empty active segment: the first of a new directory, or one whose header a crash
+    /// kept from the disk.
+    pub(super) fn create_active(&mut self) -> Next {
+        if self.segments.list().is_empty() {
+            let id = self.take_segment_id();
+            self.segments.push(Segment::new(id, Offset(0), None));
+        }
+        let segment = *self.segments.active();
+        let len = SEGMENT_HEADER_BYTES as u64;
+        self.active = Active { len, zeroed_to: len, crc: crc32fast::Hasher::new() };
+        self.log_end = segment.base;
+        let file = segment.file(self.id);
+        let header = encode_segment_header(self.id, segment.id, segment.base);
+        self.submit(Purpose::Open, DiskOp::Create(file));
+        let data = Bytes::copy_from_slice(&header);
+        self.submit(Purpose::Open, DiskOp::Write { file, at: 0, data });
+        self.submit(Purpose::Open, DiskOp::Sync(file));
+        self.submit(Purpose::Open, DiskOp::Create(File::Mark(self.id)));
+        self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Partition(self.id)));
+        Next::Stage(Stage::CreateSegment(5))
+    }
+
+    /// The log is durable to its end: a new reign may begin.
+    pub(super) fn settled(&mut self, opening: &mut Opening) -> Next {
+        opening.settled = true;
+        self.written_end = self.log_end;
+        self.durable_end = self.log_end;
+        self.high_watermark = self.log_end;
+        self.epoch = Epoch(self.epoch.0 + 1);
+        self.write_mark();
+        for damage in self.damages.clone() {
+            let text = format!(
+                "{}: offsets {} to {} can not be read (segment {}, from byte {}): keys not \
+                 written since are answered with -CORRUPT; `kvnode check` tells more",
+                self.id, damage.from, damage.to, damage.segment, damage.position
+            );
+            self.notice(Severity::Error, text);
+        }
+        let version = self.change_manifest();
+        Next::Stage(Stage::AwaitManifest(version))
+    }
+}
