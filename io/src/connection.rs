@@ -123,9 +123,7 @@ impl Connection {
             self.link.end();
             return Poll::Ready(Fed::Hungry);
         }
-        let fed = if self.rest.is_empty() && self.warm_later(read) {
-            Fed::Yielded
-        } else if self.rest.is_empty() {
+        let fed = if self.rest.is_empty() {
             let (fed, consumed) = self.feed(read);
             self.keep(&read[consumed..]);
             fed
@@ -135,19 +133,6 @@ impl Connection {
         };
         // A full buffer says that there is more, which the others need not wait for.
         Poll::Ready(if full && matches!(fed, Fed::Hungry) { Fed::Yielded } else { fed })
-    }
-
-    /// Leaves a single command for the next turn, so that the keys of all clients that are ready
-    /// now can be looked up side by side first. Returns whether it did.
-    fn warm_later(&mut self, read: &[u8]) -> bool {
-        let Parsed::Command { consumed } = self.parser.next(read) else { return false };
-        let key = read_key(&self.parser, read).filter(|_| consumed == read.len());
-        let deferred = key.is_some_and(|key| self.node.warm_later(key));
-        if deferred {
-            self.keep(read);
-            (self.parse_rest, self.warmed) = (true, true);
-        }
-        deferred
     }
 
     fn feed_rest(&mut self) -> Fed {
@@ -178,7 +163,6 @@ impl Connection {
         // After the bytes were read, so that no command runs at a time before it was sent.
         let now = clock::now();
         let mut shard = self.node.shard();
-        self.node.warm_now(&shard);
         let room = self.link.room();
         let (mut at, mut commands) = (0, 0);
         let mut warm_to = if std::mem::take(&mut self.warmed) { bytes.len() } else { 0 };

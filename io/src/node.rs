@@ -28,8 +28,6 @@ pub(crate) struct Node {
     spare: RefCell<Buffers>,
     /// Where every connection reads to.
     scratch: RefCell<Box<[u8]>>,
-    /// Keys of commands that wait for the next turn, one after the other, and where each ends.
-    warm: RefCell<(Vec<u8>, Vec<usize>)>,
     pump: Pulse,
     last_client: Cell<u64>,
     /// Connections, those included that linger.
@@ -48,7 +46,6 @@ impl Node {
             dirty: RefCell::default(),
             spare: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-            warm: RefCell::default(),
             pump: Pulse::default(),
             last_client: Cell::new(0),
             connections: Cell::new(0),
@@ -77,34 +74,6 @@ impl Node {
 
     pub(crate) fn wake_pump(&self) {
         self.pump.give();
-    }
-
-    /// Notes a key to be looked up with others; returns whether there was room.
-    pub(crate) fn warm_later(&self, key: &[u8]) -> bool {
-        let (bytes, ends) = &mut *self.warm.borrow_mut();
-        if ends.len() == WARM_KEYS || key.len() > WARM_KEY_BYTES {
-            return false;
-        }
-        bytes.extend_from_slice(key);
-        ends.push(bytes.len());
-        true
-    }
-
-    /// Has the shard look up the keys noted.
-    pub(crate) fn warm_now(&self, shard: &Shard) {
-        let (bytes, ends) = &mut *self.warm.borrow_mut();
-        if ends.is_empty() {
-            return;
-        }
-        let mut keys: [&[u8]; WARM_KEYS] = [&[]; WARM_KEYS];
-        let mut start = 0;
-        for (key, &end) in keys.iter_mut().zip(ends.iter()) {
-            *key = &bytes[start..end];
-            start = end;
-        }
-        shard.warm(&keys[..ends.len()]);
-        bytes.clear();
-        ends.clear();
     }
 
     /// Hands in one event and has the pump see to it.
@@ -277,7 +246,3 @@ const SCRATCH_BYTES: usize = 64 << 10;
 /// How long a connection is silent before the system asks whether the peer is still there (Redis:
 /// `tcp-keepalive`).
 const KEEPALIVE: Duration = Duration::from_secs(300);
-
-/// Keys that are looked up side by side, and the longest that is.
-const WARM_KEYS: usize = 64;
-const WARM_KEY_BYTES: usize = 1024;

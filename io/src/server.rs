@@ -161,7 +161,7 @@ const ZERO_AHEAD_BYTES: u64 = 1 << 20;
 const MERGE: MergeSettings = MergeSettings {
     garbage_percent: 50,
     small_files: 8,
-    bytes_per_second: 32 << 20,
+    bytes_per_second: 16 << 20,
     check_every: Duration::from_secs(1),
 };
 
