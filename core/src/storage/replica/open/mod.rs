@@ -69,8 +69,6 @@ enum Stage {
     /// The active segment is made (anew): so many answers to come.
     CreateSegment(u32),
     Manifest,
-    /// Leftovers are deleted: so many answers to come.
-    Cleanup(u32),
     Mark,
     Hint(usize),
     Scan(usize, Box<Scanner>, Scan),
@@ -154,12 +152,19 @@ impl Replica {
     }
 
     /// Goes on with an opening that waits for another part of the replica.
-    pub(super) fn advance_opening(&mut self, now: Instant) {
+    pub(super) fn advance_opening(&mut self) {
         let State::Opening(opening) = &self.state else { return };
         match opening.stage {
             Stage::AwaitManifest(version) if self.manifest.durable(version) => {
                 self.append_epoch();
-                self.enter(now, Next::Stage(Stage::AwaitEpoch(self.log_end)));
+                let stage = Stage::AwaitEpoch(self.log_end);
+                let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended)
+                else {
+                    unreachable!("it is matched above")
+                };
+                self.delete_leftovers(&opening);
+                opening.stage = stage;
+                self.state = State::Opening(opening);
             }
             Stage::AwaitEpoch(end) if self.high_watermark >= end => {
                 self.state = State::Serving;
@@ -179,7 +184,6 @@ impl Replica {
             | Stage::SyncDirName
             | Stage::CreateSegment(_)
             | Stage::Manifest
-            | Stage::Cleanup(_)
             | Stage::Mark
             | Stage::Hint(_)
             | Stage::Scan(..)
@@ -208,13 +212,6 @@ impl Replica {
         let step = match stage {
             Stage::List => return self.on_listing(opening, result),
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
-            Stage::Cleanup(left) => {
-                self.on_tidied("a leftover", result);
-                Ok(match left {
-                    1 => self.read_mark(opening),
-                    _ => Next::Stage(Stage::Cleanup(left - 1)),
-                })
-            }
             Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
             Stage::Hint(at) => return self.on_hint(opening, at, result),
             Stage::Scan(at, mut scanner, scan) => done_data(result).map(|data| {
@@ -312,13 +309,7 @@ impl Replica {
         self.segments = Segments::from_manifest(&manifest.segments);
         opening.clean = manifest.clean_end.is_some();
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
-        match self.delete_leftovers(opening) {
-            0 => self.read_mark(opening),
-            left => Next::Stage(Stage::Cleanup(left)),
-        }
-    }
-
-    fn read_mark(&mut self, opening: &mut Opening) -> Next {
+        self.pass_leftovers(opening);
         let mark = File::Mark(self.id);
         let len = 2 * MARK_SLOT_STRIDE as u32;
         if opening.files.contains_key(&name(mark)) {
@@ -331,24 +322,35 @@ impl Replica {
         }
     }
 
-    /// Deletes files that the manifest does not name: of a roll or a compaction that a crash cut
-    /// short. They must be gone before a new file may get the name of one. Returns how many.
-    fn delete_leftovers(&mut self, opening: &Opening) -> u32 {
+    /// Files that the manifest does not name: of a roll or a compaction that a crash cut short.
+    fn leftovers(&self, opening: &Opening) -> Vec<String> {
         let mut named = Vec::new();
         for segment in self.segments.list() {
             named.push(name(segment.file(self.id)));
             named.push(name(segment.hint(self.id)));
         }
-        let mut count = 0;
-        for file in opening.files.keys() {
-            let ours = [".log", ".hint", ".tmp"].iter().any(|end| file.ends_with(end));
-            if ours && !named.contains(file) {
-                let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
-                self.submit(Purpose::Open, op);
-                count += 1;
+        let ours = |file: &&String| [".log", ".hint"].iter().any(|end| file.ends_with(end));
+        opening.files.keys().filter(ours).filter(|file| !named.contains(file)).cloned().collect()
+    }
+
+    /// An id that a leftover has is not given out again.
+    fn pass_leftovers(&mut self, opening: &Opening) {
+        for file in self.leftovers(opening) {
+            let stem = file.rsplit_once('.').map_or(&file[..], |(stem, _)| stem);
+            let id = stem.rsplit_once('-').and_then(|(_, id)| u32::from_str_radix(id, 16).ok());
+            if let Some(next) = id.and_then(|id| id.checked_add(1)) {
+                self.next_segment = self.next_segment.max(SegmentId(next));
             }
         }
-        count
+    }
+
+    /// Only once the manifest is durable: the one that was found may be a rename that a loss of
+    /// power would take back, and then the one before names them.
+    fn delete_leftovers(&mut self, opening: &Opening) {
+        for file in self.leftovers(opening) {
+            let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
+            self.submit(Purpose::Tidy(file), op);
+        }
     }
 
     fn on_mark_read(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
