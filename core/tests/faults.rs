@@ -217,3 +217,22 @@ fn a_manifest_that_can_not_be_written_stops_the_replica_and_it_comes_back() {
     let Reply::Int(keys) = world.call(c, &[b"DBSIZE"]) else { panic!() };
     assert!(keys >= 40 - refused);
 }
+
+#[test]
+fn an_exec_that_can_not_wait_for_the_clock_ends_its_transaction() {
+    let mut world = World::fresh(Setup { merge: false, ..Setup::default() });
+    let client = world.client();
+    let other = world.client();
+    assert_eq!(world.call(client, &[b"SET", b"k", b"v", b"PX", b"50"]), Reply::OK);
+    assert_eq!(world.call(client, &[b"WATCH", b"k"]), Reply::OK);
+    world.disk.capacity = Some(world.disk.used());
+    let full = world.call(other, &[b"SET", b"big", &[1; 4000]]);
+    assert_eq!(error_code(&full), Some("DISKFULL"));
+    world.now.mono = world.now.mono.after(Duration::from_millis(60));
+    world.now.wall_us += 60_000;
+    assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+    world.call(client, &[b"SET", b"k", b"w"]);
+    let exec = world.call(client, &[b"EXEC"]);
+    assert_eq!(error_code(&exec), Some("DISKFULL"), "{exec:?}");
+    assert_eq!(world.call(client, &[b"PING"]), Reply::Simple("PONG"));
+}

@@ -109,6 +109,18 @@ impl Session {
         }
     }
 
+    /// A command that had to wait is given up with an error. If it is an EXEC, its transaction has
+    /// ended all the same, or the client's next commands would be queued. Returns the keys that
+    /// are not watched any more.
+    pub fn give_up(&mut self, args: Args<'_>) -> impl Iterator<Item = Value> + use<> {
+        let ends = find(args[0]).is_some_and(|command| command.name == "exec");
+        if ends {
+            self.transaction = None;
+        }
+        let released = if ends { core::mem::take(&mut self.watched) } else { BTreeMap::new() };
+        released.into_keys()
+    }
+
     /// A client like this one to evaluate a transaction with: what it does to itself counts only
     /// once nothing can stop the transaction any more.
     pub(super) fn draft(&self) -> Self {

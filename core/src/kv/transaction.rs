@@ -29,11 +29,17 @@ pub(super) fn exec(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Res
     let Some(transaction) = &session.transaction else {
         return Err(Stop::error("ERR EXEC without MULTI"));
     };
-    let reply = if transaction.aborted {
-        Reply::error("EXECABORT Transaction discarded because of previous errors.")
-    } else if session.watched_changed(txn)? {
+    let aborted = transaction.aborted;
+    let changed = if aborted { Ok(false) } else { session.watched_changed(txn) };
+    if matches!(changed, Err(Stop::Error(_))) {
+        session.end_transaction(txn.view());
+    }
+    let reply = if changed? {
         Reply::NullArray
+    } else if aborted {
+        Reply::error("EXECABORT Transaction discarded because of previous errors.")
     } else {
+        let transaction = session.transaction.as_ref().expect("it was there above");
         let mut draft = session.draft();
         let replies = transaction.run(&mut draft, txn)?;
         session.settings = draft.settings;

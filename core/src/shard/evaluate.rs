@@ -152,7 +152,7 @@ impl Shard {
             let replica = &self.partitions[at].replica;
             if let Err(refusal) = replica.writable(self.now.mono) {
                 let error = errors::refused(at, replica.status_word(), refusal);
-                self.enqueue(id, error, &[]);
+                self.give_up(id, args, error);
                 return;
             }
         }
@@ -208,10 +208,17 @@ impl Shard {
     /// What a blocked command waited for will not come.
     pub(super) fn fail_blocked(&mut self, id: ClientId, error: Reply) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.blocked.take().is_some() {
-            self.enqueue(id, error, &[]);
+        if let Some(blocked) = client.blocked.take() {
+            self.give_up(id, &blocked.args.as_slices(), error);
             self.resume(id);
         }
+    }
+
+    /// The command ends with an error that says that it was not evaluated.
+    fn give_up(&mut self, id: ClientId, args: Args<'_>, error: Reply) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
+        self.enqueue(id, error, &[]);
     }
 
     fn resume(&mut self, id: ClientId) {
