@@ -4,6 +4,7 @@ mod world;
 
 use kvnode_core::disk::{Dir, DiskDone, DiskError, DiskOp, File};
 use kvnode_core::shard::{Input, Output};
+use world::disk::Unsynced;
 use world::{MemDisk, Setup, World};
 
 /// The operations under way, as one of a directory and one of anything may be reordered.
@@ -65,7 +66,7 @@ fn a_stop_while_opening_ends_at_any_point_whatever_is_still_answered() {
             world.settle();
             world.release_all();
             assert!(world.stopped, "after {answered} answers");
-            let disk = world.disk.crash(world::disk::Unsynced::Lost);
+            let disk = world.disk.crash(Unsynced::Lost);
             World::open(disk, setup);
             if opened {
                 break;
@@ -96,4 +97,35 @@ fn a_stop_of_a_replica_that_is_down_says_so_before_it_has_stopped() {
         }
     }
     assert_eq!(told, ["refused", "stopped"]);
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_stop_is_no_damage() {
+    let setup = Setup { segment_bytes: 600, ..Setup::default() };
+    for answered in 0.. {
+        let mut world = World::fresh(setup);
+        let client = world.client();
+        world.hold = true;
+        for key in [b"a", b"b", b"c"] {
+            // Each needs a roll, which the stop finds under way or to come.
+            world.send(client, &[b"SET", key, &[1; 400]]);
+            world.settle();
+        }
+        world.shard.handle(world.now, Input::Stop);
+        world.settle();
+        for _ in 0..answered {
+            world.release_one();
+        }
+        let stopped = world.stopped;
+        for unsynced in [Unsynced::Lost, Unsynced::Kept] {
+            let mut world = World::open(world.disk.clone().crash(unsynced), setup);
+            let told = world.notices.iter().find(|notice| !notice.contains("serving"));
+            assert!(told.is_none(), "after {answered}: {told:?}");
+            let client = world.client();
+            world.get(client, b"c");
+        }
+        if stopped {
+            break;
+        }
+    }
 }

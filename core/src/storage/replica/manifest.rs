@@ -8,6 +8,7 @@ use alloc::format;
 use bytes::Bytes;
 
 use super::fault::Failed;
+use super::stop::Stopping;
 use super::{Purpose, RETRY_AFTER, Replica, State, done};
 use crate::Instant;
 use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
@@ -92,7 +93,8 @@ impl Replica {
     }
 
     fn manifest_now(&self) -> Manifest {
-        let clean = matches!(self.state, State::Stopping(_));
+        // Not a moment sooner: until then the log may yet end short of its end in memory.
+        let clean = matches!(self.state, State::Stopping(Stopping::Manifest(_)));
         Manifest {
             partition: self.id.0,
             next_segment: self.next_segment.0,
