@@ -4,6 +4,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use kvnode_core::disk::DiskOp;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::IndexKind;
 use proptest::prelude::*;
@@ -426,4 +427,27 @@ proptest! {
         };
         agrees_with_a_map(steps, setup);
     }
+}
+
+#[test]
+fn a_write_torn_inside_its_value_leaves_the_value_before_it() {
+    let setup = Setup { merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, b"k", b"old");
+    world.hold = true;
+    world.send(client, &[b"SET", b"k", &[7; 2000]]);
+    world.settle();
+    // The bytes of the write are there, its fsync was never asked for, and the power fails.
+    let write = world.release_one().expect("a write");
+    assert!(matches!(write, DiskOp::Write { .. }), "{write:?}");
+    assert_eq!(world.reply(client), None);
+    let name = world.disk.segments().pop().unwrap();
+    world.disk.edit(&name, |bytes| {
+        let value = bytes.iter().position(|&b| b == 7).unwrap();
+        bytes[value + 512..value + 1024].fill(0);
+    });
+    let mut world = World::open(world.disk.crash(Unsynced::Kept), setup);
+    let client = world.client();
+    assert_eq!(world.get(client, b"k").as_deref(), Some(&b"old"[..]));
 }

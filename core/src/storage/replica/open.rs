@@ -426,6 +426,14 @@ impl Replica {
                     {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
+                    if !record.value_sound
+                        && self.is_active(at)
+                        && record.head.offset >= opening.mark
+                        && scan == Scan::Records
+                    {
+                        // A write that was torn inside a value. The key's older value still counts.
+                        return self.torn_tail(opening, (record.position, record.head.offset));
+                    }
                     self.take_scanned(opening, at, &record, &scanner);
                 }
                 (Step::BadHeader(error @ FormatError::Version(_)), _) => {
@@ -443,7 +451,7 @@ impl Replica {
                 }
                 (Step::Bad { position }, Scan::Records) => {
                     if self.is_active(at) && scanner.end() >= opening.mark {
-                        return self.torn_tail(opening, &scanner);
+                        return self.torn_tail(opening, (scanner.position(), scanner.end()));
                     }
                     self.apply_batch(opening);
                     scan = Scan::Resync { from: scanner.end(), position };
@@ -542,7 +550,7 @@ impl Replica {
         };
         let Some(sealed) = segment.sealed else {
             if from >= opening.mark {
-                return self.torn_tail(opening, scanner);
+                return self.torn_tail(opening, (scanner.position(), scanner.end()));
             }
             // The log ends before what was durable.
             self.apply_batch(opening);
@@ -561,13 +569,9 @@ impl Replica {
         self.load(opening, at + 1)
     }
 
-    /// What is not whole, or not durable and not whole in its batch, is cut.
-    fn torn_tail(&mut self, opening: &mut Opening, scanner: &Scanner) -> Next {
-        let cut = if opening.batch.is_empty() {
-            (scanner.position(), scanner.end())
-        } else {
-            opening.batch_start
-        };
+    /// What is not whole from `end` on, or not durable and not whole in its batch, is cut.
+    fn torn_tail(&mut self, opening: &mut Opening, end: (u64, Offset)) -> Next {
+        let cut = if opening.batch.is_empty() { end } else { opening.batch_start };
         opening.batch.clear();
         self.settle_tail(opening, cut)
     }
