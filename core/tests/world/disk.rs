@@ -1,6 +1,6 @@
 //! A disk in memory that knows what is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kvnode_core::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
@@ -10,6 +10,25 @@ struct Inode {
     now: Vec<u8>,
     /// As of the last fsync.
     durable: Vec<u8>,
+    /// Sectors that the next fsync takes to the disk. A failed fsync forgets them, as Linux does.
+    dirty: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn soil(&mut self, from: usize, to: usize) {
+        self.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
+    }
+
+    fn sync(&mut self, mut takes: impl FnMut() -> bool) {
+        self.durable.resize(self.now.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let start = sector * SECTOR;
+            let end = self.now.len().min(start + SECTOR);
+            if start < end && takes() {
+                self.durable[start..end].copy_from_slice(&self.now[start..end]);
+            }
+        }
+    }
 }
 
 /// What a crash does to bytes that were not fsynced.
@@ -17,8 +36,10 @@ struct Inode {
 pub enum Unsynced {
     Kept,
     Lost,
-    /// Each sector by itself, drawn from this seed.
+    /// Each sector, name and directory by itself, drawn from this seed.
     Mixed(u64),
+    /// The process alone died: nothing is lost, and nothing has become durable by it.
+    Killed,
 }
 
 type Fault = Box<dyn FnMut(&DiskOp) -> Option<DiskError>>;
@@ -28,7 +49,8 @@ pub struct MemDisk {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
-    dirs: Vec<String>,
+    dirs: BTreeSet<String>,
+    durable_dirs: BTreeSet<String>,
     /// Most bytes that all files may have.
     pub capacity: Option<usize>,
     /// Asked before each operation.
@@ -47,6 +69,8 @@ impl Clone for MemDisk {
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
             dirs: self.dirs.clone(),
+            durable_dirs: self.durable_dirs.clone(),
+            capacity: self.capacity,
             ..Self::default()
         }
     }
@@ -63,7 +87,9 @@ impl MemDisk {
             return Err(error);
         }
         match op {
-            DiskOp::CreateDir(dir) => self.dirs.push(prefix(dir)),
+            DiskOp::CreateDir(dir) => {
+                self.dirs.insert(prefix(dir));
+            }
             DiskOp::List(dir) => return self.list(dir),
             DiskOp::Create(file) => {
                 self.inodes.push(Inode::default());
@@ -74,8 +100,7 @@ impl MemDisk {
                 return self.write(file, at, &vec![0; len as usize]);
             }
             DiskOp::Sync(file) => {
-                let inode = self.inode(file)?;
-                inode.durable = inode.now.clone();
+                self.inode(file)?.sync(|| true);
             }
             DiskOp::Read { file, at, len } => {
                 let now = &self.inode(file)?.now;
@@ -83,7 +108,13 @@ impl MemDisk {
                 let to = now.len().min(from + len as usize);
                 return Ok(DiskDone::Data(Bytes::copy_from_slice(&now[from..to])));
             }
-            DiskOp::Truncate { file, len } => self.inode(file)?.now.resize(len as usize, 0),
+            DiskOp::Truncate { file, len } => {
+                let (inode, len) = (self.inode(file)?, len as usize);
+                let old = inode.now.len();
+                inode.now.resize(len, 0);
+                // What grows anew is zeros, whatever stood there.
+                inode.soil(len.min(old), len.max(old));
+            }
             DiskOp::Rename { from, to } => {
                 let inode = self.names.remove(&from.to_string()).ok_or(DiskError::NotFound)?;
                 self.names.insert(to.to_string(), inode);
@@ -101,9 +132,20 @@ impl MemDisk {
                 for (name, inode) in self.names.iter().filter(|(name, _)| here(name)) {
                     self.durable_names.insert(name.clone(), *inode);
                 }
+                if dir == Dir::Root {
+                    self.durable_dirs = self.dirs.clone();
+                }
             }
         }
         Ok(DiskDone::Done)
+    }
+
+    /// An fsync that fails: some of what it was to take to the disk is there, the rest is taken
+    /// for clean from now on.
+    pub fn fail_sync(&mut self, file: File, mut seed: u64) {
+        if let Ok(inode) = self.inode(file) {
+            inode.sync(|| draw(&mut seed, 2) == 0);
+        }
     }
 
     fn list(&self, dir: Dir) -> DiskResult {
@@ -134,6 +176,7 @@ impl MemDisk {
             inode.now.resize(at + taken, 0);
         }
         inode.now[at..at + taken].copy_from_slice(&data[..taken]);
+        inode.soil(at, at + taken);
         if taken < data.len() { Err(DiskError::Full) } else { Ok(DiskDone::Done) }
     }
 
@@ -144,24 +187,47 @@ impl MemDisk {
 
     /// What a crash leaves.
     pub fn crash(mut self, unsynced: Unsynced) -> Self {
-        if unsynced != Unsynced::Kept {
-            self.names = self.durable_names.clone();
-        }
-        let mut seed = match unsynced {
-            Unsynced::Mixed(seed) => seed,
-            Unsynced::Kept | Unsynced::Lost => 0,
-        };
-        for inode in &mut self.inodes {
-            match unsynced {
-                Unsynced::Kept => {}
-                Unsynced::Lost => inode.now = inode.durable.clone(),
-                Unsynced::Mixed(_) => mix(inode, &mut seed),
+        self.fault = None;
+        match unsynced {
+            Unsynced::Killed => return self,
+            Unsynced::Kept => {}
+            Unsynced::Lost => {
+                self.names = self.durable_names.clone();
+                self.dirs = self.durable_dirs.clone();
+                self.inodes.iter_mut().for_each(|inode| inode.now = inode.durable.clone());
             }
+            Unsynced::Mixed(mut seed) => {
+                self.mix_names(&mut seed);
+                self.inodes.iter_mut().for_each(|inode| mix(inode, &mut seed));
+            }
+        }
+        for inode in &mut self.inodes {
             inode.durable = inode.now.clone();
+            inode.dirty.clear();
         }
         self.durable_names = self.names.clone();
-        self.fault = None;
+        self.durable_dirs = self.dirs.clone();
         self
+    }
+
+    /// Each name is as it was when its directory was last made durable, or as it is now.
+    fn mix_names(&mut self, seed: &mut u64) {
+        let both: BTreeSet<String> =
+            self.names.keys().chain(self.durable_names.keys()).cloned().collect();
+        for name in both {
+            if draw(seed, 2) == 0 {
+                continue;
+            }
+            match self.durable_names.get(&name) {
+                Some(inode) => self.names.insert(name, *inode),
+                None => self.names.remove(&name),
+            };
+        }
+        self.dirs.retain(|dir| self.durable_dirs.contains(dir) || draw(seed, 2) == 0);
+        let dirs = &self.dirs;
+        self.names.retain(|name, _| {
+            name.split_once('/').is_none_or(|(d, _)| dirs.contains(&format!("{d}/")))
+        });
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -182,6 +248,7 @@ impl MemDisk {
         let inode = &mut self.inodes[self.names[name]];
         change(&mut inode.now);
         inode.durable = inode.now.clone();
+        inode.dirty.clear();
     }
 
     pub fn remove(&mut self, name: &str) {
@@ -195,16 +262,16 @@ impl MemDisk {
 
 /// Each sector is as it was at the last fsync, or as it is now; so is the length.
 fn mix(inode: &mut Inode, seed: &mut u64) {
-    let mut draw = |below: usize| {
-        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (*seed >> 33) as usize % below
-    };
-    if draw(2) == 0 && inode.durable.len() < inode.now.len() {
+    if draw(seed, 2) == 0 && inode.now.len() < inode.durable.len() {
+        // A cut that did not reach the disk.
+        inode.now.extend_from_slice(&inode.durable[inode.now.len()..]);
+    }
+    if draw(seed, 2) == 0 && inode.durable.len() < inode.now.len() {
         let room = inode.now.len() - inode.durable.len();
-        inode.now.truncate(inode.durable.len() + draw(room + 1));
+        inode.now.truncate(inode.durable.len() + draw(seed, room + 1));
     }
     for start in (0..inode.now.len()).step_by(SECTOR) {
-        if draw(2) == 0 {
+        if draw(seed, 2) == 0 {
             continue;
         }
         let end = inode.now.len().min(start + SECTOR);
@@ -212,6 +279,11 @@ fn mix(inode: &mut Inode, seed: &mut u64) {
             inode.now[at] = inode.durable.get(at).copied().unwrap_or(0);
         }
     }
+}
+
+fn draw(seed: &mut u64, below: usize) -> usize {
+    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    (*seed >> 33) as usize % below
 }
 
 fn prefix(dir: Dir) -> String {
