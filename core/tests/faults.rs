@@ -236,3 +236,55 @@ fn an_exec_that_can_not_wait_for_the_clock_ends_its_transaction() {
     assert_eq!(error_code(&exec), Some("DISKFULL"), "{exec:?}");
     assert_eq!(world.call(client, &[b"PING"]), Reply::Simple("PONG"));
 }
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_tried_again_until_there_is_room() {
+    let setup = Setup { zero_ahead_bytes: 0, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, b"k", b"v");
+    let mut disk = world.stop();
+    let full = |op: &DiskOp| matches!(op, DiskOp::Write { at, .. } if *at > 32);
+    let log = |op: &DiskOp| {
+        matches!(op, DiskOp::Write { file, .. } if file.to_string().ends_with(".log"))
+    };
+    disk.fault = Some(Box::new(move |op| (full(op) && log(op)).then_some(DiskError::Full)));
+    let mut world = World::cold(disk, setup);
+    world.settle();
+    world.pass(Duration::from_secs(5));
+    assert!(!world.opened);
+    world.disk.fault = None;
+    world.pass(Duration::from_secs(5));
+    assert!(world.opened, "{:?}", world.notices);
+    let client = world.client();
+    assert_eq!(world.get(client, b"k").as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_write_whose_remains_could_not_be_cut_off_is_told_unknown() {
+    let setup = Setup { zero_ahead_bytes: 0, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let (one, two) = (world.client(), world.client());
+    world.hold = true;
+    world.send(one, &[b"SET", b"a", b"1"]);
+    world.send(two, &[b"SET", b"b", &[2; 600]]);
+    world.settle();
+    // The first record gets to the disk, the second does not, and the cut fails.
+    let Some((_, DiskOp::Write { file, at, data })) = world.held.front().cloned() else {
+        panic!("a write")
+    };
+    world.disk.run(DiskOp::Write { file, at, data: data.slice(..200) }).unwrap();
+    world.answer_one(Err(DiskError::Full));
+    while !matches!(world.held.front(), Some((_, DiskOp::Truncate { .. }))) {
+        world.release_one().expect("a cut is to come");
+    }
+    world.answer_one(Err(DiskError::Io(5)));
+    world.release_all();
+    let told = [one, two].map(|client| world.reply(client).expect("it is told"));
+    for reply in &told {
+        assert_eq!(error_code(reply), Some("UNKNOWN"), "{reply:?}");
+    }
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.get(one, b"a").as_deref(), Some(&b"1"[..]), "it was applied after all");
+    assert_eq!(world.get(one, b"b"), None);
+}

@@ -78,6 +78,11 @@ impl Replica {
 
     /// The disk is full: takes back everything that is not committed.
     pub(super) fn clear_full(&mut self, now: Instant) {
+        if matches!(self.state, State::Opening(_)) {
+            // It is the epoch record that found no room: the opening is tried again as a whole.
+            self.stop_on_fault(now, Failed::Open, DiskError::Full);
+            return;
+        }
         self.notice(
             Severity::Error,
             format!("{}: the disk is full: writes are refused, reads go on", self.id),
@@ -106,6 +111,8 @@ impl Replica {
             (ClearOp::Truncate, Ok(())) => {}
             (ClearOp::Sync, Ok(())) => {
                 let from = self.clearing.take().expect("the clearing is under way");
+                // No write is taken before the clients of the dropped ones have been told.
+                self.full_until = Some(now.after(RETRY_AFTER));
                 self.events.push_back(Event::Dropped(from, Dropped::DiskFull));
             }
             (ClearOp::Truncate, Err(error)) => self.stop_on_fault(now, Failed::Write, error),
@@ -142,10 +149,16 @@ impl Replica {
             }
         }
         self.ops.clear();
-        // What waits in memory was never written; what was in flight may or may not be.
-        let gathered = if self.gather.is_empty() { self.log_end } else { self.gather_base };
-        self.events.push_back(Event::Dropped(gathered, Dropped::NotApplied));
+        // What waits in memory was never written; what was in flight may or may not be, and so may
+        // what was to be cut off after a full disk.
+        if self.clearing.is_none() {
+            let gathered = if self.gather.is_empty() { self.log_end } else { self.gather_base };
+            self.events.push_back(Event::Dropped(gathered, Dropped::NotApplied));
+        }
         self.events.push_back(Event::Dropped(self.high_watermark, Dropped::Unknown));
+        // The memory is free for others at once, however long it stays down.
+        self.gather.clear();
+        self.tail.clear();
         self.state = State::Down { until: now.after(RETRY_AFTER), distrust };
     }
 
