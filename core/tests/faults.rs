@@ -245,9 +245,7 @@ fn a_disk_that_is_full_at_the_start_is_tried_again_until_there_is_room() {
     world.set(client, b"k", b"v");
     let mut disk = world.stop();
     let full = |op: &DiskOp| matches!(op, DiskOp::Write { at, .. } if *at > 32);
-    let log = |op: &DiskOp| {
-        matches!(op, DiskOp::Write { file, .. } if file.to_string().ends_with(".log"))
-    };
+    let log = |op: &DiskOp| matches!(op, DiskOp::Write { file, .. } if file.to_string().ends_with(".log"));
     disk.fault = Some(Box::new(move |op| (full(op) && log(op)).then_some(DiskError::Full)));
     let mut world = World::cold(disk, setup);
     world.settle();

@@ -365,7 +365,7 @@ impl Replica {
         {
             self.start_opening(distrust);
         }
-        self.advance_opening(now);
+        self.advance_opening();
         self.advance_roll(now);
         self.advance_sync(now);
         self.advance_merge(now, cache);

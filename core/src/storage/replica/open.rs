@@ -153,12 +153,19 @@ impl Replica {
     }
 
     /// Goes on with an opening that waits for another part of the replica.
-    pub(super) fn advance_opening(&mut self, now: Instant) {
+    pub(super) fn advance_opening(&mut self) {
         let State::Opening(opening) = &self.state else { return };
         match opening.stage {
             Stage::AwaitManifest(version) if self.manifest.durable(version) => {
                 self.append_epoch();
-                self.enter(now, Next::Stage(Stage::AwaitEpoch(self.log_end)));
+                let stage = Stage::AwaitEpoch(self.log_end);
+                let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended)
+                else {
+                    unreachable!("it is matched above")
+                };
+                self.delete_leftovers(&opening);
+                opening.stage = stage;
+                self.state = State::Opening(opening);
             }
             Stage::AwaitEpoch(end) if self.high_watermark >= end => {
                 self.state = State::Serving;
@@ -291,7 +298,7 @@ impl Replica {
         self.segments = Segments::from_manifest(&manifest.segments);
         opening.clean = manifest.clean_end.is_some();
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
-        self.delete_leftovers(opening);
+        self.pass_leftovers(opening);
         let mark = File::Mark(self.id);
         let len = 2 * MARK_SLOT_STRIDE as u32;
         if opening.files.contains_key(&name(mark)) {
@@ -305,18 +312,33 @@ impl Replica {
     }
 
     /// Files that the manifest does not name: of a roll or a compaction that a crash cut short.
-    fn delete_leftovers(&mut self, opening: &Opening) {
+    fn leftovers(&self, opening: &Opening) -> Vec<String> {
         let mut named = Vec::new();
         for segment in self.segments.list() {
             named.push(name(segment.file(self.id)));
             named.push(name(segment.hint(self.id)));
         }
-        for file in opening.files.keys() {
-            let ours = [".log", ".hint", ".tmp"].iter().any(|end| file.ends_with(end));
-            if ours && !named.contains(file) {
-                let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
-                self.submit(Purpose::Tidy(file.clone()), op);
+        let ours = |file: &&String| [".log", ".hint"].iter().any(|end| file.ends_with(end));
+        opening.files.keys().filter(ours).filter(|file| !named.contains(file)).cloned().collect()
+    }
+
+    /// An id that a leftover has is not given out again.
+    fn pass_leftovers(&mut self, opening: &Opening) {
+        for file in self.leftovers(opening) {
+            let stem = file.rsplit_once('.').map_or(&file[..], |(stem, _)| stem);
+            let id = stem.rsplit_once('-').and_then(|(_, id)| u32::from_str_radix(id, 16).ok());
+            if let Some(next) = id.and_then(|id| id.checked_add(1)) {
+                self.next_segment = self.next_segment.max(SegmentId(next));
             }
+        }
+    }
+
+    /// Only once the manifest is durable: the one that was found may be a rename that a loss of
+    /// power would take back, and then the one before names them.
+    fn delete_leftovers(&mut self, opening: &Opening) {
+        for file in self.leftovers(opening) {
+            let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
+            self.submit(Purpose::Tidy(file), op);
         }
     }
 
