@@ -291,3 +291,32 @@ fn a_write_whose_remains_could_not_be_cut_off_is_told_unknown() {
     assert_eq!(world.get(one, b"a").as_deref(), Some(&b"1"[..]), "it was applied after all");
     assert_eq!(world.get(one, b"b"), None);
 }
+
+#[test]
+fn a_replica_opens_again_only_once_its_earlier_life_is_over() {
+    let setup = Setup { segment_bytes: 600, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, b"a", &[1; 500]);
+    world.hold = true;
+    // A roll fails at its first operation, while the disk is still at the others.
+    world.send(client, &[b"SET", b"b", &[2; 500]]);
+    world.settle();
+    world.answer_one(Err(DiskError::Io(5)));
+    assert_eq!(world.reply(client).as_ref().and_then(error_code), Some("DOWN"));
+    world.pass(Duration::from_secs(3));
+    while let Some((_, op)) = world.held.front() {
+        let opens = |op: &DiskOp| matches!(op, DiskOp::List(_));
+        assert!(!opens(op), "nothing of the earlier life is left");
+        assert!(!world.held.iter().any(|(_, op)| opens(op)), "{:?}", world.held);
+        let last = world.held.len() == 1;
+        world.release_one();
+        if last {
+            break;
+        }
+    }
+    world.release_all();
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.get(client, b"a").as_deref(), Some(&[1; 500][..]));
+    assert_eq!(world.get(client, b"b"), None);
+}

@@ -8,6 +8,7 @@
 //!   clean). The replica stops at once and opens again as after a crash, trusting nothing above
 //!   what was durable, and goes on in a new segment.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 
@@ -143,12 +144,15 @@ impl Replica {
     }
 
     fn down(&mut self, now: Instant, distrust: Option<Offset>) {
-        for (_, purpose) in core::mem::take(&mut self.pending) {
+        let unasked: BTreeSet<u64> = self.ops.drain(..).map(|(io, _)| io).collect();
+        for (io, purpose) in core::mem::take(&mut self.pending) {
+            if !unasked.contains(&io) {
+                self.abandoned.insert(io);
+            }
             if let Purpose::Read(token, _) = purpose {
                 self.events.push_back(Event::Read(token, Err(ReadFault::Stopped)));
             }
         }
-        self.ops.clear();
         // What waits in memory was never written; what was in flight may or may not be, and so may
         // what was to be cut off after a full disk.
         if self.clearing.is_none() {

@@ -33,7 +33,7 @@ mod segments;
 mod stop;
 mod tail;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -121,6 +121,9 @@ pub struct Replica {
 
     next_io: u64,
     pending: BTreeMap<u64, Purpose>,
+    /// Operations of an earlier life that the disk has not answered yet. What they still do to the
+    /// directory would mislead an opening, so that it waits for them.
+    abandoned: BTreeSet<u64>,
     ops: VecDeque<(u64, DiskOp)>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -327,6 +330,7 @@ impl Replica {
             full_until: None,
             next_io: 0,
             pending: BTreeMap::new(),
+            abandoned: BTreeSet::new(),
             ops: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -342,7 +346,12 @@ impl Replica {
         result: DiskResult,
         cache: &mut dyn ValueCache,
     ) {
-        let Some(purpose) = self.pending.remove(&io) else { return };
+        let Some(purpose) = self.pending.remove(&io) else {
+            if self.abandoned.remove(&io) {
+                self.advance(now, cache);
+            }
+            return;
+        };
         match purpose {
             Purpose::Open => self.on_open_io(now, result),
             Purpose::Write => self.on_write(now, result, cache),
@@ -364,6 +373,7 @@ impl Replica {
     pub fn advance(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         if let State::Down { until, distrust } = self.state
             && now >= until
+            && self.abandoned.is_empty()
         {
             self.start_opening(distrust);
         }
@@ -391,7 +401,8 @@ impl Replica {
     /// When to call [`advance`](Self::advance), and why.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let retry = match self.state {
-            State::Down { until, .. } => Some(until),
+            // The last answer to come brings it back no sooner than it is due.
+            State::Down { until, .. } => self.abandoned.is_empty().then_some(until),
             State::Opening(_) | State::Serving | State::Stopping(_) | State::Ended => {
                 self.manifest.retry_at()
             }
