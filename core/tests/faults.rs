@@ -9,7 +9,7 @@ mod world;
 
 use std::time::Duration;
 
-use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::reply::Reply;
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
@@ -181,8 +181,8 @@ fn an_error_while_opening_is_tried_again_and_loses_nothing() {
         let mut world = World::cold(disk.clone(), Setup::default());
         let mut count = 0;
         world.disk.fault = Some(Box::new(move |op| {
-            // What is read at the root is the driver's to refuse.
-            let root = matches!(op, DiskOp::List(kvnode_core::disk::Dir::Root))
+            // What is done at the root is told to the driver, which ends.
+            let root = matches!(op, DiskOp::List(Dir::Root) | DiskOp::SyncDir(Dir::Root))
                 || matches!(op, DiskOp::Read { file: kvnode_core::disk::File::Meta, .. });
             count += i32::from(!root);
             (!root && count == failing + 1).then_some(DiskError::Io(5))

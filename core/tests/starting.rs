@@ -130,3 +130,21 @@ fn a_crash_at_any_point_of_a_stop_is_no_damage() {
         }
     }
 }
+
+#[test]
+fn power_that_fails_after_a_killed_first_start_leaves_a_directory_of_ours() {
+    for turn in 0..12 * 12 * 8 {
+        let (first, second, seed) = (turn % 12, turn / 12 % 12, turn / 144);
+        let mut disk = MemDisk::default();
+        for (answered, how) in [(first, Unsynced::Killed), (second, Unsynced::Mixed(seed))] {
+            let mut world = World::cold(disk, Setup::default());
+            world.hold = true;
+            world.settle();
+            for _ in 0..answered {
+                world.release_one();
+            }
+            disk = world.disk.crash(how);
+        }
+        World::open(disk, Setup::default());
+    }
+}

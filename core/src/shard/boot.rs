@@ -21,8 +21,8 @@ pub(super) enum Boot {
     /// META is made: so many answers to come before it is named.
     Write(u32),
     Name,
-    /// The new name is made durable.
-    SyncName,
+    /// META's name is made durable, before anything beside it is made: so many partitions follow.
+    SyncName(u32),
     /// META is known; the partitions open.
     Done,
     /// META is written anew, to say that every partition has been made: so many answers to come.
@@ -73,11 +73,10 @@ impl Shard {
             (Boot::Write(left), Ok(_)) => Ok(Boot::Write(left - 1)),
             (Boot::Name, Ok(_)) => {
                 // Only now is there something for the directory to hold on to.
-                self.boot_io(DiskOp::SyncDir(Dir::Root));
-                Ok(Boot::SyncName)
+                Ok(self.sync_name(self.config.partitions.unwrap_or(1)))
             }
-            (Boot::SyncName, Ok(_)) => {
-                self.open_partitions(self.config.partitions.unwrap_or(1));
+            (Boot::SyncName(partitions), Ok(_)) => {
+                self.open_partitions(partitions);
                 Ok(Boot::Done)
             }
             (Boot::List | Boot::Read, Ok(_)) => unreachable!("the driver answers in kind"),
@@ -147,8 +146,13 @@ impl Shard {
         }
         self.directory_id = meta.directory_id;
         self.complete = meta.complete;
-        self.open_partitions(meta.partitions);
-        Ok(Boot::Done)
+        // An earlier process may have died before it was durable.
+        Ok(self.sync_name(meta.partitions))
+    }
+
+    fn sync_name(&mut self, partitions: u32) -> Boot {
+        self.boot_io(DiskOp::SyncDir(Dir::Root));
+        Boot::SyncName(partitions)
     }
 
     /// A random number (SplitMix64).
