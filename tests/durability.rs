@@ -51,6 +51,25 @@ fn acknowledged_writes_survive_sigkill_under_load() {
     eprintln!("{total} acknowledged writes over {ROUNDS} rounds");
 }
 
+/// The check of the keys can fail: it misses one lost write, and one that nobody sent.
+#[test]
+fn a_lost_write_is_found() {
+    for forge in [&["DEL", "w:counter"][..], &["SET", "w:0", "x"], &["INCR", "w:counter"]] {
+        let node = NodeBuilder::new().options(["--fsync", "never"]).start();
+        let load = Load::start(&node.endpoint(), vec![Writer::new("w", 16, 1)]);
+        wait_until("acknowledged writes", || (load.acknowledged() > 500).then_some(()));
+        let (builder, _) = node.end(Signal::Term);
+        let mut writers = load.join();
+        let node = builder.start();
+        let mut client = node.client();
+        client.call(forge);
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            writers[0].check(&mut client);
+        }));
+        assert!(checked.is_err(), "{forge:?} is not noticed");
+    }
+}
+
 /// Writes acknowledged under strace.
 const TRACED_WRITES: usize = 50;
 

@@ -15,6 +15,22 @@ pub(crate) struct Report {
     pub(crate) summary: Summary,
     /// What is worth telling, in the order of the files.
     pub(crate) findings: Vec<Finding>,
+    /// Further findings that are not listed.
+    pub(crate) left_out: u64,
+    /// Losses that were accepted just now.
+    pub(crate) accepted: Vec<Accepted>,
+    /// Whether any finding is damage, those not listed included.
+    #[serde(skip)]
+    pub(crate) damaged: bool,
+}
+
+/// A loss that was accepted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Accepted {
+    /// The partition.
+    pub(crate) partition: u32,
+    /// Lost ranges of its log up to this offset are accepted.
+    pub(crate) up_to: u64,
 }
 
 /// Counts of what was looked at.
@@ -64,7 +80,7 @@ pub(crate) enum Severity {
 impl Report {
     /// Whether no data is damaged.
     pub(crate) fn is_clean(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity != Severity::Damage)
+        !self.damaged
     }
 
     /// As one JSON object.
@@ -85,6 +101,9 @@ impl Report {
         if !self.findings.is_empty() {
             put(&mut text, format_args!("{}\n\n", self.table(terminal)));
         }
+        if self.left_out > 0 {
+            put(&mut text, format_args!("… and {} findings more.\n", self.left_out));
+        }
         let Summary { partitions, segments, records, keys, bytes } = self.summary;
         put(
             &mut text,
@@ -101,6 +120,15 @@ impl Report {
             (_, _) => {
                 put(&mut text, format_args!("DAMAGED: {damage} finding(s), {notes} note(s).\n"))
             }
+        }
+        for Accepted { partition, up_to } in &self.accepted {
+            put(
+                &mut text,
+                format_args!(
+                    "Accepted: what p{partition} has lost of its log up to offset {up_to}. Its \
+                     next start serves what is left.\n"
+                ),
+            );
         }
         text
     }
@@ -160,6 +188,8 @@ mod tests {
         Report {
             summary: Summary { partitions: 1, segments: 1, records: 9, keys: 7, bytes: 8_192 },
             findings: vec![finding(Severity::Damage, Some(17)), finding(Severity::Note, None)],
+            damaged: true,
+            ..Report::default()
         }
     }
 
@@ -174,6 +204,7 @@ mod tests {
     fn a_note_alone_is_no_damage() {
         let mut report = damaged();
         report.findings.remove(0);
+        report.damaged = false;
         assert!(report.is_clean());
         assert!(report.to_text(false).contains("1 note"));
     }
@@ -185,6 +216,16 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
+    #[test]
+    fn what_was_accepted_is_said() {
+        let accepted = vec![Accepted { partition: 3, up_to: 42 }];
+        let report = Report { accepted, ..damaged() };
+        let text = report.to_text(false);
+        assert!(text.contains("p3") && text.contains("offset 42"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["accepted"][0]["up_to"], 42);
     }
 
     #[test]

@@ -190,6 +190,9 @@ pub trait ValueCache {
     fn get(&mut self, key: &[u8], place: CacheKey) -> Option<crate::Value>;
     /// Remembers the value of `key` at `place`, for as long as the driver likes.
     fn put(&mut self, key: &[u8], place: CacheKey, value: &crate::Value);
+    /// What a [`DiskOp::Read`] would give, if the system holds these bytes in memory; `None` rather
+    /// than a wait for the disk.
+    fn read_now(&mut self, file: File, at: u64, len: u32) -> Option<Bytes>;
     /// Compaction has copied the record of `key` from one place to another.
     fn moved(&mut self, key: &[u8], from: CacheKey, to: CacheKey);
     /// `key` will be asked for soon: brings what is known of it into the processor's caches.

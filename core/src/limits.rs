@@ -28,6 +28,10 @@ pub const WATCHED_KEYS_MAX: usize = 1 << 16;
 /// from it.
 pub const CLIENT_REPLIES_MAX: usize = 4_096;
 
+/// Bytes of values in replies that the driver has not taken yet before the shard takes no further
+/// command from any client: a client that asks for much in one breath is served in turns.
+pub const REPLY_BYTES_MAX: usize = 16 << 20;
+
 /// Bytes of records that may wait for the disk in one partition before the shard takes no further
 /// command from any client.
 pub const PARTITION_GATHER_BYTES_MAX: usize = 64 << 20;

@@ -1,12 +1,17 @@
 //! When a reply may leave: exact effects, in order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
 
 mod world;
 
 use kvnode_core::Value;
-use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::FsyncMode;
-use world::{Setup, World, error_code};
+use world::{MemDisk, Setup, World, error_code};
 
 fn bulk(bytes: &[u8]) -> Reply {
     Reply::Bulk(Value::copy_from(bytes))
@@ -206,6 +211,37 @@ fn a_stop_that_can_not_make_the_log_durable_is_not_called_clean() {
 }
 
 #[test]
+fn a_client_that_asks_for_much_in_one_breath_is_served_in_turns() {
+    let setup = Setup { segment_bytes: 1 << 30, cache: true, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.set(c, b"k", &vec![7; 1 << 20]);
+    let mut taken = 0;
+    while world.shard.accepts(c) {
+        world.send(c, &[b"GET", b"k"]);
+        taken += 1;
+    }
+    assert_eq!(taken, 17, "the limit is 16 MiB of values");
+    world.settle();
+    assert!(world.shard.accepts(c), "it goes on once they are taken");
+    assert_eq!(world.replies[&c].len(), 17);
+}
+
+#[test]
+fn a_flush_touches_only_watched_keys_that_were_there() {
+    let mut world = World::fresh(Setup::default());
+    let (a, b) = (world.client(), world.client());
+    for (key, survives) in [(&b"absent"[..], true), (b"there", false)] {
+        world.set(b, b"there", b"v");
+        assert_eq!(world.call(a, &[b"WATCH", key]), Reply::OK);
+        assert_eq!(world.call(b, &[b"FLUSHALL"]), Reply::OK);
+        assert_eq!(world.call(a, &[b"MULTI"]), Reply::OK);
+        let done = world.call(a, &[b"EXEC"]);
+        assert_eq!(done == Reply::Array(vec![]), survives, "{done:?}");
+    }
+}
+
+#[test]
 fn an_expiry_is_seen_only_once_its_clock_is_committed() {
     let mut world = World::fresh(Setup::default());
     let c = world.client();
@@ -226,4 +262,30 @@ fn an_expiry_is_seen_only_once_its_clock_is_committed() {
     let mut world = World::open(disk, setup);
     let c = world.client();
     assert_eq!(world.get(c, b"k"), None);
+}
+
+#[test]
+fn a_write_before_the_directory_is_known_is_refused_not_acknowledged() {
+    let mut world = World::cold(MemDisk::default(), Setup::default());
+    world.hold = true;
+    let client = world.client();
+    world.settle();
+    world.send(client, &[b"SET", b"k", b"v"]);
+    world.settle();
+    let reply = world.reply(client).expect("it waits for nothing");
+    assert_eq!(error_code(&reply), Some("LOADING"), "{reply:?}");
+    // The directory is known, the partition is being opened.
+    while world.held.front().is_some_and(|(_, op)| !op_is_of_a_partition(op)) {
+        world.release_one();
+    }
+    world.send(client, &[b"SET", b"k", b"v"]);
+    world.settle();
+    let reply = world.reply(client).expect("it waits for nothing");
+    assert_eq!(error_code(&reply), Some("LOADING"), "{reply:?}");
+    world.release_all();
+    assert_eq!(world.get(client, b"k"), None);
+}
+
+fn op_is_of_a_partition(op: &DiskOp) -> bool {
+    matches!(op, DiskOp::List(Dir::Partition(_)))
 }

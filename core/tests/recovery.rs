@@ -1,4 +1,9 @@
 //! What a crash or damage leaves of the log, and what opening makes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
 
 mod world;
 
@@ -258,6 +263,114 @@ fn a_missing_sealed_segment_is_a_loss_that_is_said() {
         let said = right_or_error(&mut world, &model, &name);
         assert!(said, "{name} is missing unnoticed: {:?} {:?}", world.notices, world.disk.names());
     }
+}
+
+#[test]
+fn a_value_torn_by_a_crash_leaves_the_acknowledged_one_before() {
+    let mut world = World::fresh(one_segment());
+    let c = world.client();
+    world.set(c, b"k", b"old");
+    world.settle();
+    let name = world.disk.segments()[0].clone();
+    let whole = world.disk.bytes(&name).len();
+    world.hold = true;
+    world.send(c, &[b"SET", b"k", &[7; 3000]]);
+    world.settle();
+    world.release_one();
+    // The head and the first half of the value reached the disk, the fsync did not come.
+    let mut disk = world.disk.crash(Unsynced::Kept);
+    disk.edit(&name, |bytes| bytes[whole + 1500..].fill(0));
+    let mut world = World::open(disk, one_segment());
+    let c = world.client();
+    assert_eq!(world.get(c, b"k"), Some(b"old".to_vec()));
+}
+
+#[test]
+fn a_damaged_header_costs_no_record_even_where_nothing_was_marked_durable() {
+    let mut world = World::fresh(one_segment());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    let mut disk = world.disk.crash(Unsynced::Kept);
+    forget_mark(&mut disk);
+    let name = disk.segments()[0].clone();
+    disk.edit(&name, |bytes| bytes[3] ^= 1);
+    let mut world = World::open(disk, one_segment());
+    let c = world.client();
+    assert_eq!(world.get(c, b"k"), Some(b"v".to_vec()));
+    assert!(world.notices.iter().any(|n| n.contains("header is damaged")));
+}
+
+#[test]
+fn a_lost_partition_is_refused_not_made_anew() {
+    let setup = Setup { partitions: Some(3), ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    for n in 0..20u8 {
+        world.set(c, &[n], b"v");
+    }
+    let mut disk = world.stop();
+    for name in disk.names().into_iter().filter(|n| n.starts_with("p1/")) {
+        disk.remove(&name);
+    }
+    let mut world = World::cold(disk, setup);
+    world.settle();
+    assert!(world.refused.unwrap().contains("p1 are missing"));
+}
+
+#[test]
+fn a_record_planted_in_a_value_is_not_taken_for_one_behind_damage() {
+    use kvnode_core::storage::record::{self, Head, Kind};
+    use kvnode_core::{Epoch, Offset, PartitionId};
+    let mut planted = Vec::new();
+    for (epoch, offset) in [(u32::MAX - 1, 3), (1, 1 << 60)] {
+        let head = Head {
+            kind: Kind::Put,
+            more: false,
+            partition: PartitionId(0),
+            epoch: Epoch(epoch),
+            offset: Offset(offset),
+            clock: 0,
+            expire_at: None,
+        };
+        record::encode(&head, b"planted", b"evil", &mut planted);
+    }
+    let mut world = World::fresh(one_segment());
+    let c = world.client();
+    let name = world.disk.segments()[0].clone();
+    let at = world.disk.bytes(&name).len();
+    world.set(c, b"carrier", &planted);
+    world.set(c, b"later", b"v");
+    let mut disk = world.disk.crash(Unsynced::Kept);
+    disk.edit(&name, |bytes| bytes[at] ^= 1);
+    let mut world = World::open(disk, one_segment());
+    let c = world.client();
+    assert_eq!(world.get(c, b"later"), Some(b"v".to_vec()));
+    assert_eq!(error_code(&world.call(c, &[b"GET", b"planted"])), Some("CORRUPT"));
+    World::open(world.disk.crash(Unsynced::Lost), one_segment());
+}
+
+#[test]
+fn leftovers_are_gone_before_a_name_is_used_again() {
+    let mut world = World::fresh(one_segment());
+    world
+        .disk
+        .run(kvnode_core::disk::DiskOp::Create(kvnode_core::disk::File::Segment(
+            kvnode_core::PartitionId(0),
+            kvnode_core::Offset(0),
+            kvnode_core::SegmentId(9),
+        )))
+        .unwrap();
+    let mut world = World::cold(world.disk.crash(Unsynced::Kept), one_segment());
+    world.hold = true;
+    world.settle();
+    // META's list and content, the partition's list and manifest.
+    for _ in 0..4 {
+        world.release_one();
+    }
+    let held: Vec<_> = world.held.iter().map(|(_, op)| format!("{op:?}")).collect();
+    assert!(held.len() == 1 && held[0].starts_with("DeleteNamed"), "{held:?}");
+    world.release_all();
+    assert!(world.opened);
 }
 
 #[test]

@@ -1,20 +1,28 @@
-//! The cache of hot values in front of the disk: [`ValueCache`] over the `quick_cache` crate.
+//! The cache of hot values in front of the disk: [`ValueCache`] over the `quick_cache` crate, and
+//! behind it the pages that the system holds.
 //!
 //! Its bound is in bytes of memory, so an entry weighs its value and what it costs beside
 //! ([`ENTRY_OVERHEAD_BYTES`], measured). A value that would push many others out is not taken.
 
+use std::cell::RefCell;
 use std::hash::BuildHasher;
 use std::hint::black_box;
+use std::rc::Rc;
 
+use bytes::Bytes;
 use kvnode_core::Value;
-use kvnode_core::disk::{CacheKey, CacheStats, ValueCache};
+use kvnode_core::disk::{CacheKey, CacheStats, DiskDone, DiskOp, File, ValueCache};
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
+
+use crate::disk::Disk;
 
 /// A [`ValueCache`] of a fixed size; of zero bytes it is off.
 pub struct HotValues {
     cache: Option<Values>,
     hasher: Hasher,
+    /// Whose pages in memory are looked at when a value is not here.
+    disk: Option<Rc<RefCell<Disk>>>,
     value_bytes_max: usize,
     capacity: u64,
     hits: u64,
@@ -51,11 +59,19 @@ impl HotValues {
         Self {
             cache,
             hasher,
+            disk: None,
             value_bytes_max: share.min(VALUE_BYTES_MAX),
             capacity,
             hits: 0,
             misses: 0,
         }
+    }
+}
+
+impl HotValues {
+    /// The same, which looks at the pages that the system holds of `disk`'s files as well.
+    pub(crate) fn in_front_of(self, disk: Rc<RefCell<Disk>>) -> Self {
+        Self { disk: Some(disk), ..self }
     }
 }
 
@@ -76,6 +92,14 @@ impl ValueCache for HotValues {
         {
             let hash = self.hasher.hash_one(key);
             cache.insert(hash, Placed { place, value: value.clone() });
+        }
+    }
+
+    fn read_now(&mut self, file: File, at: u64, len: u32) -> Option<Bytes> {
+        let job = self.disk.as_ref()?.borrow_mut().prepare(DiskOp::Read { file, at, len });
+        match job.read_cached()? {
+            Ok(DiskDone::Data(data)) => Some(data),
+            Ok(DiskDone::Done | DiskDone::Listing(_)) | Err(_) => None,
         }
     }
 

@@ -25,6 +25,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use kvnode_core::kv;
 use kvnode_core::shard::{Input, Shard};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
@@ -140,7 +141,7 @@ impl Connection {
     /// now can be looked up side by side first. Returns whether it did.
     fn warm_later(&mut self, read: &[u8]) -> bool {
         let Parsed::Command { consumed } = self.parser.next(read) else { return false };
-        let key = self.parser.second(read).filter(|_| consumed == read.len());
+        let key = read_key(&self.parser, read).filter(|_| consumed == read.len());
         let deferred = key.is_some_and(|key| self.node.warm_later(key));
         if deferred {
             self.keep(read);
@@ -216,15 +217,21 @@ impl Connection {
     }
 }
 
-/// Has the shard fetch what the next few commands need, and tells how many bytes they take. A
-/// command's first argument is taken for its key: where it is not, nothing is lost but time.
+/// The key that the command just found reads, as far as can be told at a glance.
+fn read_key<'b>(parser: &Parser, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let [name, key] = parser.first_two(bytes)?;
+    let reads = kv::find(name).is_some_and(|command| command.flags.has(kv::Flags::READONLY));
+    reads.then_some(key)
+}
+
+/// Has the shard fetch what the next few commands read, and tells how many bytes they take.
 fn warm(shard: &Shard, bytes: &[u8]) -> usize {
     let mut parser = Parser::default();
     let mut keys: [&[u8]; WARM_COMMANDS] = [&[]; WARM_COMMANDS];
     let (mut at, mut count) = (0, 0);
-    while count < WARM_COMMANDS {
+    for _ in 0..WARM_COMMANDS {
         let Parsed::Command { consumed } = parser.next(&bytes[at..]) else { break };
-        if let Some(key) = parser.second(&bytes[at..]) {
+        if let Some(key) = read_key(&parser, &bytes[at..]) {
             keys[count] = key;
             count += 1;
         }

@@ -250,7 +250,7 @@ fn list(path: &Path) -> DiskResult {
                 continue;
             }
             match fs::metadata(entry.path()) {
-                Ok(meta) if meta.is_dir() => {}
+                Ok(meta) if meta.is_dir() => files.push((name + "/", 0)),
                 Ok(meta) => files.push((name, meta.len())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

@@ -28,9 +28,11 @@
 //!
 //! Core bounds how many operations are outstanding; the queues here hold no more than that.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -46,7 +48,7 @@ use crate::lock::DirLock;
 
 /// Runs operations for one shard. Lives on the shard's thread.
 pub(crate) struct Executor {
-    disk: Disk,
+    disk: Rc<RefCell<Disk>>,
     writer: Sender<Task>,
     readers: Sender<Task>,
     threads: Vec<JoinHandle<()>>,
@@ -63,7 +65,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// Starts the helper threads. They keep `lock` until the last operation is done, so that no one
     /// else takes the directory while something is still written to it.
-    pub(crate) fn start(disk: Disk, lock: &Arc<DirLock>) -> io::Result<Self> {
+    pub(crate) fn start(disk: Rc<RefCell<Disk>>, lock: &Arc<DirLock>) -> io::Result<Self> {
         let (done_tx, done) = unbounded_channel();
         let (writer, writer_rx) = channel();
         let (readers, readers_rx) = channel();
@@ -177,7 +179,7 @@ impl Executor {
         let in_place = free && self.pace.allows(&op);
         let span = changes(&op);
         let fsync = self.pace.submitted(&op);
-        let job = self.disk.prepare(op);
+        let job = self.disk.borrow_mut().prepare(op);
         if !in_place {
             self.hand_over(Helper::Writer, Task { io, files, fsync, job }, span);
             return None;
@@ -197,7 +199,7 @@ impl Executor {
         file: File,
         span: Range<u64>,
     ) -> Option<DiskResult> {
-        let job = self.disk.prepare(op);
+        let job = self.disk.borrow_mut().prepare(op);
         let mut span = span;
         if !self.writer_changes(file, &span) {
             if let Some(result) = job.read_cached() {

@@ -34,25 +34,46 @@ impl DirLock {
     pub fn acquire(dir: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Data { path: dir.to_owned(), source };
         create_dir_durably(dir).map_err(failed)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join(LOCK_FILE))
-            .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(Error::Locked { dir: dir.to_owned(), pid: holder(&mut file) });
-            }
-            Err(errno) => return Err(failed(errno.into())),
+        let file = open_lock(dir).map_err(failed)?;
+        hold(file, dir, true)
+    }
+
+    /// Takes the lock of a directory that is there already. Where nothing may be written, the lock
+    /// is held all the same, without this process's id in it.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); [`Error::Data`] also if there is no such directory.
+    pub fn acquire_existing(dir: &Path) -> Result<Self, Error> {
+        match open_lock(dir) {
+            Ok(file) => hold(file, dir, true),
+            Err(error) => match File::open(dir.join(LOCK_FILE)) {
+                Ok(file) => hold(file, dir, false),
+                Err(_) => Err(Error::Data { path: dir.to_owned(), source: error }),
+            },
         }
+    }
+}
+
+fn open_lock(dir: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))
+}
+
+fn hold(mut file: File, dir: &Path, sign: bool) -> Result<DirLock, Error> {
+    let failed = |source| Error::Data { path: dir.to_owned(), source };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(Error::Locked { dir: dir.to_owned(), pid: holder(&mut file) });
+        }
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    if sign {
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
     }
+    Ok(DirLock { _file: file })
 }
 
 /// The process id in a lock file that another process holds; `None` while it is being written.
@@ -106,6 +127,17 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains(&dir.path().display().to_string()), "{text}");
         assert!(text.contains(&std::process::id().to_string()), "{text}");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_not_made() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("none");
+        assert!(matches!(DirLock::acquire_existing(&dir), Err(Error::Data { .. })));
+        assert!(!dir.exists());
+        let _lock = DirLock::acquire_existing(base.path()).unwrap();
+        let refused = DirLock::acquire_existing(base.path());
+        assert!(matches!(refused, Err(Error::Locked { pid: Some(_), .. })));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - **Stop**, at SIGTERM or SIGINT: no new connections, no new commands; the shard finishes; its
 //!   last replies are sent. A second signal ends the node at once.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -65,9 +66,10 @@ async fn serve(
     let failed = |source| Error::Listen { address: options.listen, source };
     let listener = listen(options.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let disk = Disk::new(&options.data, files.handles_max);
-    let executor = Executor::start(disk, &lock).map_err(Error::System)?;
-    let shard = Shard::new(config(&options, address)?, clock::now());
+    let disk = Rc::new(RefCell::new(Disk::new(&options.data, files.handles_max)));
+    let executor = Executor::start(Rc::clone(&disk), &lock).map_err(Error::System)?;
+    let values = HotValues::new(options.cache_bytes).in_front_of(disk);
+    let shard = Shard::new(config(&options, address, values)?, clock::now());
     let node = Rc::new(Node::new(shard, files.clients_max));
     tracing::info!("listening on {address}, opening {}", options.data.display());
 
@@ -163,7 +165,7 @@ const MERGE: MergeSettings = MergeSettings {
     check_every: Duration::from_secs(1),
 };
 
-fn config(options: &Options, address: SocketAddr) -> Result<Config, Error> {
+fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<Config, Error> {
     let mut seed = [0; 8];
     getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
     Ok(Config {
@@ -176,7 +178,7 @@ fn config(options: &Options, address: SocketAddr) -> Result<Config, Error> {
         seed: u64::from_ne_bytes(seed),
         port: address.port(),
         process_id: std::process::id(),
-        cache: Box::new(HotValues::new(options.cache_bytes)),
+        cache: Box::new(values),
     })
 }
 

@@ -37,11 +37,18 @@ pub(super) fn integer(text: &[u8]) -> Result<i64, Stop> {
 
 /// The cursor of SCAN. Zeros may lead.
 pub(super) fn cursor(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    if text.is_empty() {
+        return Some(0);
+    }
+    let (digits, negative) = match text {
+        [b'-', digits @ ..] => (digits, true),
+        [b'+', digits @ ..] | digits => (digits, false),
+    };
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    core::str::from_utf8(digits).ok()?.parse().ok()
+    let cursor: u64 = core::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative { cursor.wrapping_neg() } else { cursor })
 }
 
 /// An integer's decimal digits, without allocation.

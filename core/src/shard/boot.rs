@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{BOOT_IO, IO_BITS, Output, Shard};
+use super::{BOOT_IO, IO_BITS, Output, Severity, Shard};
 use crate::IoId;
 use crate::disk::{Dir, DiskDone, DiskOp, DiskResult, File};
 use crate::limits::PARTITIONS_MAX;
@@ -20,8 +20,13 @@ pub(super) enum Boot {
     Read,
     /// META is made: so many answers to come before it is named.
     Write(u32),
-    Name(u32),
+    Name,
+    /// The new name is made durable.
+    SyncName,
+    /// META is known; the partitions open.
     Done,
+    /// META is written anew, to say that every partition has been made: so many answers to come.
+    Complete(u32),
 }
 
 impl Shard {
@@ -33,25 +38,49 @@ impl Shard {
         self.out.push_back(Output::Disk(IoId(BOOT_IO << IO_BITS), op));
     }
 
+    /// Nothing has been opened yet, and nothing is to be.
+    pub(super) fn abandon_boot(&mut self) {
+        self.boot = Boot::Done;
+    }
+
     pub(super) fn on_boot_io(&mut self, result: DiskResult) {
         let next = match (self.boot, result) {
+            (Boot::Complete(_), Err(error)) => {
+                let text =
+                    format!("META could not be completed: {error}; the next start tries again");
+                self.out.push_back(Output::Notice(Severity::Warn, text));
+                Ok(Boot::Done)
+            }
+            // What is still under way when it has been refused tells nothing more.
+            (Boot::Done, _) => return,
             (_, Err(error)) => Err(format!("the data directory can not be used: {error}")),
+            (Boot::Complete(3), Ok(_)) => {
+                self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
+                Ok(Boot::Complete(2))
+            }
+            (Boot::Complete(2), Ok(_)) => {
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::Complete(1))
+            }
+            (Boot::Complete(1), Ok(_)) => Ok(Boot::Done),
+            (Boot::Complete(left), Ok(_)) => Ok(Boot::Complete(left - 1)),
             (Boot::List, Ok(DiskDone::Listing(files))) => self.on_root(&files),
             (Boot::Read, Ok(DiskDone::Data(data))) => self.on_meta(&data),
             (Boot::Write(1), Ok(_)) => {
                 self.boot_io(DiskOp::Rename { from: File::MetaTmp, to: File::Meta });
-                self.boot_io(DiskOp::SyncDir(Dir::Root));
-                Ok(Boot::Name(2))
+                Ok(Boot::Name)
             }
             (Boot::Write(left), Ok(_)) => Ok(Boot::Write(left - 1)),
-            (Boot::Name(1), Ok(_)) => {
+            (Boot::Name, Ok(_)) => {
+                // Only now is there something for the directory to hold on to.
+                self.boot_io(DiskOp::SyncDir(Dir::Root));
+                Ok(Boot::SyncName)
+            }
+            (Boot::SyncName, Ok(_)) => {
                 self.open_partitions(self.config.partitions.unwrap_or(1));
                 Ok(Boot::Done)
             }
-            (Boot::Name(left), Ok(_)) => Ok(Boot::Name(left - 1)),
-            (Boot::List | Boot::Read | Boot::Done, Ok(_)) => {
-                unreachable!("the driver answers in kind")
-            }
+            (Boot::List | Boot::Read, Ok(_)) => unreachable!("the driver answers in kind"),
         };
         match next {
             Ok(boot) => self.boot = boot,
@@ -67,7 +96,8 @@ impl Shard {
             self.boot_io(DiskOp::Read { file: File::Meta, at: 0, len: 4096 });
             return Ok(Boot::Read);
         }
-        let ours = ["LOCK", "META.tmp"];
+        // The last is the file system's own, where the directory is a mount point.
+        let ours = ["LOCK", "META.tmp", "lost+found/"];
         let foreign: Vec<&str> =
             files.iter().map(|(name, _)| name.as_str()).filter(|n| !ours.contains(n)).collect();
         if let Some(name) = foreign.first() {
@@ -81,13 +111,26 @@ impl Shard {
             return Err(format!("the number of partitions must be 1 to {PARTITIONS_MAX}"));
         }
         let low = u128::from(self.draw());
-        let meta = Meta { directory_id: u128::from(self.draw()) << 64 | low, partitions };
-        self.directory_id = meta.directory_id;
+        self.directory_id = u128::from(self.draw()) << 64 | low;
+        self.write_meta(partitions, false);
+        Ok(Boot::Write(3))
+    }
+
+    /// Three operations; the rename is to follow.
+    fn write_meta(&mut self, partitions: u32, complete: bool) {
+        let meta = Meta { directory_id: self.directory_id, partitions, complete };
         let (file, data) = (File::MetaTmp, Bytes::from(meta.encode()));
         self.boot_io(DiskOp::Create(file));
         self.boot_io(DiskOp::Write { file, at: 0, data });
         self.boot_io(DiskOp::Sync(file));
-        Ok(Boot::Write(3))
+    }
+
+    /// Every partition is open: from now on none is made anew.
+    pub(super) fn complete_meta(&mut self) {
+        if !core::mem::replace(&mut self.complete, true) {
+            self.write_meta(self.partitions.len() as u32, true);
+            self.boot = Boot::Complete(5);
+        }
     }
 
     fn on_meta(&mut self, data: &[u8]) -> Result<Boot, String> {
@@ -103,6 +146,7 @@ impl Shard {
             ));
         }
         self.directory_id = meta.directory_id;
+        self.complete = meta.complete;
         self.open_partitions(meta.partitions);
         Ok(Boot::Done)
     }

@@ -8,7 +8,7 @@ use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
 use crate::kv::Session;
-use crate::limits::CLIENT_REPLIES_MAX;
+use crate::limits::{CLIENT_REPLIES_MAX, REPLY_BYTES_MAX};
 use crate::reply::{Protocol, Reply};
 use crate::storage::replica::{Dropped, ReadToken};
 use crate::{ClientId, Offset};
@@ -137,8 +137,9 @@ impl Shard {
         }
         if left == 0 && client.queue.is_empty() {
             client.first += 1;
-            self.out.push_back(Output::Reply(id, protocol, reply));
-            if client.closing {
+            let closing = client.closing;
+            self.give(id, protocol, reply);
+            if closing {
                 self.out.push_back(Output::Close(id));
             }
             return;
@@ -189,8 +190,10 @@ impl Shard {
         }
         while let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) {
             client.first += 1;
+            self.out_bytes += reply_bytes(&slot.reply);
             self.out.push_back(Output::Reply(id, slot.protocol, slot.reply));
         }
+        self.pressed |= self.out_bytes > REPLY_BYTES_MAX;
         if client.queue.is_empty() && client.closing && client.blocked.is_none() {
             self.out.push_back(Output::Close(id));
         } else if client.full && client.queue.len() < CLIENT_REPLIES_MAX / 2 {
@@ -199,9 +202,17 @@ impl Shard {
         }
     }
 
+    /// Hands a reply to the driver.
+    fn give(&mut self, id: ClientId, protocol: Protocol, reply: Reply) {
+        self.out_bytes += reply_bytes(&reply);
+        self.pressed |= self.out_bytes > REPLY_BYTES_MAX;
+        self.out.push_back(Output::Reply(id, protocol, reply));
+    }
+
     /// Lets clients go on that had to wait for memory.
-    fn relieve(&mut self) {
-        if self.pressed && self.partitions.iter().all(|p| p.replica.has_room()) {
+    pub(super) fn relieve(&mut self) {
+        let room = self.out_bytes == 0 && self.partitions.iter().all(|p| p.replica.has_room());
+        if self.pressed && room {
             self.pressed = false;
             let mut ids: Vec<ClientId> = self.clients.keys().copied().collect();
             ids.sort_unstable();
@@ -216,5 +227,22 @@ impl super::Partition {
     pub(super) fn wait(&mut self, waiter: Waiter) {
         let last = self.waiters.back().map_or(Offset(0), |w| w.offset);
         self.waiters.push_back(Waiter { offset: waiter.offset.max(last), ..waiter });
+    }
+}
+
+/// Bytes of the values in a reply.
+pub(super) fn reply_bytes(reply: &Reply) -> usize {
+    match reply {
+        Reply::Bulk(value) => value.len(),
+        Reply::Array(items) => items.iter().map(reply_bytes).sum(),
+        Reply::Simple(_)
+        | Reply::Error(_)
+        | Reply::Int(_)
+        | Reply::Null
+        | Reply::NullArray
+        | Reply::Map(_)
+        | Reply::Set(_)
+        | Reply::Double(_)
+        | Reply::Verbatim(_) => 0,
     }
 }

@@ -21,11 +21,11 @@ pub(super) fn dropped(partition: usize, what: Dropped) -> Reply {
     })
 }
 
-/// For a write that was refused before it was logged.
-pub(super) fn refused(partition: usize, refusal: Refusal) -> Reply {
+/// For a write that was refused before it was logged by a partition in this state.
+pub(super) fn refused(partition: usize, state: &str, refusal: Refusal) -> Reply {
     match refusal {
         Refusal::DiskFull => disk_full(partition),
-        Refusal::NotServing => not_serving(partition, "down"),
+        Refusal::NotServing => not_serving(partition, state),
         Refusal::IndexFull => Reply::error_owned(format!(
             "OOM the index of partition p{partition} has reached its limit: the write was not \
              applied; delete keys, or spread them over more partitions"
@@ -44,6 +44,9 @@ fn disk_full(partition: usize) -> Reply {
 pub(super) fn not_serving(partition: usize, state: &str) -> Reply {
     if state == "opening" {
         return Reply::error("LOADING kvnode is loading the dataset in memory");
+    }
+    if state == "stopping" || state == "ended" {
+        return Reply::error("LOADING kvnode is stopping: the command was not applied");
     }
     Reply::error_owned(format!(
         "DOWN partition p{partition} is {state} after a disk error: the command was not applied; \

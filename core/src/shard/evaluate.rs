@@ -11,7 +11,7 @@ use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
 use crate::reply::Reply;
 use crate::storage::keydir::Place;
-use crate::storage::replica::{ReadFault, ReadToken};
+use crate::storage::replica::{Found, ReadFault, ReadToken};
 use crate::{ClientId, Offset, Value};
 
 /// What was read for a command that waits.
@@ -88,6 +88,9 @@ impl Shard {
     /// error nothing was logged.
     fn log(&mut self, args: Args<'_>, changes: &kv::Changes) -> Result<(), Reply> {
         let count = self.partitions.len();
+        if count == 0 {
+            return Err(errors::not_serving(0, "opening"));
+        }
         let mut shares: Vec<usize> = Vec::new();
         if count > 1 {
             shares.resize(count, 0);
@@ -106,10 +109,16 @@ impl Shard {
         };
         let touched = |at: &usize| changes.flushes() || takes(*at) > 0;
         for at in (0..count).filter(touched) {
-            let writable = self.partitions[at].replica.writable(self.now.mono);
-            writable.map_err(|refusal| errors::refused(at, refusal))?;
+            let replica = &self.partitions[at].replica;
+            let writable = replica.writable(self.now.mono);
+            writable.map_err(|refusal| errors::refused(at, replica.status_word(), refusal))?;
         }
-        self.watched.on_changes(changes);
+        let partitions = &self.partitions;
+        let exists = |key: &[u8]| {
+            let found = partitions[super::view::home(key, count)].replica.find(key);
+            matches!(found, Found::Fresh { .. } | Found::Committed(_))
+        };
+        self.watched.on_changes(changes, exists);
         let clock = self.clock.now_ms();
         for at in (0..count).filter(touched) {
             let replica = &mut self.partitions[at].replica;
@@ -145,8 +154,10 @@ impl Shard {
         let places = core::mem::take(&mut self.notes.clocks);
         assert!(!places.is_empty(), "the view notes whose clock it needs");
         for &at in &places {
-            if let Err(refusal) = self.partitions[at].replica.writable(self.now.mono) {
-                self.enqueue(id, errors::refused(at, refusal), &[]);
+            let replica = &self.partitions[at].replica;
+            if let Err(refusal) = replica.writable(self.now.mono) {
+                let error = errors::refused(at, replica.status_word(), refusal);
+                self.enqueue(id, error, &[]);
                 return;
             }
         }

@@ -31,6 +31,7 @@ use crate::clock::LogClock;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
 use crate::reply::{Protocol, Reply};
+use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
 use crate::{ClientId, Instant, IoId, Now, PartitionId};
 
@@ -153,6 +154,8 @@ pub struct Shard {
     config: Config,
     boot: boot::Boot,
     directory_id: u128,
+    /// Every partition of the directory has been made.
+    complete: bool,
     now: Now,
     started: Now,
     clock: LogClock,
@@ -167,9 +170,11 @@ pub struct Shard {
     next_read: u64,
     expiry_at: Instant,
     stopping: bool,
-    /// Some client was told to wait because a partition's memory for the disk was full.
+    /// Clients wait because too much waits for the disk, or to be sent.
     pressed: bool,
     out: VecDeque<Output>,
+    /// Bytes of values in the replies of `out`.
+    out_bytes: usize,
     /// Used anew by each command.
     changes: Changes,
     notes: Notes,
@@ -182,6 +187,7 @@ struct Partition {
     waiters: VecDeque<Waiter>,
     touched: bool,
     opened: bool,
+    /// It has told that it stopped, or why it can not be used.
     stopped: bool,
 }
 
@@ -211,6 +217,7 @@ impl Shard {
             config,
             boot: boot::Boot::default(),
             directory_id: 0,
+            complete: false,
             now,
             started: now,
             clock: LogClock::new(now),
@@ -224,6 +231,7 @@ impl Shard {
             stopping: false,
             pressed: false,
             out: VecDeque::new(),
+            out_bytes: 0,
             changes: Changes::default(),
             notes: Notes::default(),
             counters: Counters::default(),
@@ -251,6 +259,12 @@ impl Shard {
     pub fn poll(&mut self) -> Option<Output> {
         loop {
             if let Some(output) = self.out.pop_front() {
+                if let Output::Reply(_, _, reply) = &output {
+                    self.out_bytes -= client::reply_bytes(reply);
+                    if self.pressed && self.out_bytes == 0 {
+                        self.relieve();
+                    }
+                }
                 return Some(output);
             }
             let at = *self.touched.last()?;
@@ -280,18 +294,23 @@ impl Shard {
         !self.stopping && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
     }
 
-    /// Commands on these keys will be handed in next. Changes nothing; a driver that holds several
+    /// Commands that read these keys will be handed in next. Changes nothing; a driver that holds several
     /// commands calls it so that the processor fetches what they need from memory side by side.
     pub fn warm(&self, keys: &[&[u8]]) {
         let count = self.partitions.len();
         if count == 0 {
             return;
         }
-        for key in keys {
-            self.partitions[view::home(key, count)].replica.warm(key);
-        }
-        for key in keys {
-            self.config.cache.warm(key);
+        for some in keys.chunks(WARM_KEYS) {
+            if let [only] = &self.partitions[..] {
+                only.replica.warm(some.iter().copied());
+            } else {
+                for key in some {
+                    let home = &self.partitions[view::home(key, count)];
+                    home.replica.warm(core::iter::once(*key));
+                }
+            }
+            some.iter().for_each(|key| self.config.cache.warm(key));
         }
     }
 
@@ -341,6 +360,7 @@ impl Shard {
 
     fn on_stop(&mut self) {
         self.stopping = true;
+        self.abandon_boot();
         for at in 0..self.partitions.len() {
             self.partitions[at].replica.stop(self.now.mono, &mut *self.config.cache);
             self.touch(at);
@@ -349,7 +369,7 @@ impl Shard {
     }
 
     fn end_if_stopped(&mut self) {
-        if self.stopping && self.partitions.iter().all(|p| p.stopped || p.replica.ended()) {
+        if self.stopping && self.partitions.iter().all(|p| p.stopped) {
             self.out.push_back(Output::Stopped);
         }
     }
@@ -366,7 +386,11 @@ impl Shard {
             Event::Dropped(from, what) => self.on_dropped(at, from, what),
             Event::Read(token, result) => self.on_read(token, result),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
-            Event::Refused(text) => self.out.push_back(Output::Refused(text)),
+            Event::Refused(text) => {
+                self.out.push_back(Output::Refused(text));
+                self.partitions[at].stopped = true;
+                self.end_if_stopped();
+            }
             Event::Stopped => {
                 self.partitions[at].stopped = true;
                 self.end_if_stopped();
@@ -375,6 +399,7 @@ impl Shard {
                 self.clock.raise(self.partitions[at].replica.log_clock());
                 self.partitions[at].opened = true;
                 if self.partitions.iter().all(|p| p.opened) {
+                    self.complete_meta();
                     self.out.push_back(Output::Opened);
                 }
             }
@@ -389,6 +414,7 @@ impl Shard {
                 segment_bytes: self.config.segment_bytes,
                 zero_ahead_bytes: self.config.zero_ahead_bytes,
                 merge: self.config.merge,
+                must_exist: self.complete,
                 seed: self.config.seed ^ u64::from(id),
             };
             self.partitions.push(Partition {

@@ -75,14 +75,19 @@ impl Notes {
 }
 
 impl Watched {
-    /// A command has changed keys.
-    pub(super) fn on_changes(&mut self, changes: &Changes) {
+    /// A command changes keys; `exists` tells of the time before it. A flush changes only keys that
+    /// were there.
+    pub(super) fn on_changes(&mut self, changes: &Changes, exists: impl Fn(&[u8]) -> bool) {
         if self.keys.is_empty() {
             return;
         }
         self.version += 1;
         if changes.flushes() {
-            self.keys.values_mut().for_each(|(_, version)| *version = self.version);
+            for (key, (_, version)) in &mut self.keys {
+                if exists(key) {
+                    *version = self.version;
+                }
+            }
         }
         for (key, _) in changes.ops() {
             if let Some((_, version)) = self.keys.get_mut(&key[..]) {
@@ -169,18 +174,24 @@ impl Eye<'_> {
                 if !self.live(at, entry.expire_at)? {
                     return Ok(None);
                 }
-                let cache_key = self.partitions[at].replica.cache_key(entry.place);
-                match (self.fetched.get(&cache_key), self.cache.get(key, cache_key)) {
-                    (Some(Ok(value)), _) => (value.clone(), entry.expire_at),
-                    (_, Some(value)) => (value, entry.expire_at),
-                    (Some(Err(fault)), None) => {
-                        return Err(Stop::Error(errors::unreadable(at, *fault)));
+                let replica = &self.partitions[at].replica;
+                let fetched = self.fetched.get(&replica.cache_key(entry.place));
+                let value = match fetched {
+                    Some(Ok(value)) => value.clone(),
+                    Some(Err(_)) | None => {
+                        match (replica.read_now(key, entry.place, self.cache), fetched) {
+                            (Some(value), _) => value,
+                            (None, Some(Err(fault))) => {
+                                return Err(Stop::Error(errors::unreadable(at, *fault)));
+                            }
+                            (None, _) => {
+                                self.notes.want(at, key, entry.place);
+                                return Err(Stop::Read);
+                            }
+                        }
                     }
-                    (None, None) => {
-                        self.notes.want(at, key, entry.place);
-                        return Err(Stop::Read);
-                    }
-                }
+                };
+                (value, entry.expire_at)
             }
             Found::Absent | Found::Deleted(_) | Found::Damaged(_) => return Ok(None),
         };

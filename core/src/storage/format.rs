@@ -45,6 +45,8 @@ pub struct Meta {
     pub directory_id: u128,
     /// Number of partitions, fixed when the directory is made.
     pub partitions: u32,
+    /// Every partition has been made: one that is missing was lost.
+    pub complete: bool,
 }
 
 /// MANIFEST: what a partition consists of. A file that it does not name is a leftover.
@@ -61,7 +63,8 @@ pub struct Manifest {
     pub tombstone_horizon: u64,
     /// After a clean stop, the log end; everything before it is durable.
     pub clean_end: Option<u64>,
-    /// Damage that ends at or before this offset was accepted as a loss by an operator.
+    /// Damage that ends at or before this offset was accepted as a loss by an operator, if it is in
+    /// a segment marked as damaged (or in the active one).
     pub loss_accepted: u64,
     /// The segments, by base offset; the last is the active one.
     pub segments: Vec<ManifestSegment>,

@@ -20,6 +20,7 @@ use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
 const MAGIC: [u8; 8] = *b"kvnHINT\n";
 const HEADER_BYTES: usize = 72;
 const ENTRY_BYTES: usize = 12;
+const CRC_BYTES: usize = 4;
 const FLAG_EXPIRES: u8 = 1;
 
 /// What a hint says of its segment as a whole.
@@ -67,13 +68,24 @@ pub struct HintWriter {
 }
 
 /// A hint that has been verified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hint<'a> {
     /// What it says of its segment.
     pub summary: Summary,
     segment: SegmentId,
     entries: u32,
     rest: &'a [u8],
+}
+
+/// Where a walk over a [`Hint`] was left.
+#[derive(Clone, Copy, Debug)]
+pub struct Paused {
+    /// What the hint says of its segment.
+    pub summary: Summary,
+    segment: SegmentId,
+    entries: u32,
+    /// Bytes of the entries to come.
+    left: usize,
 }
 
 impl HintWriter {
@@ -83,9 +95,8 @@ impl HintWriter {
         Self { bytes: alloc::vec![0; HEADER_BYTES], entries: 0 }
     }
 
-    /// Adds what the segment says next, in log order. Returns a handle for [`key_at`](Self::key_at).
-    pub fn push(&mut self, hinted: Hinted<'_>) -> u32 {
-        let at = self.bytes.len() as u32;
+    /// Adds what the segment says next, in log order.
+    pub fn push(&mut self, hinted: Hinted<'_>) {
         let (kind, key, entry) = match hinted {
             Hinted::Put(key, entry) => (1, key, Some(entry)),
             Hinted::Delete(key) => (2, key, None),
@@ -103,7 +114,6 @@ impl HintWriter {
         }
         self.bytes.extend_from_slice(key);
         self.entries += 1;
-        at
     }
 
     /// Bytes gathered so far.
@@ -142,7 +152,7 @@ impl<'a> Hint<'a> {
     /// Verifies that `bytes` are a whole hint of just this segment, every entry included. `None`
     /// is all there is to know about one that is not: it gets built anew.
     pub fn verify(bytes: &'a [u8], owner: &Owner) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
         let header = body.first_chunk::<HEADER_BYTES>()?;
         let ours = crc32fast::hash(body) == u32::from_le_bytes(*crc)
             && header[..8] == MAGIC
@@ -178,6 +188,24 @@ impl<'a> Hint<'a> {
         check.rest.is_empty().then_some(hint)
     }
 
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.entries as usize
+    }
+
+    /// Leaves the walk, to go on with it by [`resume`](Self::resume).
+    pub fn pause(self) -> Paused {
+        let Self { summary, segment, entries, rest } = self;
+        Paused { summary, segment, entries, left: rest.len() }
+    }
+
+    /// Goes on with a walk over the same bytes.
+    pub fn resume(bytes: &'a [u8], at: Paused) -> Self {
+        let Paused { summary, segment, entries, left } = at;
+        let body = &bytes[..bytes.len() - CRC_BYTES];
+        Self { summary, segment, entries, rest: &body[body.len() - left..] }
+    }
+
     fn split(&self) -> Option<(Hinted<'a>, &'a [u8])> {
         let (fixed, rest) = self.rest.split_at_checked(ENTRY_BYTES)?;
         let (expire_at, rest) = if fixed[1] & FLAG_EXPIRES != 0 {
@@ -196,6 +224,16 @@ impl<'a> Hint<'a> {
             _ => return None,
         };
         Some((hinted, rest))
+    }
+}
+
+impl<'a> Hinted<'a> {
+    /// The key it is about.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Put(key, _) | Self::Delete(key) => Some(key),
+            Self::Flush => None,
+        }
     }
 }
 

@@ -7,10 +7,16 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::format::{FormatError, SEGMENT_HEADER_BYTES, check_segment_header};
-use super::record::{self, HEAD_BYTES_MAX, Head, Parsed};
+use super::record::{self, HEAD_BYTES, HEAD_BYTES_MAX, Head, Parsed};
 use crate::disk::{DiskOp, File};
 use crate::limits::KEY_BYTES_MAX;
 use crate::{Epoch, Offset, PartitionId, SegmentId};
+
+/// The offset that no record of an unsealed segment can reach: as many as fit into its file fit
+/// behind what is known of it.
+pub fn end_max(base: Offset, mark: Offset, len: u64) -> Offset {
+    base.max(mark).plus(len / HEAD_BYTES as u64 + 1)
+}
 
 /// Bytes read at a time.
 pub const WINDOW_BYTES: u32 = 256 << 10;
@@ -32,6 +38,10 @@ pub struct Scanner {
     epoch: Epoch,
     /// Offsets have no gaps: the segment was not compacted.
     dense: bool,
+    /// No record can have this offset or a later one.
+    end_max: Offset,
+    /// Bytes passed over since the last record.
+    skipped: u64,
     header_done: bool,
     crc: crc32fast::Hasher,
 }
@@ -91,9 +101,18 @@ impl Scanner {
             expected: base,
             epoch: Epoch(0),
             dense,
+            end_max: Offset(u64::MAX),
+            skipped: 0,
             header_done: false,
             crc: crc32fast::Hasher::new(),
         }
+    }
+
+    /// The same, knowing what can be in the segment: no epoch before `epoch`, no offset from
+    /// `end_max` on. Behind damage the scanner looks into the bytes of values, where a client may
+    /// have put what looks like a record: one that the log can not hold there is not taken.
+    pub fn bounded(self, epoch: Epoch, end_max: Offset) -> Self {
+        Self { epoch, end_max, ..self }
     }
 
     /// The file it reads.
@@ -156,6 +175,7 @@ impl Scanner {
                 self.at += len as u64;
                 self.expected = head.offset.plus(1);
                 self.epoch = head.epoch;
+                self.skipped = 0;
                 Step::Record(Scanned { head, position, bytes, key, value_sound })
             }
         }
@@ -176,8 +196,7 @@ impl Scanner {
     /// Gaps are expected from here on.
     pub fn resync(&mut self, first: bool) -> Step {
         if first && !self.window.is_empty() {
-            self.window.advance(1);
-            self.at += 1;
+            self.skip_byte();
         }
         self.dense = false;
         loop {
@@ -202,15 +221,24 @@ impl Scanner {
                 self.at = self.len;
                 return Step::End;
             }
-            self.window.advance(1);
-            self.at += 1;
+            self.skip_byte();
         }
+    }
+
+    fn skip_byte(&mut self) {
+        self.window.advance(1);
+        self.at += 1;
+        self.skipped += 1;
     }
 
     /// Whether a sound record may stand here: it is this log's and comes after the last.
     fn follows(&self, head: &Head) -> bool {
+        // A reign begins with a record of its own, so what was passed over bounds their number.
+        let reigns = 1 + self.skipped / HEAD_BYTES as u64;
+        let later = head.epoch.0.checked_sub(self.epoch.0);
         head.partition == self.partition
-            && head.epoch >= self.epoch
+            && later.is_some_and(|later| self.skipped == 0 || u64::from(later) <= reigns)
+            && head.offset < self.end_max
             && if self.dense { head.offset == self.expected } else { head.offset >= self.expected }
     }
 

@@ -6,7 +6,8 @@ pub mod disk;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, DiskResult, ValueCache};
+use bytes::Bytes;
+use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, DiskResult, File, ValueCache};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
 use kvnode_core::storage::replica::MergeSettings;
@@ -30,6 +31,10 @@ impl ValueCache for TestCache {
         if self.on {
             self.values.insert(place, value.clone());
         }
+    }
+
+    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
+        None
     }
 
     fn moved(&mut self, _: &[u8], from: CacheKey, to: CacheKey) {

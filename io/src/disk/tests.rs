@@ -113,8 +113,9 @@ fn a_renamed_file_is_read_under_its_new_name() {
 }
 
 #[test]
-fn lists_files_with_sizes_but_neither_directories_nor_the_lock() {
+fn lists_files_with_sizes_and_directories_but_not_the_lock() {
     let (dir, mut disk) = disk();
+    fs::create_dir_all(dir.path().join("p7/below")).unwrap();
     fs::write(dir.path().join(LOCK_FILE), "1").unwrap();
     fs::write(dir.path().join("stray"), "four").unwrap();
     create(&mut disk, File::Meta, "meta!");
@@ -122,7 +123,8 @@ fn lists_files_with_sizes_but_neither_directories_nor_the_lock() {
         panic!("no listing")
     };
     files.sort();
-    assert_eq!(files, [("META".to_owned(), 5), ("stray".to_owned(), 4)]);
+    let expected = [("META", 5), ("p3/", 0), ("p7/", 0), ("stray", 4)];
+    assert_eq!(files, expected.map(|(name, len)| (name.to_owned(), len)));
     done(&mut disk, DiskOp::DeleteNamed(Dir::Root, "stray".to_owned()));
     assert!(!dir.path().join("stray").exists());
     done(&mut disk, DiskOp::DeleteNamed(Dir::Root, "stray".to_owned()));

@@ -27,7 +27,8 @@ impl World {
         let mut disk = Disk::new(dir.path(), 4);
         disk.run(DiskOp::CreateDir(Dir::Partition(P))).unwrap();
         let lock = Arc::new(DirLock::acquire(dir.path()).unwrap());
-        let executor = Executor::start(disk, &lock).unwrap();
+        let executor =
+            Executor::start(std::rc::Rc::new(std::cell::RefCell::new(disk)), &lock).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
         Self { _dir: dir, runtime, executor, last: 0 }
     }

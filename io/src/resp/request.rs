@@ -184,11 +184,11 @@ impl Parser {
         self.spans.iter().map(|span| &bytes[span.start as usize..span.end as usize]).collect()
     }
 
-    /// The second argument, most often a key, of the command that [`next`](Self::next) has just
-    /// found in `buf`; `None` for an inline command.
-    pub fn second<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
-        let span = self.spans.get(1).filter(|_| matches!(self.stage, Stage::Whole))?;
-        Some(&buf[span.start as usize..span.end as usize])
+    /// The first two arguments, most often a name and a key, of the command that
+    /// [`next`](Self::next) has just found in `buf`; `None` for an inline command.
+    pub fn first_two<'b>(&self, buf: &'b [u8]) -> Option<[&'b [u8]; 2]> {
+        let spans = self.spans.first_chunk::<2>().filter(|_| matches!(self.stage, Stage::Whole))?;
+        Some(spans.each_ref().map(|span| &buf[span.start as usize..span.end as usize]))
     }
 
     /// Whether it has understood a part of a command and waits for the rest.

@@ -89,6 +89,15 @@ impl HashKeydir {
         Ok(replaced)
     }
 
+    /// Makes an empty index ready for about so many keys, so that no bucket is split while they
+    /// come. One that holds keys stays as it is.
+    pub fn reserve(&mut self, keys: usize) {
+        let keys = u32::try_from(keys).unwrap_or(u32::MAX).min(RESERVE_MAX);
+        while self.is_empty() && self.buckets.count() < keys {
+            self.buckets.grow();
+        }
+    }
+
     /// Forgets `key` and returns its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let (link, at) = self.find(self.hash(key), key)?;
@@ -220,6 +229,22 @@ impl HashKeydir {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.hash_seed);
         hasher.write(key);
         hasher.finish()
+    }
+
+    /// Brings the entries of `keys` into the processor's caches, at most [`WARM_KEYS`] of them. Goes
+    /// level by level and takes no decision on what it has just loaded, so that the misses of all
+    /// keys on a level overlap; a lookup after another would wait for each.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        let mut chains = [None; WARM_KEYS];
+        for (at, key) in chains.iter_mut().zip(keys) {
+            *at = self.buckets.head(self.buckets.locate(self.hash(key)));
+        }
+        for _ in 0..WARM_DEPTH {
+            for at in &mut chains {
+                *at = at.and_then(|entry| block::next(self.arena.bytes(entry)));
+            }
+        }
+        core::hint::black_box(chains);
     }
 
     /// The entry of `key` and what points at it.
@@ -382,6 +407,13 @@ impl HashKeydir {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
+/// Keys warmed at once, and how far into their chains: at load 1 a key is rarely further down.
+pub(crate) const WARM_KEYS: usize = 16;
+const WARM_DEPTH: usize = 3;
+
+/// Most buckets made ahead: an estimate may be far off.
+const RESERVE_MAX: u32 = 1 << 28;
+
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;

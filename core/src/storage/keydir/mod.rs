@@ -97,6 +97,7 @@ mod ordered;
 mod tests;
 
 pub use hash::HashKeydir;
+pub(crate) use hash::WARM_KEYS;
 pub use ordered::{OrderedKeydir, RESUME_KEYS_MAX};
 
 use crate::shard::IndexKind;
@@ -173,6 +174,18 @@ impl Keydir {
     /// If the key is longer than 65,535 bytes or the segment id above [`SEGMENT_ID_MAX`].
     pub fn insert(&mut self, key: &[u8], entry: Entry) -> Result<Option<Entry>, Full> {
         either!(self, index => index.insert(key, entry))
+    }
+
+    /// These keys will be looked up soon: brings the entries of the first [`WARM_KEYS`] of them into
+    /// the processor's caches, their cache misses overlapping.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        either!(self, index => index.warm(keys));
+    }
+
+    /// Makes an empty index ready for about so many keys, so that their coming costs less. One that
+    /// holds keys stays as it is.
+    pub fn reserve(&mut self, keys: usize) {
+        either!(self, index => index.reserve(keys));
     }
 
     /// Forgets `key` and returns its entry.

@@ -75,6 +75,16 @@ impl OrderedKeydir {
         Ok(replaced)
     }
 
+    /// Brings the entries of `keys` into the processor's caches.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.hash.warm(keys);
+    }
+
+    /// Makes an empty index ready for about so many keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.hash.reserve(keys);
+    }
+
     /// Forgets `key` and returns its entry.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.hash.remove(key)?;

@@ -16,12 +16,9 @@ use crate::kv::Op;
 use crate::limits::PARTITION_GATHER_BYTES_MAX;
 use crate::shard::{FsyncMode, Severity};
 use crate::storage::format::{encode_mark_slot, mark_slot_at};
-use crate::storage::keydir::{Entry, Place};
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::{self, Head, Kind};
 use crate::{Instant, Millis, Offset, Value};
-
-/// Keys looked up ahead of the records being committed.
-const WARM_AHEAD: usize = 16;
 
 impl Replica {
     /// Logs a flush (if `flush`) and then `count` operations as one atomic batch. Returns the
@@ -213,7 +210,8 @@ impl Replica {
     pub(super) fn on_mark(&mut self, result: DiskResult) {
         if let Err(error) = done(result) {
             let file = File::Mark(self.id);
-            let text = format!("{file} could not be written: {error}; the one before stays true");
+            let text =
+                format!("{file} could not be written: {error}; what it said before stays true");
             self.notice(Severity::Warn, text);
         }
     }
@@ -225,12 +223,10 @@ impl Replica {
         let mut warmed = 0;
         while let Some(record) = self.tail.pop_below(flying.end) {
             if warmed == 0 {
-                warmed = WARM_AHEAD;
-                self.warm(&record.key);
-                for next in self.tail.keys().take(WARM_AHEAD - 1) {
-                    self.warm(next);
-                    cache.warm(next);
-                }
+                warmed = WARM_KEYS;
+                let next = || self.tail.keys().take(WARM_KEYS - 1);
+                self.warm(core::iter::once(&record.key[..]).chain(next()));
+                next().for_each(|key| cache.warm(key));
             }
             warmed -= 1;
             let position = u32::try_from(flying.position + u64::from(record.at))

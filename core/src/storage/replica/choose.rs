@@ -26,10 +26,12 @@ impl Replica {
             !s.quarantined && s.sealed.is_some_and(|l| l.len < self.settings.segment_bytes / 4)
         };
         let worst = (0..sealed.len()).max_by_key(|&at| (garbage(at), Reverse(at)));
-        if let Some(at) = worst.filter(|&at| garbage(at) >= settings.garbage_percent) {
+        if let Some(at) = worst.filter(|&at| garbage(at) >= settings.garbage_percent.max(1)) {
             // Neighbours that are worth it come along while the output stays one segment.
-            let joins =
-                |at: usize| garbage(at) >= settings.garbage_percent / 2 || small(&sealed[at]);
+            let joins = |at: usize| {
+                (garbage(at) > 0 && garbage(at) >= settings.garbage_percent / 2)
+                    || small(&sealed[at])
+            };
             return Some(self.extend_run(at..at + 1, sealed, &joins));
         }
         let mut start = 0;

@@ -78,11 +78,9 @@ impl Replica {
         }
     }
 
-    /// `key` will be looked up soon: brings its entry into the processor's caches. Warming several
-    /// keys in a row lets their cache misses overlap, where lookups with work in between would
-    /// wait for each.
-    pub fn warm(&self, key: &[u8]) {
-        core::hint::black_box(self.keydir.get(key));
+    /// These keys will be looked up soon; see [`Keydir::warm`](crate::storage::keydir::Keydir::warm).
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.keydir.warm(keys);
     }
 
     /// The damage that may hide a newer state of a key whose newest known record is at `place`.
@@ -101,12 +99,46 @@ impl Replica {
         segment.expect("the keydir points into segments that exist").base
     }
 
+    /// The value of `key`, whose record is at `place`, if it can be had without waiting. A record
+    /// that is not sound is left to [`read`](Self::read) to tell of.
+    pub fn read_now(&self, key: &[u8], place: Place, cache: &mut dyn ValueCache) -> Option<Value> {
+        let known = self.cache_key(place);
+        if let Some(value) = cache.get(key, known) {
+            return Some(value);
+        }
+        let file = self.file_of(place);
+        let data = cache.read_now(file, u64::from(place.position), place.length)?;
+        let value = self.verify(key, &data).ok()?;
+        cache.put(key, known, &value);
+        Some(value)
+    }
+
     /// Reads the record of `key` at `place`; the answer is an [`Event::Read`](super::Event::Read).
     pub fn read(&mut self, token: ReadToken, key: &[u8], place: Place) {
-        let file = File::Segment(self.id, self.segment_base(place.segment), place.segment);
+        let file = self.file_of(place);
         let want = ReadWant { key: Value::copy_from(key), place };
         let op = DiskOp::Read { file, at: u64::from(place.position), len: place.length };
         self.submit(Purpose::Read(token, want), op);
+    }
+
+    fn file_of(&self, place: Place) -> File {
+        File::Segment(self.id, self.segment_base(place.segment), place.segment)
+    }
+
+    /// The value in a record that must be `key`'s.
+    fn verify(&self, key: &[u8], data: &[u8]) -> Result<Value, ReadFault> {
+        match record::parse(data) {
+            Parsed::Record(found, len)
+                if found.value_sound
+                    && len == data.len()
+                    && found.head.kind == Kind::Put
+                    && found.head.partition == self.id
+                    && found.key == key =>
+            {
+                Ok(Value::copy_from(found.value))
+            }
+            Parsed::Record(..) | Parsed::Need(_) | Parsed::Bad => Err(ReadFault::Corrupt),
+        }
     }
 
     pub(super) fn on_read(
@@ -116,21 +148,9 @@ impl Replica {
         result: DiskResult,
         cache: &mut dyn ValueCache,
     ) {
-        let read = match done_data(result) {
-            Ok(data) => match record::parse(&data) {
-                Parsed::Record(found, len)
-                    if found.value_sound
-                        && len == data.len()
-                        && found.head.kind == Kind::Put
-                        && found.head.partition == self.id
-                        && found.key == &want.key[..] =>
-                {
-                    Ok(Value::copy_from(found.value))
-                }
-                Parsed::Record(..) | Parsed::Need(_) | Parsed::Bad => Err(ReadFault::Corrupt),
-            },
-            Err(error) => Err(ReadFault::Disk(error)),
-        };
+        let read = done_data(result)
+            .map_err(ReadFault::Disk)
+            .and_then(|data| self.verify(&want.key, &data));
         match &read {
             Ok(value) => cache.put(&want.key, self.cache_key(want.place), value),
             Err(fault) => self.note_read_fault(want, *fault),

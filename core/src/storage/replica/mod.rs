@@ -68,6 +68,8 @@ pub struct Settings {
     pub zero_ahead_bytes: u64,
     /// When and how fast segments are compacted.
     pub merge: MergeSettings,
+    /// The partition has been opened before: its files are not made anew.
+    pub must_exist: bool,
     /// Seed of the index's hashing.
     pub seed: u64,
 }

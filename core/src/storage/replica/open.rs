@@ -34,9 +34,9 @@ use crate::storage::format::{
     encode_segment_header,
 };
 use crate::storage::hint::{Hint, Hinted, Summary};
-use crate::storage::keydir::{Entry, Place};
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::Kind;
-use crate::storage::scan::{Scanned, Scanner, Step, WINDOW_BYTES};
+use crate::storage::scan::{self, Scanned, Scanner, Step, WINDOW_BYTES};
 use crate::{Epoch, Instant, Offset, SegmentId, Value};
 
 /// An opening under way.
@@ -63,11 +63,15 @@ pub(super) struct Opening {
 #[derive(Debug)]
 enum Stage {
     List,
-    /// A new directory is made: so many answers to come.
-    CreateDir(u32),
+    /// A new directory is made.
+    CreateDir,
+    /// Its name is made durable.
+    SyncDirName,
     /// The active segment is made (anew): so many answers to come.
     CreateSegment(u32),
     Manifest,
+    /// Leftovers are deleted: so many answers to come.
+    Cleanup(u32),
     Mark,
     Hint(usize),
     Scan(usize, Box<Scanner>, Scan),
@@ -172,9 +176,11 @@ impl Replica {
                 self.notice(Severity::Info, text);
             }
             Stage::List
-            | Stage::CreateDir(_)
+            | Stage::CreateDir
+            | Stage::SyncDirName
             | Stage::CreateSegment(_)
             | Stage::Manifest
+            | Stage::Cleanup(_)
             | Stage::Mark
             | Stage::Hint(_)
             | Stage::Scan(..)
@@ -203,6 +209,13 @@ impl Replica {
         let step = match stage {
             Stage::List => return self.on_listing(opening, result),
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
+            Stage::Cleanup(left) => {
+                self.on_tidied("a leftover", result);
+                Ok(match left {
+                    1 => self.read_mark(opening),
+                    _ => Next::Stage(Stage::Cleanup(left - 1)),
+                })
+            }
             Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
             Stage::Hint(at) => return self.on_hint(opening, at, result),
             Stage::Scan(at, mut scanner, scan) => done_data(result).map(|data| {
@@ -211,10 +224,8 @@ impl Replica {
             }),
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(at)),
-            Stage::CreateDir(left) => done(result).map(|()| match left {
-                1 => self.create_active(),
-                _ => Next::Stage(Stage::CreateDir(left - 1)),
-            }),
+            Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
+            Stage::SyncDirName => done(result).map(|()| self.create_active()),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
                 1 => self.settled(opening),
                 _ => Next::Stage(Stage::CreateSegment(left - 1)),
@@ -233,10 +244,10 @@ impl Replica {
     fn on_listing(&mut self, opening: &mut Opening, result: DiskResult) -> Next {
         let dir = Dir::Partition(self.id);
         match result {
+            Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
             Err(DiskError::NotFound) => {
                 self.submit(Purpose::Open, DiskOp::CreateDir(dir));
-                self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
-                return Next::Stage(Stage::CreateDir(2));
+                return Next::Stage(Stage::CreateDir);
             }
             Err(error) => return Next::Fail(error),
             Ok(DiskDone::Listing(files)) => opening.files = files.into_iter().collect(),
@@ -259,8 +270,24 @@ impl Replica {
                  the partition empty"
             ));
         }
+        if self.settings.must_exist {
+            return self.missing();
+        }
+        self.sync_dir_name()
+    }
+
+    /// Only once the directory is there can the one above hold on to its name.
+    fn sync_dir_name(&mut self) -> Next {
         self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
-        Next::Stage(Stage::CreateDir(1))
+        Next::Stage(Stage::SyncDirName)
+    }
+
+    fn missing(&self) -> Next {
+        Next::Refuse(format!(
+            "the files of partition {} are missing: nothing is served, so that nothing gets lost; \
+             put its directory back as it was",
+            self.id
+        ))
     }
 
     fn on_manifest(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
@@ -286,7 +313,13 @@ impl Replica {
         self.segments = Segments::from_manifest(&manifest.segments);
         opening.clean = manifest.clean_end.is_some();
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
-        self.delete_leftovers(opening);
+        match self.delete_leftovers(opening) {
+            0 => self.read_mark(opening),
+            left => Next::Stage(Stage::Cleanup(left)),
+        }
+    }
+
+    fn read_mark(&mut self, opening: &mut Opening) -> Next {
         let mark = File::Mark(self.id);
         let len = 2 * MARK_SLOT_STRIDE as u32;
         if opening.files.contains_key(&name(mark)) {
@@ -299,20 +332,24 @@ impl Replica {
         }
     }
 
-    /// Files that the manifest does not name: of a roll or a compaction that a crash cut short.
-    fn delete_leftovers(&mut self, opening: &Opening) {
+    /// Deletes files that the manifest does not name: of a roll or a compaction that a crash cut
+    /// short. They must be gone before a new file may get the name of one. Returns how many.
+    fn delete_leftovers(&mut self, opening: &Opening) -> u32 {
         let mut named = Vec::new();
         for segment in self.segments.list() {
             named.push(name(segment.file(self.id)));
             named.push(name(segment.hint(self.id)));
         }
+        let mut count = 0;
         for file in opening.files.keys() {
             let ours = [".log", ".hint", ".tmp"].iter().any(|end| file.ends_with(end));
             if ours && !named.contains(file) {
                 let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
-                self.submit(Purpose::Tidy(file.clone()), op);
+                self.submit(Purpose::Open, op);
+                count += 1;
             }
         }
+        count
     }
 
     fn on_mark_read(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
@@ -352,7 +389,12 @@ impl Replica {
             return self.scan_segment(opening, at);
         };
         let Summary { epoch, clock, other_bytes, tombstone_bytes } = hint.summary;
-        for hinted in hint {
+        self.reserve(opening, &hint, data.len());
+        let mut ahead = hint.clone();
+        for (at, hinted) in hint.enumerate() {
+            if at % WARM_KEYS == 0 {
+                self.warm(ahead.by_ref().take(WARM_KEYS).filter_map(|h| h.key()));
+            }
             match hinted {
                 Hinted::Put(key, entry) => self.load_put(key, entry),
                 Hinted::Delete(key) => self.load_delete(key),
@@ -367,6 +409,14 @@ impl Replica {
         self.committed_clock = self.committed_clock.max(clock);
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)
+    }
+
+    /// Makes the index ready for the keys of all hints, by what the first one says of its own.
+    fn reserve(&mut self, opening: &Opening, hint: &Hint<'_>, bytes: usize) {
+        let hints = opening.files.iter().filter(|(name, _)| name.ends_with(".hint"));
+        let total: u64 = hints.map(|(_, len)| len).sum();
+        let keys = hint.entries() as u128 * u128::from(total) / bytes.max(1) as u128;
+        self.keydir.reserve(usize::try_from(keys).unwrap_or(usize::MAX));
     }
 
     fn load_put(&mut self, key: &[u8], entry: Entry) {
@@ -388,7 +438,12 @@ impl Replica {
         let on_disk = opening.files.get(&name(segment.file(self.id))).copied().unwrap_or(0);
         let len = segment.sealed.map_or(on_disk, |sealed| on_disk.min(sealed.len));
         let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
-        let scanner = Box::new(Scanner::new(self.id, segment.id, segment.base, len, dense));
+        let end_max = match segment.sealed {
+            Some(sealed) => Offset(sealed.end),
+            None => scan::end_max(segment.base, opening.mark, len),
+        };
+        let scanner = Scanner::new(self.id, segment.id, segment.base, len, dense);
+        let scanner = Box::new(scanner.bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
         self.scan_on(opening, at, scanner, Scan::Records)
@@ -421,6 +476,13 @@ impl Replica {
                     {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
+                    if self.is_active(at)
+                        && record.head.offset >= opening.mark
+                        && !record.value_sound
+                    {
+                        // Its head reached the disk before the crash, its value did not.
+                        return self.torn_at(opening, (record.position, record.head.offset));
+                    }
                     self.take_scanned(opening, at, &record, &scanner);
                 }
                 (Step::BadHeader(error @ FormatError::Version(_)), _) => {
@@ -430,7 +492,9 @@ impl Replica {
                     ));
                 }
                 (Step::BadHeader(FormatError::Damaged), _) => {
-                    if self.is_active(at) && self.nothing_durable(opening, at) {
+                    let empty =
+                        opening.files.get(&name(scanner.file())).is_none_or(|&len| len == 0);
+                    if empty && self.is_active(at) && self.nothing_durable(opening, at) {
                         return self.create_active();
                     }
                     self.note_damaged_segment(at, "its header is damaged");
@@ -556,13 +620,14 @@ impl Replica {
         self.load(opening, at + 1)
     }
 
-    /// What is not whole, or not durable and not whole in its batch, is cut.
+    /// What is not whole is cut.
     fn torn_tail(&mut self, opening: &mut Opening, scanner: &Scanner) -> Next {
-        let cut = if opening.batch.is_empty() {
-            (scanner.position(), scanner.end())
-        } else {
-            opening.batch_start
-        };
+        self.torn_at(opening, (scanner.position(), scanner.end()))
+    }
+
+    /// Bytes from here on are not whole: they are cut, with the batch they belong to.
+    fn torn_at(&mut self, opening: &mut Opening, torn: (u64, Offset)) -> Next {
+        let cut = if opening.batch.is_empty() { torn } else { opening.batch_start };
         opening.batch.clear();
         self.settle_tail(opening, cut)
     }
@@ -652,7 +717,9 @@ impl Replica {
     fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
-        if to > self.loss_accepted {
+        // What was accepted was known to be damaged; damage below that came later is not accepted.
+        let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
+        if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, from, to });
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::fault::Failed;
 use super::segments::Segment;
 use super::{Active, Purpose, Replica, done};
-use crate::disk::{Dir, DiskError, DiskOp, DiskResult};
+use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
 use crate::{Instant, Offset, SegmentId};
 
@@ -120,6 +120,8 @@ impl Replica {
                 roll.waits -= 1;
                 self.durable_end = self.written_end;
                 self.write_mark();
+                // So that a power failure leaves a mark that is at most a segment old.
+                self.submit(Purpose::Mark, DiskOp::Sync(File::Mark(self.id)));
             }
             RollOp::DirSynced => roll.waits -= 1,
         }

@@ -19,7 +19,7 @@ pub(super) enum Stopping {
 
 impl Replica {
     /// Starts a clean stop; nothing may be appended any more. Ends with
-    /// [`Event::Stopped`](super::Event::Stopped).
+    /// [`Event::Stopped`].
     pub fn stop(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         self.stop_wanted = true;
         if self.serving() {
@@ -35,7 +35,12 @@ impl Replica {
         }
         match self.state {
             // Nothing has been acknowledged since the opening began.
-            State::Opening(_) => self.end_stop(),
+            State::Opening(_) => {
+                // What is under way is of no interest any more.
+                self.pending.clear();
+                self.ops.clear();
+                self.end_stop();
+            }
             State::Down { .. } => self.refuse(format!(
                 "{} stopped after a disk error and could not be closed cleanly: what was fsynced \
                  is safe, and the next start looks at the rest",
