@@ -140,8 +140,9 @@ impl Weighter<u64, Placed> for ByBytes {
 }
 
 /// Bytes of memory that an entry takes beyond its value's own: the value's counts and rounding, the
-/// entry with its links, its share of the hash table and of the table of evicted keys.
-const ENTRY_OVERHEAD_BYTES: u64 = 104;
+/// entry with its links, its share of the hash table and of the table of evicted keys. Measured with
+/// values of 16 to 100 bytes: 90 in a cache filled once, 110 to 125 after it has been written over.
+const ENTRY_OVERHEAD_BYTES: u64 = 120;
 
 /// What an entry is taken to weigh when the number of entries is estimated.
 const ENTRY_BYTES_TYPICAL: u64 = 256;

@@ -1,16 +1,16 @@
 //! The disk that core asks for: [`DiskOp`]s on a data directory.
 //!
 //! [`Disk::run`] does one operation at once and on the spot, which is what an offline tool wants.
-//! The server splits it: [`Disk::prepare`] settles which file is meant, on the shard's thread and in
-//! the order of submission; [`Job::run`] makes the system calls, on any thread, later. When and
-//! where is decided in [`executor`](crate::executor).
+//! The server splits it: `Disk::prepare` settles which file is meant, on the shard's thread and in
+//! the order of submission; `Job::run` makes the system calls, on any thread, later. When and
+//! where is decided in `executor`.
 //!
 //! - **Handles** are opened at first use and kept, most recently used first, up to a limit. A job
 //!   holds the handle it was prepared with, so a queued read survives the deletion, the renaming and
 //!   the eviction of its file. A name that is created, renamed or deleted forgets its handle.
 //! - **Errors** are told as core knows them: not found, full (ENOSPC, EDQUOT), or the system's
 //!   number. Nothing is retried but EINTR; least of all an fsync.
-//! - Linux file systems may lack `RWF_NOWAIT`; [`Job::read_cached`] then never knows a read that
+//! - Linux file systems may lack `RWF_NOWAIT`; `Job::read_cached` then never knows a read that
 //!   does not wait, and every read takes the way of one that does.
 
 use std::collections::HashMap;
