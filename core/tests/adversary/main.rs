@@ -2,17 +2,26 @@
 //! its contract lets it, checked against a register for each key. Every run is a seed.
 //!
 //! `KVNODE_SEEDS=from..to cargo test -p kvnode-core --test adversary` runs others than the usual.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
 
-#[expect(clippy::duplicate_mod, reason = "each test file is a crate of its own")]
+#[path = "../world/mod.rs"]
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod judge;
+mod register;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp, DiskResult, File};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{FsyncMode, IndexKind, Input, Output};
 use kvnode_core::{ClientId, Instant, IoId, Now};
 
+use register::{Op, Register};
 use world::disk::Unsynced;
 use world::{MemDisk, Setup, World, error_code};
 
@@ -65,11 +74,10 @@ fn the_register_rejects_forged_histories() {
     assert!(!refused(&mut Register::default()), "a refused write shows");
     let flickers = |r: &mut Register| {
         r.invoke(Op::Set(1));
-        let all = [Some(1), None].into_iter().all(|value| {
+        [Some(1), None].into_iter().all(|value| {
             let get = r.invoke(Op::Get);
             r.returned(get, value)
-        });
-        all
+        })
     };
     assert!(!flickers(&mut Register::default()), "a write is seen and then not");
     let unknown = |r: &mut Register, value| {
@@ -78,185 +86,6 @@ fn the_register_rejects_forged_histories() {
         r.returned(get, value)
     };
     assert!(unknown(&mut Register::default(), None) && unknown(&mut Register::default(), Some(1)));
-}
-
-/// A key's possible histories: which of the operations under way have taken effect, and the value.
-#[derive(Clone, Debug)]
-struct Register {
-    /// What is under way, and by whom: a client's operations take effect in their order.
-    pending: BTreeMap<u64, (Op, Option<ClientId>)>,
-    /// The value, and what each operation that has taken effect left or found.
-    configs: BTreeSet<(Option<u64>, BTreeMap<u64, Option<u64>>)>,
-    next: u64,
-    /// There are too many histories to follow.
-    given_up: bool,
-    /// Every value that the key had or may have had in this life, for a disk that may lose some.
-    ever: BTreeSet<Option<u64>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Set(u64),
-    Clear,
-    Get,
-    /// The value goes if it is this one.
-    Expire(u64),
-    /// From this value to that one.
-    Swap(Option<u64>, u64),
-}
-
-impl Default for Register {
-    fn default() -> Self {
-        let configs = BTreeSet::from([(None, BTreeMap::new())]);
-        Self {
-            pending: BTreeMap::new(),
-            configs,
-            next: 0,
-            given_up: false,
-            ever: BTreeSet::from([None]),
-        }
-    }
-}
-
-impl Register {
-    fn invoke(&mut self, op: Op) -> u64 {
-        self.invoke_by(None, op)
-    }
-
-    fn invoke_by(&mut self, client: Option<ClientId>, op: Op) -> u64 {
-        match op {
-            Op::Set(value) | Op::Swap(_, value) => self.ever.insert(Some(value)),
-            Op::Clear | Op::Expire(_) => self.ever.insert(None),
-            Op::Get => false,
-        };
-        self.next += 1;
-        self.pending.insert(self.next, (op, client));
-        self.next
-    }
-
-    /// Nobody will tell what became of it.
-    fn unknown(&mut self, id: u64) {
-        if let Some((_, client)) = self.pending.get_mut(&id) {
-            *client = None;
-        }
-    }
-
-    /// The client is gone: what it wrote may or may not take effect.
-    fn leave(&mut self, gone: ClientId) {
-        let reads: Vec<u64> = self
-            .pending
-            .iter()
-            .filter(|(_, (op, client))| *client == Some(gone) && *op == Op::Get)
-            .map(|(&id, _)| id)
-            .collect();
-        for id in reads {
-            self.pending.remove(&id);
-            self.forget(id);
-        }
-        for (_, client) in self.pending.values_mut().filter(|(_, client)| *client == Some(gone)) {
-            *client = None;
-        }
-    }
-
-    fn forget(&mut self, id: u64) {
-        let forget = |(value, mut taken): (_, BTreeMap<_, _>)| {
-            taken.remove(&id);
-            (value, taken)
-        };
-        self.configs = std::mem::take(&mut self.configs).into_iter().map(forget).collect();
-    }
-
-    /// A write was acknowledged.
-    fn done(&mut self, id: u64) -> bool {
-        self.complete(id, None)
-    }
-
-    fn returned(&mut self, id: u64, value: Option<u64>) -> bool {
-        self.complete(id, Some(value))
-    }
-
-    /// It has no effect, now or later.
-    fn refused(&mut self, id: u64) -> bool {
-        let read = self.pending.remove(&id).is_some_and(|(op, _)| op == Op::Get);
-        if read {
-            self.forget(id);
-        }
-        self.configs.retain(|(_, taken)| !taken.contains_key(&id));
-        self.given_up || !self.configs.is_empty()
-    }
-
-    /// The operation takes effect now at the latest; a read must find `read`.
-    fn complete(&mut self, id: u64, read: Option<Option<u64>>) -> bool {
-        if self.given_up {
-            return true;
-        }
-        let mut todo: Vec<_> = std::mem::take(&mut self.configs).into_iter().collect();
-        let mut seen: BTreeSet<_> = todo.iter().cloned().collect();
-        while let Some((value, taken)) = todo.pop() {
-            if let Some(&found) = taken.get(&id) {
-                let mut taken = taken;
-                taken.remove(&id);
-                if read.is_none_or(|read| read == found) {
-                    self.configs.insert((value, taken));
-                }
-                continue;
-            }
-            for (&other, &(op, client)) in &self.pending {
-                // One that was passed over by a later one of its client never comes.
-                let passed = |id| self.pending.get(id).is_some_and(|(_, by)| *by == client);
-                let late = client.is_some() && taken.range(other..).any(|(id, _)| passed(id));
-                if late || taken.contains_key(&other) {
-                    continue;
-                }
-                let next = match op {
-                    Op::Set(new) => Some(new),
-                    Op::Clear => None,
-                    // A read of a value that it did not find leads nowhere.
-                    Op::Get if other == id && read.is_some_and(|read| read != value) => continue,
-                    Op::Get => value,
-                    Op::Expire(old) if value == Some(old) => None,
-                    Op::Swap(old, new) if value == old => Some(new),
-                    Op::Expire(_) | Op::Swap(..) => continue,
-                };
-                let mut taken = taken.clone();
-                // A value is written once, so that it can expire but once.
-                if !matches!(op, Op::Expire(_)) {
-                    taken.insert(other, next);
-                }
-                if seen.insert((next, taken.clone())) {
-                    todo.push((next, taken));
-                }
-            }
-            if seen.len() > HISTORIES_MAX {
-                // Too much is under way to tell; it is judged again from the next rest on.
-                self.given_up = true;
-                return true;
-            }
-        }
-        self.pending.remove(&id);
-        !self.configs.is_empty()
-    }
-
-    /// Whatever is under way has taken effect by now, or never will. A crash of a disk that was
-    /// not synced may leave any value that was there since the last crash.
-    fn rest(&mut self, may_lose: bool) {
-        // A read of no client reaches every history of the others.
-        let marker = self.invoke(Op::Get);
-        self.complete(marker, None);
-        let given_up = std::mem::take(&mut self.given_up);
-        let values: BTreeSet<_> = if may_lose || given_up {
-            self.ever.clone()
-        } else {
-            self.configs.iter().map(|(value, _)| *value).collect()
-        };
-        self.pending.retain(|_, (op, _)| matches!(op, Op::Expire(_)));
-        self.configs = values.into_iter().map(|value| (value, BTreeMap::new())).collect();
-    }
-
-    fn crash(&mut self, may_lose: bool) {
-        self.rest(may_lose);
-        self.ever = self.configs.iter().map(|(value, _)| *value).collect();
-    }
 }
 
 /// What a client waits for.
@@ -728,205 +557,6 @@ impl Adversary {
                 }
             }
             Wait::Other => {}
-        }
-    }
-
-    /// What a read found; `None` if it could not be read.
-    fn check_read(&mut self, key: usize, op: u64, reply: &Reply) -> Option<Option<u64>> {
-        let seed = self.seed;
-        let value = match reply {
-            Reply::Null => None,
-            Reply::Bulk(bytes) => {
-                let text = String::from_utf8_lossy(bytes);
-                Some(text.split(':').next().unwrap().parse().unwrap())
-            }
-            _ => {
-                self.keys[key].refused(op);
-                return None;
-            }
-        };
-        let before = self.keys[key].clone();
-        let holds = self.keys[key].returned(op, value);
-        assert!(holds, "seed {seed}: key {key} read as {value:?}: {before:?}");
-        self.found = value;
-        Some(value)
-    }
-
-    /// Does one of the operations that nothing on its files stands before.
-    fn perform(&mut self) {
-        let ready: Vec<usize> = (0..self.ops.len())
-            .filter(|&at| {
-                let files = files(&self.ops[at].1);
-                !self.ops[..at].iter().any(|(_, op)| clash(&files, op))
-            })
-            .collect();
-        if ready.is_empty() {
-            return;
-        }
-        let at = ready[self.draw(ready.len() as u64) as usize];
-        let (io, op) = self.ops.remove(at);
-        let file = files(&op).into_iter().next();
-        let result = self.do_op(op.clone());
-        self.tell(format!("{io} did {} {}", brief(&op), result.is_ok()));
-        // Answers of one file come in order.
-        self.answers.push((io, file, result));
-    }
-
-    fn do_op(&mut self, op: DiskOp) -> DiskResult {
-        let Some(error) = self.fault_for(&op) else { return self.world.disk.run(op) };
-        self.tell(format!("fault {error:?}"));
-        match op {
-            DiskOp::Write { file, at, data } => {
-                let part = self.draw(data.len() as u64 + 1) as usize;
-                self.world.disk.run(DiskOp::Write { file, at, data: data.slice(..part) })?;
-            }
-            DiskOp::Sync(file) => {
-                let seed = self.draw(u64::MAX);
-                self.world.disk.fail_sync(file, seed);
-            }
-            _ => {}
-        }
-        Err(error)
-    }
-
-    fn fault_for(&mut self, op: &DiskOp) -> Option<DiskError> {
-        let Faults { write, sync, read, name, full, on } = self.faults;
-        if !on || !self.world.opened {
-            return None;
-        }
-        let mut hits = |rate: u64| rate > 0 && draw(&mut self.random, rate) == 0;
-        let io = DiskError::Io(5);
-        match op {
-            DiskOp::Write { .. } | DiskOp::WriteZeros { .. } => {
-                if hits(write) {
-                    Some(io)
-                } else {
-                    hits(full).then_some(DiskError::Full)
-                }
-            }
-            DiskOp::Truncate { .. } => hits(write).then_some(io),
-            DiskOp::Sync(_) => hits(sync).then_some(io),
-            DiskOp::Read { .. } | DiskOp::List(_) => hits(read).then_some(io),
-            DiskOp::Create(_) => {
-                if hits(name) {
-                    Some(io)
-                } else {
-                    hits(full).then_some(DiskError::Full)
-                }
-            }
-            DiskOp::Rename { .. }
-            | DiskOp::Delete(_)
-            | DiskOp::DeleteNamed(..)
-            | DiskOp::SyncDir(_)
-            | DiskOp::CreateDir(_) => hits(name).then_some(io),
-        }
-    }
-
-    fn answer(&mut self) {
-        let ready: Vec<usize> = (0..self.answers.len())
-            .filter(|&at| {
-                let file = self.answers[at].1;
-                file.is_none() || !self.answers[..at].iter().any(|(_, other, _)| *other == file)
-            })
-            .collect();
-        if ready.is_empty() {
-            return;
-        }
-        let at = ready[self.draw(ready.len() as u64) as usize];
-        let (io, _, result) = self.answers.remove(at);
-        self.tell(format!("{io} answered"));
-        self.handle(Input::Disk(io, result));
-    }
-
-    /// Until nothing is under way.
-    fn settle(&mut self) {
-        for turn in 0.. {
-            assert!(turn < 100_000, "seed {}: the shard does not come to rest", self.seed);
-            self.poll();
-            if self.world.stopped {
-                // A stop of what is opening, or down, makes nothing durable that was not.
-                let clean = self.world.opened && self.world.refused.is_none();
-                let may_lose = !clean && self.setup.fsync != FsyncMode::Always;
-                return self.reopen(Unsynced::Lost, may_lose);
-            }
-            if self.ops.is_empty() && self.answers.is_empty() {
-                break;
-            }
-            if self.draw(2) == 0 { self.perform() } else { self.answer() }
-        }
-    }
-
-    fn stop(&mut self) {
-        if !self.stopping {
-            self.tell("stop".into());
-            self.stopping = true;
-            self.handle(Input::Stop);
-        }
-    }
-
-    /// The process or the machine dies, or has ended.
-    fn crash(&mut self) {
-        let how = match self.draw(5) {
-            0 => Unsynced::Kept,
-            1 => Unsynced::Lost,
-            2 => Unsynced::Killed,
-            _ => Unsynced::Mixed(self.draw(u64::MAX)),
-        };
-        let keeps = matches!(how, Unsynced::Kept | Unsynced::Killed);
-        self.reopen(how, !keeps && self.setup.fsync != FsyncMode::Always);
-    }
-
-    fn reopen(&mut self, how: Unsynced, may_lose: bool) {
-        self.tell(format!("crash {how:?}"));
-        // Of what was handed out some may still be done.
-        for _ in 0..self.draw(1 + self.ops.len() as u64) {
-            self.perform();
-        }
-        // Of what the process left to the system a later loss of power may still take some.
-        let unsynced = how == Unsynced::Killed && self.setup.fsync != FsyncMode::Always;
-        for key in &mut self.keys {
-            if unsynced { key.rest(may_lose) } else { key.crash(may_lose) }
-        }
-        let disk = std::mem::take(&mut self.world.disk).crash(how);
-        self.setup.wall_ms = self.now_us / 1000;
-        let setup = self.setup;
-        let notices = std::mem::take(&mut self.world.notices);
-        let before = std::mem::replace(&mut self.world, World::cold(disk, setup));
-        assert!(!before.notices.iter().any(|n| n.contains("panic")));
-        self.world.notices = notices;
-        (self.stopping, self.faults.on) = (false, false);
-        self.ops.clear();
-        self.answers.clear();
-        let count = self.clients.len();
-        self.clients.clear();
-        (0..count).for_each(|_| self.connect());
-    }
-
-    /// The disk is well again: everything comes to rest, and every key is read.
-    fn heal(mut self) {
-        self.faults.on = false;
-        for _ in 0..100 {
-            self.settle();
-            self.advance(100_000);
-        }
-        self.settle();
-        let seed = self.seed;
-        for client in &self.clients {
-            assert!(client.waits.is_empty(), "seed {seed}: no reply for {:?}", client.waits);
-            assert!(!client.held, "seed {seed}: {} is never told to go on", client.id);
-        }
-        if self.stopping {
-            panic!("seed {seed}: the stop never ends");
-        }
-        self.connect();
-        let at = self.clients.len() - 1;
-        for key in 0..KEYS {
-            self.get(at, key);
-            self.settle();
-            assert!(self.clients[at].waits.is_empty(), "seed {seed}: GET is not answered");
-            let gone_by = self.found.and_then(|value| self.gone_by.get(&value));
-            let live = gone_by.is_none_or(|&by| by > self.now_us / 1000);
-            assert!(live, "seed {seed}: key {key} never expires");
         }
     }
 }
