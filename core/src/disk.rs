@@ -78,7 +78,7 @@ impl fmt::Display for File {
 }
 
 /// One operation. Each is answered once, by [`DiskDone`] or [`DiskError`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskOp {
     /// Makes the directory; no error if it is there. Answered by `Done`.
     CreateDir(Dir),
@@ -141,7 +141,7 @@ pub enum DiskOp {
 }
 
 /// A successful answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskDone {
     /// Done as asked.
     Done,

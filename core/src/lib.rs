@@ -34,6 +34,7 @@ pub mod clock;
 pub mod disk;
 pub mod kv;
 pub mod limits;
+pub mod marks;
 pub mod reply;
 pub mod shard;
 pub mod slot;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::Value;
 
 /// The protocol version a client asked for with HELLO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// RESP2, the default of a new connection.
     #[default]
@@ -19,7 +19,7 @@ pub enum Protocol {
 
 /// One reply. RESP2 writes the shapes that it lacks as Redis does: a map as a flat array, a set as
 /// an array, a double as a bulk string, a boolean as an integer, null as `$-1`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// `+text`.
     Simple(&'static str),

@@ -10,5 +10,26 @@ compile_error!(
      hides that file: unset RUSTFLAGS, or add `--cfg madsim` to it."
 );
 
+pub mod campaign;
+mod chance;
+pub mod checkers;
+mod client;
+mod clock;
+mod disk;
 pub mod history;
+pub mod marks;
+mod nemesis;
+mod net;
+mod node;
+pub mod plan;
+pub mod run;
+pub mod settings;
 pub mod story;
+mod world;
+
+pub use disk::{Strike, Unsynced};
+
+/// Takes a lock. What a panic left behind it is looked at all the same: the run is over then.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

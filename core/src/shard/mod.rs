@@ -33,7 +33,7 @@ use crate::kv::Changes;
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{ClientId, Instant, IoId, Now, PartitionId};
+use crate::{ClientId, Instant, IoId, Millis, Now, PartitionId};
 
 use client::{Client, Waiter};
 use view::{Notes, Watched};
@@ -191,6 +191,17 @@ struct Partition {
     stopped: bool,
 }
 
+/// Where a shard stands, for those who watch it; see [`Shard::glance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Glance {
+    /// The log clock: what commands take for the time.
+    pub clock: Millis,
+    /// The latest clock that a partition has committed.
+    pub committed_clock: Millis,
+    /// Every partition serves, and all that is logged is durable.
+    pub durable: bool,
+}
+
 /// Counters for INFO.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counters {
@@ -311,6 +322,16 @@ impl Shard {
                 }
             }
             some.iter().for_each(|key| self.config.cache.warm(key));
+        }
+    }
+
+    /// Where the shard stands. Nothing is decided by it: it is for checkers and dashboards.
+    pub fn glance(&self) -> Glance {
+        let replicas = || self.partitions.iter().map(|p| &p.replica);
+        Glance {
+            clock: self.clock.now_ms(),
+            committed_clock: replicas().map(Replica::committed_clock).max().unwrap_or(0),
+            durable: replicas().all(|r| r.serving() && r.durable_end() == r.log_end()),
         }
     }
 

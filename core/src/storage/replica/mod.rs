@@ -427,6 +427,11 @@ impl Replica {
         self.log_end
     }
 
+    /// First offset not yet fsynced.
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
     /// The clock of the last committed record.
     pub fn committed_clock(&self) -> Millis {
         self.committed_clock

@@ -1,0 +1,160 @@
+//! Rare states that tests want to have seen: a machine marks that it was there.
+//!
+//! A mark decides nothing and costs the setting of a bit. The simulator gathers them over many runs
+//! and reports the ones that were never reached: what no run has visited, no checker has judged.
+
+/// A rare state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Mark {
+    /// An opening cut a torn tail.
+    TornTail,
+    /// The torn tail began within a batch.
+    TornBatch,
+    /// An opening found a range that holds no records, and kept it.
+    Damage,
+    /// A segment was loaded from its hint.
+    HintUsed,
+    /// A hint was not trusted.
+    HintRefused,
+    /// An opening deleted a file that its manifest does not name.
+    Leftover,
+    /// The active segment was sealed and a new one begun.
+    Rolled,
+    /// The same because a fault had spoilt it.
+    RolledAfterFault,
+    /// A write failed.
+    WriteFailed,
+    /// A write found the disk full.
+    DiskFull,
+    /// An fsync failed, and the replica stopped.
+    SyncFailed,
+    /// A replica that had stopped on a fault opened again.
+    Reopened,
+    /// A merge put its output in the place of its inputs.
+    Merged,
+    /// A merge was given up.
+    MergeGivenUp,
+    /// A key was written while a merge copied its earlier value.
+    MergeRaced,
+    /// A merge dropped a tombstone.
+    TombstoneDropped,
+    /// A merge kept a tombstone, because an older segment may hold its key.
+    TombstoneKept,
+    /// A merge dropped an expired record.
+    ExpiredDropped,
+    /// A read met a record with a wrong checksum.
+    ReadCorrupt,
+    /// A read failed.
+    ReadFailed,
+    /// A command waited for a value from disk, and was evaluated again.
+    ReadAwaited,
+    /// A command waited for a clock that was not committed.
+    ClockAwaited,
+    /// One fsync committed the writes of several commands.
+    GroupCommit,
+    /// An expired key was removed without being asked for.
+    ExpiredSwept,
+    /// An opening found the mark of a clean stop.
+    CleanStart,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::TornTail,
+        Self::TornBatch,
+        Self::Damage,
+        Self::HintUsed,
+        Self::HintRefused,
+        Self::Leftover,
+        Self::Rolled,
+        Self::RolledAfterFault,
+        Self::WriteFailed,
+        Self::DiskFull,
+        Self::SyncFailed,
+        Self::Reopened,
+        Self::Merged,
+        Self::MergeGivenUp,
+        Self::MergeRaced,
+        Self::TombstoneDropped,
+        Self::TombstoneKept,
+        Self::ExpiredDropped,
+        Self::ReadCorrupt,
+        Self::ReadFailed,
+        Self::ReadAwaited,
+        Self::ClockAwaited,
+        Self::GroupCommit,
+        Self::ExpiredSwept,
+        Self::CleanStart,
+    ];
+
+    /// Its name, as reports print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TornTail => "torn tail cut",
+            Self::TornBatch => "torn tail within a batch",
+            Self::Damage => "damage found at opening",
+            Self::HintUsed => "hint used",
+            Self::HintRefused => "hint refused",
+            Self::Leftover => "leftover deleted",
+            Self::Rolled => "segment rolled",
+            Self::RolledAfterFault => "segment rolled after a fault",
+            Self::WriteFailed => "write failed",
+            Self::DiskFull => "disk full",
+            Self::SyncFailed => "fsync failed",
+            Self::Reopened => "replica reopened after a fault",
+            Self::Merged => "merge finished",
+            Self::MergeGivenUp => "merge given up",
+            Self::MergeRaced => "merge met a newer write",
+            Self::TombstoneDropped => "tombstone dropped",
+            Self::TombstoneKept => "tombstone kept",
+            Self::ExpiredDropped => "expired record dropped",
+            Self::ReadCorrupt => "read met damage",
+            Self::ReadFailed => "read failed",
+            Self::ReadAwaited => "command waited for a read",
+            Self::ClockAwaited => "command waited for a clock",
+            Self::GroupCommit => "group commit of several",
+            Self::ExpiredSwept => "expired key swept",
+            Self::CleanStart => "start after a clean stop",
+        }
+    }
+}
+
+/// A set of marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks(u64);
+
+impl Marks {
+    /// The machine was there.
+    pub fn hit(&mut self, mark: Mark) {
+        self.0 |= 1 << (mark as u32);
+    }
+
+    /// The same, if `reached`.
+    pub fn hit_if(&mut self, reached: bool, mark: Mark) {
+        self.0 |= u64::from(reached) << (mark as u32);
+    }
+
+    /// Whether it is in the set.
+    pub fn has(self, mark: Mark) -> bool {
+        self.0 & 1 << (mark as u32) != 0
+    }
+
+    /// Both sets in one.
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The set as bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set of these bits.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+const _: () = assert!(Mark::ALL.len() < 64);

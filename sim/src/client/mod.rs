@@ -1,0 +1,302 @@
+//! The clients: each a node of madsim, with a connection, a stream of wishes and a patience.
+//!
+//! What a client asks and is told goes into the history. A connection that breaks, or an answer that
+//! does not come in time, leaves the calls on it unknown; the client then connects anew.
+
+mod words;
+mod workload;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kvnode_core::args::OwnedArgs;
+use kvnode_core::reply::Reply;
+use madsim::net::Endpoint;
+use madsim::time::{sleep, timeout};
+
+use crate::chance::{Chance, Purpose};
+use crate::history::{Action, Answer, Group, Key, Outcome};
+use crate::net::{Inlet, Packet, WireId};
+use crate::node::address;
+use crate::story::{Kind, Lane};
+use crate::world::World;
+use workload::{Wish, Workload};
+
+pub(crate) use workload::MIX;
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A client of one node.
+pub(crate) struct Client {
+    world: Arc<World>,
+    id: u32,
+    node: u32,
+    address: SocketAddr,
+    chance: Chance,
+    workload: Workload,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    wire: WireId,
+    inlet: Inlet,
+    /// Asked and not answered, in order.
+    waiting: VecDeque<Waiting>,
+    _endpoint: Endpoint,
+}
+
+/// A command whose reply is to come.
+enum Waiting {
+    /// Its reply tells how the call ended.
+    Call(usize, Action),
+    /// Its reply should be this simple string; another spoils the transaction that it belongs to.
+    Simple(&'static str),
+}
+
+impl Client {
+    pub(crate) fn new(world: Arc<World>, id: u32, node: u32) -> Self {
+        let mut chance = Chance::new(world.seed, Purpose::Client(id));
+        let wishes = Chance::new(chance.any(), Purpose::Client(id));
+        let workload = Workload::new(&world.settings, id, wishes);
+        // Clients stand behind the nodes in the address plan.
+        let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
+        Self { world, id, node, address, chance, workload, connection: None }
+    }
+
+    /// Asks and asks, until told to stop; then waits for what is under way.
+    pub(crate) async fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            // Who asks for much in one breath takes his time in between.
+            let breath = self.chance.of(1..self.world.settings.pipeline + 1);
+            let pause = self.chance.below(self.world.settings.think_ms + 1) * breath;
+            sleep(Duration::from_millis(pause)).await;
+            if self.connection.is_none() && !self.connect().await {
+                continue;
+            }
+            self.turn(breath).await;
+        }
+        self.settle(0).await;
+    }
+
+    async fn connect(&mut self) -> bool {
+        let Ok(endpoint) = Endpoint::bind(self.address).await else {
+            // The port of the connection before is not free yet.
+            return false;
+        };
+        let lane = Lane::Client(self.id);
+        let to = Lane::Node(self.node);
+        let connected = self.world.connect(lane, to, &endpoint, address(self.node)).await;
+        let Some((wire, inlet)) = connected else {
+            sleep(Duration::from_millis(self.chance.of(5..300))).await;
+            return false;
+        };
+        let waiting = VecDeque::new();
+        self.connection = Some(Connection { wire, inlet, waiting, _endpoint: endpoint });
+        true
+    }
+
+    /// One wish, or several in one breath.
+    async fn turn(&mut self, breath: u64) {
+        for _ in 0..breath {
+            match self.workload.next(self.world.latest_ms()) {
+                Wish::Plain(action) => self.ask(action),
+                Wish::Watched(keys, steps) => self.transact(&keys, steps).await,
+            }
+        }
+        let left = if self.chance.percent(80) { 0 } else { breath as usize / 2 };
+        self.settle(left).await;
+        if self.chance.percent(1) {
+            self.hang_up("for no reason");
+        }
+    }
+
+    fn ask(&mut self, action: Action) {
+        let Some(connection) = &mut self.connection else { return };
+        let call = self.world.invoke(self.id, self.node, action.clone());
+        self.world.tell(Lane::Client(self.id), Kind::Call, call, || {
+            format!("call {call}: {action:?}")
+        });
+        let mut commands = words::commands(&action);
+        let last = commands.pop().expect("an action is at least one command");
+        for (at, command) in commands.into_iter().enumerate() {
+            send(&self.world, self.id, connection.wire, &command);
+            connection.waiting.push_back(Waiting::Simple(if at == 0 { "OK" } else { "QUEUED" }));
+        }
+        send(&self.world, self.id, connection.wire, &last);
+        connection.waiting.push_back(Waiting::Call(call, action));
+    }
+
+    /// WATCH, GET of each key, MULTI … EXEC.
+    async fn transact(&mut self, keys: &[Key], steps: Vec<Action>) {
+        let mut watched = Vec::new();
+        if !keys.is_empty() {
+            self.settle(0).await;
+            let Some(connection) = &mut self.connection else { return };
+            let mut command = vec![b"WATCH".to_vec()];
+            command.extend(keys.iter().map(|key| key.to_string().into_bytes()));
+            send(&self.world, self.id, connection.wire, &command);
+            connection.waiting.push_back(Waiting::Simple("OK"));
+            for &key in keys {
+                self.ask(Action::Get(key));
+                let Some(Some(Outcome::Answered(answer))) = self.settle(0).await else {
+                    return self.hang_up("a watched key was not read");
+                };
+                let val = match answer {
+                    Answer::Val(val) => Some(val),
+                    _ => None,
+                };
+                watched.push((key, val));
+            }
+            // Somebody else may come between now and then.
+            if self.chance.percent(50) {
+                let pause = self.chance.skewed(1..200);
+                sleep(Duration::from_millis(pause)).await;
+            }
+        }
+        self.ask(Action::Txn { watched, steps });
+        // Every step was sent already: what was refused on the way shows in the answer to EXEC.
+        self.settle(0).await;
+    }
+
+    /// Waits until no more than `left` answers are to come; the outcome of the last call, if there was
+    /// one. `None`: the connection is gone.
+    async fn settle(&mut self, left: usize) -> Option<Option<Outcome>> {
+        let mut last = None;
+        loop {
+            let connection = self.connection.as_mut()?;
+            if connection.waiting.len() <= left {
+                return Some(last);
+            }
+            match timeout(PATIENCE, connection.inlet.receive(&self.world)).await {
+                Ok(Some(Packet::Reply(reply))) => last = self.on_reply(&reply).or(last),
+                Ok(Some(Packet::Hello(_) | Packet::Command(_))) => {}
+                Ok(None) => {
+                    self.hang_up("the connection broke");
+                    return None;
+                }
+                Err(_) => {
+                    self.hang_up("no answer in time");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn on_reply(&mut self, reply: &Reply) -> Option<Outcome> {
+        let connection = self.connection.as_mut()?;
+        match connection.waiting.pop_front() {
+            Some(Waiting::Simple(text)) => {
+                let refused = matches!(reply, Reply::Error(_));
+                if !refused && !matches!(reply, Reply::Simple(told) if *told == text) {
+                    let told = crate::net::reply_text(reply);
+                    self.world.violation("garbage", format!("{text} was due, {told} came"));
+                }
+                None
+            }
+            Some(Waiting::Call(call, mut action)) => {
+                let outcome = words::outcome(&mut action, reply);
+                self.learn(&action, &outcome);
+                self.check_corrupt(&outcome);
+                self.world.amend(call, action);
+                self.finish(call, outcome.clone());
+                Some(outcome)
+            }
+            None => {
+                let told = crate::net::reply_text(reply);
+                self.world.violation("garbage", format!("nothing was asked, {told} came"));
+                None
+            }
+        }
+    }
+
+    fn finish(&self, call: usize, outcome: Outcome) {
+        let life = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire));
+        self.world.tell(Lane::Client(self.id), Kind::Call, (call, &outcome), || {
+            format!("call {call} ended: {outcome:?}")
+        });
+        self.world.finish(call, self.node, life, outcome);
+    }
+
+    fn learn(&mut self, action: &Action, outcome: &Outcome) {
+        let Outcome::Answered(answer) = outcome else { return };
+        match (action, answer) {
+            (Action::Get(key), Answer::Val(val)) => self.workload.saw(*key, Some(val.clone())),
+            (Action::Get(key), Answer::Nil) => self.workload.saw(*key, None),
+            (Action::Set { key, val, get: false, .. }, Answer::Done) => {
+                self.workload.saw(*key, Some(val.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// An error that tells of damage, where there can be none.
+    fn check_corrupt(&self, outcome: &Outcome) {
+        if let Outcome::Refused(text) = outcome
+            && text.starts_with("CORRUPT")
+            && !self.world.is_damaged(self.node)
+        {
+            self.world.violation("false alarm", format!("nothing was damaged, but: {text}"));
+        }
+    }
+
+    fn hang_up(&mut self, why: &str) {
+        let Some(connection) = &mut self.connection else { return };
+        let (wire, waiting) = (connection.wire, std::mem::take(&mut connection.waiting));
+        self.world.tell(Lane::Client(self.id), Kind::Link, wire, || {
+            format!("leaves wire {}: {why}", wire.0)
+        });
+        for waiting in waiting {
+            if let Waiting::Call(call, _) = waiting {
+                self.finish(call, Outcome::Unknown(why.to_owned()));
+            }
+        }
+        self.world.close(wire, Lane::Client(self.id));
+        self.connection = None;
+    }
+
+    /// Hangs up for good.
+    pub(crate) fn leave(&mut self) {
+        self.hang_up("it is done");
+    }
+
+    /// Reads every key once; false if not every key was answered for.
+    pub(crate) async fn audit(&mut self) -> bool {
+        let groups = self.world.settings.groups;
+        for group in (0..groups).map(Group) {
+            let mut keys = workload::all(group);
+            keys.push(workload::counter(group));
+            for key in keys {
+                if self.connection.is_none() && !self.connect().await {
+                    return false;
+                }
+                self.ask(Action::Get(key));
+                match self.settle(0).await {
+                    Some(Some(Outcome::Answered(_))) => {}
+                    // What is damaged is said to be so.
+                    Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Writes and reads a key that nobody else has; whether both were answered well.
+    pub(crate) async fn probe(&mut self) -> bool {
+        if self.connection.is_none() && !self.connect().await {
+            return false;
+        }
+        let key = Key { group: Group(self.world.settings.groups), number: 0 };
+        self.ask(Action::Incr(key, 1));
+        matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Int(_)))))
+    }
+}
+
+fn send(world: &World, id: u32, wire: WireId, command: &[Vec<u8>]) {
+    let slices: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+    world.send(wire, Lane::Client(id), Packet::Command(OwnedArgs::copy_from(&slices)));
+}

@@ -1,0 +1,121 @@
+//! What goes wrong on a disk, and where it may without taking the last good copy of anything.
+//!
+//! Faults wait, armed by the nemesis, for the next operation that they can strike. The *atlas* says
+//! where damage may lie: in hint files, which are made anew, and in segments that the durable
+//! manifest calls sealed, where it is told from a torn tail. A lone node can not give back what is
+//! damaged there; it must say so, and must not say anything else. Where the log is still open above
+//! the durable mark, a drive that lies can not be told from a crash, so that no fault lies there.
+
+use kvnode_core::disk::{DiskOp, File};
+use kvnode_core::storage::format::Manifest;
+use kvnode_core::{Offset, PartitionId, SegmentId};
+
+use super::image::Image;
+use crate::chance::Chance;
+
+/// A fault that strikes one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strike {
+    /// A write fails, with part of it written.
+    Write,
+    /// A write finds the disk full, with part of it written.
+    WriteFull,
+    /// An fsync fails; some of what it was for is durable.
+    Sync,
+    /// A read fails.
+    Read,
+    /// A create, rename, delete, list or fsync of a directory fails.
+    Name,
+    /// A write is answered well and never reaches the disk.
+    LostWrite,
+    /// A write is answered well and goes to another place of the file.
+    MisdirectedWrite,
+}
+
+impl Strike {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Write,
+        Self::WriteFull,
+        Self::Sync,
+        Self::Read,
+        Self::Name,
+        Self::LostWrite,
+        Self::MisdirectedWrite,
+    ];
+
+    /// Whether it can strike this operation.
+    pub(super) fn strikes(self, op: &DiskOp, image: &Image) -> bool {
+        match op {
+            DiskOp::Write { file, .. } => match self {
+                Self::Write | Self::WriteFull => true,
+                Self::LostWrite | Self::MisdirectedWrite => expendable(*file, image),
+                Self::Sync | Self::Read | Self::Name => false,
+            },
+            DiskOp::WriteZeros { .. } => matches!(self, Self::Write | Self::WriteFull),
+            DiskOp::Truncate { .. } => self == Self::Write,
+            DiskOp::Sync(_) => self == Self::Sync,
+            DiskOp::Read { .. } => self == Self::Read,
+            DiskOp::Create(_) => matches!(self, Self::Name | Self::WriteFull),
+            DiskOp::Rename { .. }
+            | DiskOp::Delete(_)
+            | DiskOp::DeleteNamed(..)
+            | DiskOp::SyncDir(_)
+            | DiskOp::CreateDir(_)
+            | DiskOp::List(_) => self == Self::Name,
+        }
+    }
+}
+
+/// Whether the log would be told to be damaged, and not to end, if a write to the file were lost:
+/// hints, and what compaction writes.
+fn expendable(file: File, image: &Image) -> bool {
+    match file {
+        File::Hint(..) => true,
+        File::Segment(partition, base, _) => {
+            let dir = format!("{partition}/");
+            let ours = format!("{:020}-", base.0);
+            image.files().any(|(name, _)| {
+                name.strip_prefix(&dir).is_some_and(|n| n.ends_with(".log") && *n > *ours.as_str())
+                    && !name[dir.len()..].starts_with(&ours)
+            })
+        }
+        File::Meta | File::MetaTmp | File::Manifest(_) | File::ManifestTmp(_) | File::Mark(_) => {
+            false
+        }
+    }
+}
+
+/// A place where damage may lie: a file and a byte of it.
+pub(super) fn target(image: &Image, chance: &mut Chance) -> Option<(String, usize)> {
+    let mut targets: Vec<(String, usize)> = Vec::new();
+    for (name, len) in image.files() {
+        let Some((dir, file)) = name.split_once('/') else { continue };
+        if file.ends_with(".hint") && len > 0 {
+            targets.push((name.to_string(), len));
+        }
+        if file == "MANIFEST"
+            && let Some(id) = dir.strip_prefix('p').and_then(|id| id.parse().ok())
+        {
+            targets.extend(sealed(image, PartitionId(id)));
+        }
+    }
+    if targets.is_empty() {
+        return None;
+    }
+    let (name, len) = targets.swap_remove(chance.index(targets.len()));
+    Some((name, chance.index(len)))
+}
+
+/// The segments that the durable manifest of a partition calls sealed.
+fn sealed(image: &Image, partition: PartitionId) -> Vec<(String, usize)> {
+    let manifest = image.durable(&File::Manifest(partition).to_string());
+    let Some(Ok(manifest)) = manifest.map(|bytes| Manifest::decode(bytes, partition)) else {
+        return Vec::new();
+    };
+    let sealed = manifest.segments.iter().filter_map(|segment| {
+        let file = File::Segment(partition, Offset(segment.base), SegmentId(segment.id));
+        Some((file.to_string(), segment.sealed?.len as usize))
+    });
+    sealed.filter(|(name, len)| *len > 0 && image.durable(name).is_some()).collect()
+}

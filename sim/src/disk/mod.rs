@@ -1,0 +1,331 @@
+//! The simulated disks, one a node: a plugin of madsim beside its network.
+//!
+//! An operation is taken at once, takes effect when it is answered, and is answered after a time
+//! drawn for it. Operations on one file keep their order; all others overtake each other, which is
+//! all that core may rely on. When the process dies, each operation under way is done or not, in an
+//! order that keeps the same rule; madsim tells us of it by [`Simulator::reset_node`]. What a loss of
+//! power takes is decided in [`image`], what goes wrong on purpose in [`faults`].
+
+mod faults;
+mod image;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use kvnode_core::IoId;
+use kvnode_core::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use madsim::plugin::Simulator;
+use madsim::rand::GlobalRng;
+use madsim::task::NodeId;
+use madsim::time::TimeHandle;
+
+pub use faults::Strike;
+pub use image::Unsynced;
+
+use crate::chance::Chance;
+use crate::lock;
+use image::{EIO, Image};
+
+/// The disks of all nodes.
+#[derive(Default)]
+pub(crate) struct DiskSim {
+    disks: Mutex<BTreeMap<NodeId, NodeDisk>>,
+}
+
+impl Simulator for DiskSim {
+    fn new(_: &GlobalRng, _: &TimeHandle, _: &madsim::Config) -> Self {
+        Self::default()
+    }
+
+    fn reset_node(&self, id: NodeId) {
+        if let Some(disk) = lock(&self.disks).get_mut(&id) {
+            disk.crash();
+        }
+    }
+}
+
+impl DiskSim {
+    /// Gives a node a disk.
+    pub(crate) fn add(&self, node: NodeId, disk: NodeDisk) {
+        lock(&self.disks).insert(node, disk);
+    }
+
+    /// Does something with a node's disk.
+    pub(crate) fn with<T>(&self, node: NodeId, with: impl FnOnce(&mut NodeDisk) -> T) -> T {
+        with(lock(&self.disks).get_mut(&node).expect("every node has a disk"))
+    }
+}
+
+/// How long operations take, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pace {
+    /// The quickest.
+    pub(crate) min_ns: u64,
+    /// The slowest, most being near the quickest.
+    pub(crate) max_ns: u64,
+}
+
+/// One node's disk.
+pub(crate) struct NodeDisk {
+    image: Image,
+    chance: Chance,
+    pace: Pace,
+    /// Under way, in the order of their submission.
+    flying: Vec<Flying>,
+    /// Faults that wait for an operation to strike.
+    armed: Vec<Strike>,
+    /// Operations take so many times as long.
+    slowness: u64,
+    /// Nothing is answered before.
+    stalled_until_ns: u64,
+    /// What a crash is to do; the process alone dies if nothing is said.
+    doom: Doom,
+    /// Most operations that were under way at once.
+    flying_max: usize,
+}
+
+struct Flying {
+    io: IoId,
+    op: DiskOp,
+    at_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// The process dies, the system goes on.
+    Process,
+    /// Power is lost.
+    Power(Unsynced),
+    /// Power is lost, and there is an empty disk when it is back.
+    Wiped,
+}
+
+/// An operation that is done.
+pub(crate) struct Answer {
+    pub(crate) io: IoId,
+    pub(crate) op: DiskOp,
+    pub(crate) result: DiskResult,
+    /// The fault that struck it.
+    pub(crate) struck: Option<Strike>,
+}
+
+impl NodeDisk {
+    /// An empty disk.
+    pub(crate) fn new(chance: Chance, pace: Pace) -> Self {
+        Self {
+            image: Image::default(),
+            chance,
+            pace,
+            flying: Vec::new(),
+            armed: Vec::new(),
+            slowness: 1,
+            stalled_until_ns: 0,
+            doom: Doom::Process,
+            flying_max: 0,
+        }
+    }
+
+    /// Takes an operation.
+    pub(crate) fn submit(&mut self, now_ns: u64, io: IoId, op: DiskOp) {
+        let takes = self.chance.skewed(self.pace.min_ns..self.pace.max_ns) * self.slowness;
+        let behind = self.flying.iter().filter(|earlier| clash(&earlier.op, &op));
+        let after = behind.map(|earlier| earlier.at_ns).max().unwrap_or(0);
+        let at_ns = (now_ns + takes).max(after + 1).max(self.stalled_until_ns);
+        self.flying.push(Flying { io, op, at_ns });
+        self.flying_max = self.flying_max.max(self.flying.len());
+    }
+
+    /// When the next operation is done.
+    pub(crate) fn next_ns(&self) -> Option<u64> {
+        self.flying.iter().map(|flying| flying.at_ns.max(self.stalled_until_ns)).min()
+    }
+
+    /// The next operation that is done by now.
+    pub(crate) fn answer(&mut self, now_ns: u64) -> Option<Answer> {
+        if self.stalled_until_ns > now_ns {
+            return None;
+        }
+        let due = self.flying.iter().enumerate().filter(|(_, flying)| flying.at_ns <= now_ns);
+        // Of two that are due at once the earlier submitted is first.
+        let (at, _) = due.min_by_key(|(_, flying)| flying.at_ns)?;
+        let Flying { io, op, .. } = self.flying.remove(at);
+        let (result, struck) = self.perform(&op);
+        Some(Answer { io, op, result, struck })
+    }
+
+    fn perform(&mut self, op: &DiskOp) -> (DiskResult, Option<Strike>) {
+        let hit = self.armed.iter().position(|strike| strike.strikes(op, &self.image));
+        let Some(hit) = hit else { return (self.image.run(op), None) };
+        let strike = self.armed.remove(hit);
+        (self.struck(strike, op), Some(strike))
+    }
+
+    fn struck(&mut self, strike: Strike, op: &DiskOp) -> DiskResult {
+        match (strike, op) {
+            (Strike::Write | Strike::WriteFull, DiskOp::Write { file, at, data }) => {
+                let part = self.chance.index(data.len() + 1);
+                let data = data.slice(..part);
+                self.image.run(&DiskOp::Write { file: *file, at: *at, data })?;
+            }
+            (Strike::LostWrite, DiskOp::Write { file, at, data }) => {
+                // The file is as long as it should be, and holds nothing there.
+                let len = data.len() as u64;
+                return self.image.run(&DiskOp::WriteZeros { file: *file, at: *at, len });
+            }
+            (Strike::MisdirectedWrite, DiskOp::Write { file, at, data }) => {
+                let back = *at / (image::SECTOR as u64);
+                let sectors = self.chance.below(back + 1);
+                let at = at - sectors * image::SECTOR as u64;
+                return self.image.run(&DiskOp::Write { file: *file, at, data: data.clone() });
+            }
+            (Strike::Sync, DiskOp::Sync(file)) => self.image.fail_sync(*file, &mut self.chance),
+            (Strike::Name, _) if self.chance.percent(30) => {
+                // It is done nevertheless, and nobody is told.
+                self.image.run(op)?;
+            }
+            (
+                Strike::Write
+                | Strike::WriteFull
+                | Strike::Sync
+                | Strike::Read
+                | Strike::Name
+                | Strike::LostWrite
+                | Strike::MisdirectedWrite,
+                _,
+            ) => {}
+        }
+        Err(if strike == Strike::WriteFull { DiskError::Full } else { DiskError::Io(EIO) })
+    }
+
+    /// What a read would give now, if nothing on the file is under way; for the node's cache.
+    pub(crate) fn read_now(&mut self, file: File, at: u64, len: u32) -> Option<Bytes> {
+        let op = DiskOp::Read { file, at, len };
+        if self.flying.iter().any(|flying| clash(&flying.op, &op)) {
+            return None;
+        }
+        match self.image.run(&op) {
+            Ok(kvnode_core::disk::DiskDone::Data(data)) if data.len() == len as usize => Some(data),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// What the next crash is to do.
+    pub(crate) fn doom(&mut self, doom: Doom) {
+        self.doom = doom;
+    }
+
+    fn crash(&mut self) {
+        // What was handed to the system may still be done.
+        let mut done = self.chance.index(self.flying.len() + 1);
+        self.flying.sort_by_key(|flying| flying.at_ns);
+        for Flying { op, .. } in std::mem::take(&mut self.flying) {
+            if done == 0 {
+                break;
+            }
+            done -= 1;
+            // Its answer reaches nobody.
+            let _ = self.perform(&op);
+        }
+        match std::mem::replace(&mut self.doom, Doom::Process) {
+            Doom::Process => {}
+            Doom::Power(unsynced) => self.image.lose_power(unsynced, &mut self.chance),
+            Doom::Wiped => self.image.wipe(),
+        }
+    }
+
+    /// A fault is to strike the next operation that it can.
+    pub(crate) fn arm(&mut self, strike: Strike) {
+        self.armed.push(strike);
+    }
+
+    /// From now on there is so much room, or enough.
+    pub(crate) fn set_room(&mut self, room: Option<u64>) {
+        self.image.capacity = room.map(|room| self.image.used() + room);
+    }
+
+    /// Operations submitted from now on take so many times as long.
+    pub(crate) fn set_slowness(&mut self, slowness: u64) {
+        self.slowness = slowness;
+    }
+
+    /// Nothing is answered before then.
+    pub(crate) fn stall(&mut self, until_ns: u64) {
+        self.stalled_until_ns = until_ns;
+    }
+
+    /// No fault from now on but what is already on the disk.
+    pub(crate) fn heal(&mut self) {
+        self.armed.clear();
+        self.image.capacity = None;
+        self.slowness = 1;
+        self.stalled_until_ns = 0;
+    }
+
+    /// Flips a bit where the atlas allows it; tells where.
+    pub(crate) fn rot(&mut self) -> Option<(String, usize)> {
+        let (name, at) = faults::target(&self.image, &mut self.chance)?;
+        self.image.flip(&name, at, self.chance.any() as u8);
+        Some((name, at))
+    }
+
+    /// Makes a sector unreadable where the atlas allows it; tells where.
+    pub(crate) fn spoil(&mut self) -> Option<(String, usize)> {
+        let (name, at) = faults::target(&self.image, &mut self.chance)?;
+        self.image.spoil(&name, at);
+        Some((name, at))
+    }
+
+    /// Most operations that were under way at once.
+    pub(crate) fn flying_max(&self) -> usize {
+        self.flying_max
+    }
+
+    /// A copy to look at while nothing runs on it.
+    pub(crate) fn image(&self) -> Image {
+        self.image.clone()
+    }
+}
+
+/// Whether `later` must wait for `earlier`: both are on one file.
+fn clash(earlier: &DiskOp, later: &DiskOp) -> bool {
+    let named = |op: &DiskOp, file: File| match op {
+        DiskOp::DeleteNamed(dir, name) => file.dir() == *dir && file_name(file) == *name,
+        _ => files(op).into_iter().flatten().any(|f| f == file),
+    };
+    match later {
+        DiskOp::DeleteNamed(dir, name) => {
+            matches!(earlier, DiskOp::DeleteNamed(d, n) if (d, n) == (dir, name))
+                || files(earlier)
+                    .into_iter()
+                    .flatten()
+                    .any(|file| file.dir() == *dir && file_name(file) == *name)
+        }
+        _ => files(later).into_iter().flatten().any(|file| named(earlier, file)),
+    }
+}
+
+fn file_name(file: File) -> String {
+    let path = file.to_string();
+    match file.dir() {
+        Dir::Root => path,
+        Dir::Partition(_) => path.split_once('/').map_or(path.clone(), |(_, name)| name.into()),
+    }
+}
+
+/// The files that an operation is on. Directories have no order.
+fn files(op: &DiskOp) -> [Option<File>; 2] {
+    match op {
+        DiskOp::Create(file)
+        | DiskOp::Write { file, .. }
+        | DiskOp::WriteZeros { file, .. }
+        | DiskOp::Sync(file)
+        | DiskOp::Read { file, .. }
+        | DiskOp::Truncate { file, .. }
+        | DiskOp::Delete(file) => [Some(*file), None],
+        DiskOp::Rename { from, to } => [Some(*from), Some(*to)],
+        DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
+            [None, None]
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Rare states: what a campaign should have seen at least once, or it has not looked there.
+//!
+//! Marks of the node's own states are core's ([`kvnode_core::marks`]); those of what clients meet are
+//! here. A campaign reports the ones that no run has reached.
+
+use kvnode_core::marks::{Mark, Marks};
+
+/// A rare state that shows outside the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Seen {
+    /// A client was told that the disk is full.
+    DiskFull = 64,
+    /// A client was told that a partition is down.
+    Down,
+    /// A client was told that nobody knows what became of its command.
+    Unknown,
+    /// A client was told that what it asks for is damaged.
+    Corrupt,
+    /// A client was told that the node is loading, or stopping.
+    Loading,
+    /// A transaction was aborted by a WATCH.
+    Aborted,
+    /// A client lost its connection with a call under way.
+    Broken,
+    /// A client waited in vain.
+    Impatient,
+    /// A node refused its directory.
+    Refused,
+    /// A crash met disk operations under way.
+    CrashWhileWriting,
+}
+
+impl Seen {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::DiskFull,
+        Self::Down,
+        Self::Unknown,
+        Self::Corrupt,
+        Self::Loading,
+        Self::Aborted,
+        Self::Broken,
+        Self::Impatient,
+        Self::Refused,
+        Self::CrashWhileWriting,
+    ];
+
+    /// Its name, as campaigns print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DiskFull => "client told disk full",
+            Self::Down => "client told down",
+            Self::Unknown => "client told unknown",
+            Self::Corrupt => "client told corrupt",
+            Self::Loading => "client told loading",
+            Self::Aborted => "transaction aborted",
+            Self::Broken => "connection broke under a call",
+            Self::Impatient => "client waited in vain",
+            Self::Refused => "node refused its directory",
+            Self::CrashWhileWriting => "crash with disk operations under way",
+        }
+    }
+
+    /// Its place in a set of marks.
+    pub fn bit(self) -> u128 {
+        1 << (self as u32)
+    }
+}
+
+/// The marks of core as a part of the whole set.
+pub fn of_core(marks: Marks) -> u128 {
+    u128::from(marks.bits())
+}
+
+/// Every mark by name, and whether it is in the set.
+pub fn all(marks: u128) -> Vec<(&'static str, bool)> {
+    let core = Mark::ALL.iter().map(|mark| (mark.name(), Marks::from_bits(marks as u64).has(*mark)));
+    let ours = Seen::ALL.iter().map(|seen| (seen.name(), marks & seen.bit() != 0));
+    core.chain(ours).collect()
+}
+
+/// The names of those that are not in the set.
+pub fn missing(marks: u128) -> Vec<&'static str> {
+    all(marks).into_iter().filter(|(_, reached)| !reached).map(|(name, _)| name).collect()
+}

@@ -1,0 +1,361 @@
+//! Carries a plan out, and takes everything back at the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use madsim::net::NetSim;
+use madsim::plugin::simulator;
+use madsim::runtime::{Handle, NodeHandle};
+use madsim::task::{NodeId, spawn_local};
+use madsim::time::sleep;
+
+use crate::chance::{Chance, Purpose};
+use crate::disk::{DiskSim, Doom, NodeDisk};
+use crate::node::{Mailboxes, NodeEvent};
+use crate::plan::{Class, Fault, Plan};
+use crate::story::{Kind, Lane, Life};
+use crate::world::{Lost, World};
+
+/// See the module's header.
+#[derive(Clone)]
+pub(crate) struct Nemesis {
+    world: Arc<World>,
+    handle: Handle,
+    net: Arc<NetSim>,
+    disks: Arc<DiskSim>,
+    mailboxes: Arc<Mailboxes>,
+    /// Madsim's ids of the nodes and clients.
+    nodes: Vec<NodeId>,
+    clients: Vec<NodeHandle>,
+    /// Everything has been healed, and nothing is to go wrong any more.
+    calm: Arc<AtomicBool>,
+}
+
+/// How long a node may take to stop.
+const STOP_MS: u64 = 3_000;
+
+/// How often the supervisor looks.
+const SUPERVISE_MS: u64 = 700;
+
+impl Nemesis {
+    pub(crate) fn new(
+        world: Arc<World>,
+        mailboxes: Arc<Mailboxes>,
+        nodes: Vec<NodeId>,
+        clients: Vec<NodeHandle>,
+    ) -> Self {
+        let (net, disks) = (NetSim::current(), simulator::<DiskSim>());
+        let calm = Arc::default();
+        Self { world, handle: Handle::current(), net, disks, mailboxes, nodes, clients, calm }
+    }
+
+    /// Carries the plan out, each fault in its time. What lasts is ended by a task of its own.
+    pub(crate) async fn run(&self, plan: &Plan) {
+        for planned in plan {
+            let now_ms = self.world.now_ns() / 1_000_000;
+            sleep(Duration::from_millis(planned.at_ms.saturating_sub(now_ms))).await;
+            let nemesis = self.clone();
+            let fault = planned.fault;
+            spawn_local(async move { nemesis.inflict(fault).await });
+        }
+    }
+
+    async fn inflict(&self, fault: Fault) {
+        let class = fault.class();
+        self.tell(class, || fault.to_string());
+        match fault {
+            Fault::Kill { node, down_ms } => self.crash(node, Doom::Process, class, down_ms).await,
+            Fault::Power { node, unsynced, down_ms } => {
+                self.crash(node, Doom::Power(unsynced), class, down_ms).await;
+            }
+            Fault::Wipe { node, down_ms } => self.crash(node, Doom::Wiped, class, down_ms).await,
+            Fault::Restart { node, down_ms } => self.restart(node, down_ms).await,
+            Fault::Pause { node, for_ms } => self.pause(node, for_ms).await,
+            Fault::Jump { node, by_ms } => {
+                self.world.injected(Some(node), class);
+                self.world.set_clock(node, |clock, now_ns| clock.jump(now_ns, by_ms * 1000));
+            }
+            Fault::Drift { node, ppm } => {
+                self.world.injected(Some(node), class);
+                self.world.set_clock(node, |clock, now_ns| clock.set_drift(now_ns, ppm));
+            }
+            Fault::Cut { from, to, both_ways, for_ms } => {
+                self.world.injected(None, class);
+                self.clog(from, to, both_ways);
+                sleep(Duration::from_millis(for_ms)).await;
+                self.unclog(from, to, both_ways);
+                self.tell(class, || format!("{from} to {to} is well again"));
+            }
+            Fault::Flap { from, to, times, each_ms } => {
+                self.world.injected(None, class);
+                for _ in 0..times {
+                    if self.is_calm() {
+                        break;
+                    }
+                    self.clog(from, to, true);
+                    sleep(Duration::from_millis(each_ms)).await;
+                    self.unclog(from, to, true);
+                    sleep(Duration::from_millis(each_ms)).await;
+                }
+            }
+            Fault::Swizzle { step_ms } => self.swizzle(step_ms).await,
+            Fault::Loss { percent, for_ms } => {
+                self.world.injected(None, class);
+                self.net.update_config(|net| net.packet_loss_rate = percent as f64 / 100.0);
+                sleep(Duration::from_millis(for_ms)).await;
+                self.net.update_config(|net| net.packet_loss_rate = 0.0);
+                self.tell(class, || "messages are not lost any more".to_owned());
+            }
+            Fault::Lag { max_ms, for_ms } => {
+                self.world.injected(None, class);
+                self.net.update_config(|net| {
+                    net.send_latency = Duration::from_millis(1)..Duration::from_millis(max_ms + 2);
+                });
+                sleep(Duration::from_millis(for_ms)).await;
+                self.usual_latency();
+                self.tell(class, || "messages are quick again".to_owned());
+            }
+            Fault::Reset { node } => {
+                if self.world.reset_wires(Lane::Node(node)) > 0 {
+                    self.world.injected(None, class);
+                }
+            }
+            Fault::Strike { node, strike } => {
+                self.disk(node, |disk| disk.arm(strike));
+            }
+            Fault::Rot { node } => self.damage(node, class, NodeDisk::rot),
+            Fault::BadSector { node } => self.damage(node, class, NodeDisk::spoil),
+            Fault::Full { node, room, for_ms } => {
+                self.world.injected(Some(node), class);
+                self.disk(node, |disk| disk.set_room(Some(room)));
+                sleep(Duration::from_millis(for_ms)).await;
+                self.disk(node, |disk| disk.set_room(None));
+                self.tell(class, || format!("n{node} has room again"));
+            }
+            Fault::SlowDisk { node, times, for_ms } => {
+                self.world.injected(Some(node), class);
+                self.disk(node, |disk| disk.set_slowness(times));
+                sleep(Duration::from_millis(for_ms)).await;
+                self.disk(node, |disk| disk.set_slowness(1));
+                self.tell(class, || format!("the disk of n{node} is quick again"));
+            }
+            Fault::Stall { node, for_ms } => {
+                self.world.injected(Some(node), class);
+                let until_ns = self.world.now_ns() + for_ms * 1_000_000;
+                self.disk(node, |disk| disk.stall(until_ns));
+            }
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
+        if !self.world.is_up(node) {
+            return;
+        }
+        self.world.injected(Some(node), class);
+        self.fell(node, doom);
+        sleep(Duration::from_millis(down_ms)).await;
+        self.raise(node);
+    }
+
+    /// A node's process dies, and perhaps its machine with it.
+    fn fell(&self, node: u32, doom: Doom) {
+        let lane = Lane::Node(node);
+        let lost = match doom {
+            Doom::Process => None,
+            Doom::Power(_) => Some(Lost::Unsynced),
+            Doom::Wiped => Some(Lost::All),
+        };
+        self.world.tell(lane, Kind::Life, 4, || format!("{}: {doom:?}", Life::IsKilled));
+        self.disk(node, |disk| disk.doom(doom));
+        // A kill of what is paused lets nothing of it run again.
+        self.handle.kill(self.nodes[node as usize - 1]);
+        self.world.died(node, lost);
+        if doom == Doom::Process {
+            // The system tells the peers; a machine without power tells nobody.
+            self.world.reset_wires(lane);
+        } else {
+            let seed = self.world.now_ns();
+            self.world.set_clock(node, |clock, now_ns| clock.reboot(now_ns, seed % 1_000_000_007));
+        }
+    }
+
+    /// A node is started, if nobody else has done so.
+    fn raise(&self, node: u32) {
+        if !self.world.is_up(node) {
+            self.world.reset_wires(Lane::Node(node));
+            let id = self.nodes[node as usize - 1];
+            self.handle.kill(id);
+            self.handle.restart(id);
+        }
+    }
+
+    async fn restart(&self, node: u32, down_ms: u64) {
+        if !self.world.is_up(node) {
+            return;
+        }
+        self.world.injected(Some(node), Class::Restart);
+        self.mailboxes.post(node, NodeEvent::Stop);
+        for _ in 0..STOP_MS / 10 {
+            if !self.world.is_up(node) {
+                break;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        if self.world.is_up(node) && !self.is_calm() {
+            self.fell(node, Doom::Process);
+        }
+        sleep(Duration::from_millis(down_ms)).await;
+        self.raise(node);
+    }
+
+    async fn pause(&self, node: u32, for_ms: u64) {
+        if !self.world.is_up(node) {
+            return;
+        }
+        let (lane, id) = (Lane::Node(node), self.nodes[node as usize - 1]);
+        self.world.injected(Some(node), Class::Pause);
+        self.world.tell(lane, Kind::Life, 5, || Life::IsPaused.to_string());
+        self.handle.pause(id);
+        sleep(Duration::from_millis(for_ms)).await;
+        if self.world.is_up(node) {
+            self.world.tell(lane, Kind::Life, 6, || Life::GoesOn.to_string());
+        }
+        self.handle.resume(id);
+    }
+
+    /// Clogs everybody one after the other, and clears them in another order.
+    async fn swizzle(&self, step_ms: u64) {
+        self.world.injected(None, Class::Swizzle);
+        let step = Duration::from_millis(step_ms);
+        let mut all: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
+        all.extend(&self.nodes);
+        let mut chance = Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network);
+        all.retain(|_| chance.percent(60));
+        for id in &all {
+            if !self.is_calm() {
+                self.net.clog_node(*id);
+            }
+            sleep(step).await;
+        }
+        while !all.is_empty() {
+            let id = all.swap_remove(chance.index(all.len()));
+            self.net.unclog_node(id);
+            sleep(step).await;
+        }
+    }
+
+    fn damage(
+        &self,
+        node: u32,
+        class: Class,
+        damage: impl FnOnce(&mut NodeDisk) -> Option<(String, usize)>,
+    ) {
+        if let Some((name, at)) = self.disk(node, damage) {
+            self.world.injected(Some(node), class);
+            self.world.tell(Lane::Node(node), Kind::Fault, (&name, at), || {
+                format!("{} in {name} at {at}", class.name())
+            });
+        }
+    }
+
+    /// Everything is well again: links, disks, processes. What is on the disks stays as it is.
+    pub(crate) fn heal(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+        self.tell(Class::Swizzle, || "everything is well again".to_owned());
+        self.net.update_config(|net| net.packet_loss_rate = 0.0);
+        self.usual_latency();
+        let clients: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
+        for id in self.nodes.iter().chain(&clients) {
+            self.net.unclog_node(*id);
+        }
+        for node in &self.nodes {
+            for client in &clients {
+                self.net.unclog_link(*node, *client);
+                self.net.unclog_link(*client, *node);
+            }
+        }
+        for (at, id) in self.nodes.iter().enumerate() {
+            self.disks.with(*id, NodeDisk::heal);
+            self.handle.resume(*id);
+            self.raise(at as u32 + 1);
+        }
+    }
+
+    /// A node is asked to stop; whether it has done so in time.
+    pub(crate) async fn stop(&self, node: u32) -> bool {
+        self.mailboxes.post(node, NodeEvent::Stop);
+        for _ in 0..STOP_MS * 4 / 10 {
+            if !self.world.is_up(node) {
+                return true;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    /// Starts a node that is down.
+    pub(crate) fn start(&self, node: u32) {
+        self.raise(node);
+    }
+
+    /// Starts again what has ended because it could not use its disk, as a supervisor would.
+    pub(crate) async fn supervise(&self) {
+        loop {
+            sleep(Duration::from_millis(SUPERVISE_MS)).await;
+            for node in 1..=self.nodes.len() as u32 {
+                if self.world.refused(node).is_some() {
+                    self.raise(node);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn usual_latency(&self) {
+        let (min, max) = self.world.settings.latency_us;
+        self.net.update_config(|net| {
+            net.send_latency = Duration::from_micros(min)..Duration::from_micros(max);
+        });
+    }
+
+    fn clog(&self, from: Lane, to: Lane, both_ways: bool) {
+        let (from, to) = (self.id(from), self.id(to));
+        self.net.clog_link(from, to);
+        if both_ways {
+            self.net.clog_link(to, from);
+        }
+    }
+
+    fn unclog(&self, from: Lane, to: Lane, both_ways: bool) {
+        let (from, to) = (self.id(from), self.id(to));
+        self.net.unclog_link(from, to);
+        if both_ways {
+            self.net.unclog_link(to, from);
+        }
+    }
+
+    /// Where a client's tasks run.
+    pub(crate) fn client(&self, id: u32) -> NodeHandle {
+        self.clients[id as usize - 1].clone()
+    }
+
+    fn id(&self, lane: Lane) -> NodeId {
+        match lane {
+            Lane::Node(id) => self.nodes[id as usize - 1],
+            Lane::Client(id) => self.clients[id as usize - 1].id(),
+            Lane::World => unreachable!("the world has no links"),
+        }
+    }
+
+    fn disk<T>(&self, node: u32, with: impl FnOnce(&mut NodeDisk) -> T) -> T {
+        self.disks.with(self.nodes[node as usize - 1], with)
+    }
+
+    fn tell(&self, class: Class, text: impl FnOnce() -> String) {
+        self.world.tell(Lane::World, Kind::Nemesis, class, text);
+    }
+}

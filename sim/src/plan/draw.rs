@@ -1,0 +1,111 @@
+//! Drawing a plan from a seed.
+
+use super::{Class, Fault, Plan, Planned};
+use crate::chance::Chance;
+use crate::disk::{Strike, Unsynced};
+use crate::settings::Settings;
+use crate::story::Lane;
+
+/// The plan of a run: each seed has its own mixture of faults, so that rare pairs meet often in some.
+pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
+    if settings.faults == 0 {
+        return Plan::new();
+    }
+    let weights: Vec<u64> = Class::ALL
+        .iter()
+        .map(|class| if chance.percent(settings.share(*class)) { chance.of(1..10) } else { 0 })
+        .collect();
+    if weights.iter().sum::<u64>() == 0 {
+        return Plan::new();
+    }
+    let count = chance.of(settings.faults / 2 + 1..settings.faults * 3 / 2 + 2);
+    let mut plan: Plan = (0..count)
+        .map(|_| {
+            let class = Class::ALL[chance.weighted(&weights)];
+            // The first second is for getting up, the last for nothing new.
+            let at_ms = chance.of(300..settings.duration_ms - 1000);
+            Planned { at_ms, fault: fault(class, settings, chance) }
+        })
+        .collect();
+    plan.sort_by_key(|planned| planned.at_ms);
+    plan
+}
+
+fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
+    let node = 1 + chance.below(u64::from(settings.nodes)) as u32;
+    // Short is most frequent.
+    let down_ms = chance.skewed(1..4000);
+    let for_ms = chance.skewed(10..6000);
+    let power = |unsynced| Fault::Power { node, unsynced, down_ms };
+    match class {
+        Class::Kill => Fault::Kill { node, down_ms },
+        Class::PowerKept => power(Unsynced::Kept),
+        Class::PowerLost => power(Unsynced::Lost),
+        Class::PowerMixed => power(Unsynced::Mixed),
+        Class::Wipe => Fault::Wipe { node, down_ms },
+        Class::Restart => Fault::Restart { node, down_ms },
+        Class::Pause => Fault::Pause { node, for_ms },
+        Class::Jump => {
+            let by_ms = chance.skewed(1..86_400_000) as i64;
+            Fault::Jump { node, by_ms: if chance.percent(50) { by_ms } else { -by_ms } }
+        }
+        Class::Drift => {
+            let ppm = chance.below(2 * settings.drift_ppm_max + 1) as i64;
+            Fault::Drift { node, ppm: ppm - settings.drift_ppm_max as i64 }
+        }
+        Class::CutOneWay | Class::CutBothWays => {
+            let (from, to) = link(settings, chance);
+            Fault::Cut { from, to, both_ways: class == Class::CutBothWays, for_ms }
+        }
+        Class::Flap => {
+            let (from, to) = link(settings, chance);
+            Fault::Flap { from, to, times: chance.of(2..8), each_ms: chance.skewed(5..500) }
+        }
+        Class::Swizzle => Fault::Swizzle { step_ms: chance.skewed(5..1000) },
+        Class::Loss => Fault::Loss { percent: chance.of(1..60), for_ms },
+        Class::Lag => Fault::Lag { max_ms: chance.skewed(20..2000), for_ms },
+        Class::Reset => Fault::Reset { node },
+        Class::Strike(strike) => Fault::Strike { node, strike },
+        Class::Rot => Fault::Rot { node },
+        Class::BadSector => Fault::BadSector { node },
+        Class::Full => Fault::Full { node, room: chance.skewed(1..8192) - 1, for_ms },
+        Class::SlowDisk => Fault::SlowDisk { node, times: chance.of(2..40), for_ms },
+        Class::Stall => Fault::Stall { node, for_ms },
+    }
+}
+
+/// Two that speak to each other.
+fn link(settings: &Settings, chance: &mut Chance) -> (Lane, Lane) {
+    let node = Lane::Node(1 + chance.below(u64::from(settings.nodes)) as u32);
+    let client = Lane::Client(1 + chance.below(u64::from(settings.clients)) as u32);
+    if chance.percent(50) { (node, client) } else { (client, node) }
+}
+
+/// How many of a hundred runs have this class at all. What ends most of a run is rare.
+pub(crate) fn usual_share(class: Class) -> u64 {
+    match class {
+        Class::PowerMixed => 70,
+        Class::Kill | Class::PowerLost | Class::Restart => 50,
+        Class::Wipe => 4,
+        Class::Rot | Class::BadSector => 12,
+        Class::Strike(strike) => match strike {
+            Strike::Write | Strike::WriteFull | Strike::Sync | Strike::Name => 35,
+            Strike::Read => 25,
+            Strike::LostWrite | Strike::MisdirectedWrite => 12,
+        },
+        Class::PowerKept
+        | Class::Pause
+        | Class::Jump
+        | Class::Drift
+        | Class::CutOneWay
+        | Class::CutBothWays
+        | Class::Flap
+        | Class::Swizzle
+        | Class::Loss
+        | Class::Lag
+        | Class::Reset
+        | Class::Full
+        | Class::SlowDisk
+        | Class::Stall => 30,
+    }
+}

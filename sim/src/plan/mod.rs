@@ -1,0 +1,393 @@
+//! What the nemesis is going to do: a list of faults with their times, drawn before the run starts.
+//!
+//! The list is all there is: no fault is thrown by dice while the run is under way (only its details
+//! are: which sector, which half of a write). So a failing run can be shrunk by leaving faults out,
+//! and a sweep over single faults is a list of plans with one fault each.
+
+mod draw;
+mod shrink;
+
+use std::fmt;
+
+use crate::disk::{Strike, Unsynced};
+use crate::story::Lane;
+
+pub(crate) use draw::{draw, usual_share};
+pub use shrink::{Shrunk, shrink};
+
+/// Something that the nemesis does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The process of a node is killed, and started again after so many milliseconds.
+    Kill {
+        /// Which.
+        node: u32,
+        /// For how long it is down.
+        down_ms: u64,
+    },
+    /// The machine of a node loses power.
+    Power {
+        /// Which.
+        node: u32,
+        /// What becomes of writes that were not fsynced.
+        unsynced: Unsynced,
+        /// For how long it is down.
+        down_ms: u64,
+    },
+    /// The machine loses power and comes back with an empty disk.
+    Wipe {
+        /// Which.
+        node: u32,
+        /// For how long it is down.
+        down_ms: u64,
+    },
+    /// The node is asked to stop and started again.
+    Restart {
+        /// Which.
+        node: u32,
+        /// For how long it is down.
+        down_ms: u64,
+    },
+    /// The process stands still.
+    Pause {
+        /// Which.
+        node: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// The wall clock of a node is set on or back.
+    Jump {
+        /// Which.
+        node: u32,
+        /// By how much.
+        by_ms: i64,
+    },
+    /// The clocks of a node run at another pace from now on.
+    Drift {
+        /// Which.
+        node: u32,
+        /// Parts per million too fast.
+        ppm: i64,
+    },
+    /// Nothing goes from one to the other.
+    Cut {
+        /// From whom.
+        from: Lane,
+        /// To whom.
+        to: Lane,
+        /// And nothing the other way.
+        both_ways: bool,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A link goes down and up, again and again.
+    Flap {
+        /// One end.
+        from: Lane,
+        /// The other.
+        to: Lane,
+        /// How often.
+        times: u64,
+        /// How long each time, and as long in between.
+        each_ms: u64,
+    },
+    /// Everybody's links are clogged one after the other, and cleared in another order.
+    Swizzle {
+        /// The time from one to the next.
+        step_ms: u64,
+    },
+    /// Messages are lost, so that they come late, for the transport sends them again.
+    Loss {
+        /// How many of a hundred.
+        percent: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Messages take longer.
+    Lag {
+        /// Up to how long.
+        max_ms: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Every connection of a node is reset.
+    Reset {
+        /// Whose.
+        node: u32,
+    },
+    /// The next disk operation of a node that it can strike.
+    Strike {
+        /// Whose disk.
+        node: u32,
+        /// What happens to the operation.
+        strike: Strike,
+    },
+    /// A bit flips on a disk.
+    Rot {
+        /// Whose.
+        node: u32,
+    },
+    /// A sector becomes unreadable.
+    BadSector {
+        /// Whose.
+        node: u32,
+    },
+    /// A disk is full.
+    Full {
+        /// Whose.
+        node: u32,
+        /// Bytes left.
+        room: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A disk is slow.
+    SlowDisk {
+        /// Whose.
+        node: u32,
+        /// So many times as slow.
+        times: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A disk answers nothing.
+    Stall {
+        /// Whose.
+        node: u32,
+        /// For how long.
+        for_ms: u64,
+    },
+}
+
+/// A sort of fault, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// [`Fault::Kill`].
+    Kill,
+    /// [`Fault::Power`] with everything kept.
+    PowerKept,
+    /// [`Fault::Power`] with everything lost.
+    PowerLost,
+    /// [`Fault::Power`] with some lost.
+    PowerMixed,
+    /// [`Fault::Wipe`].
+    Wipe,
+    /// [`Fault::Restart`].
+    Restart,
+    /// [`Fault::Pause`].
+    Pause,
+    /// [`Fault::Jump`].
+    Jump,
+    /// [`Fault::Drift`].
+    Drift,
+    /// [`Fault::Cut`] in one direction.
+    CutOneWay,
+    /// [`Fault::Cut`] in both directions.
+    CutBothWays,
+    /// [`Fault::Flap`].
+    Flap,
+    /// [`Fault::Swizzle`].
+    Swizzle,
+    /// [`Fault::Loss`].
+    Loss,
+    /// [`Fault::Lag`].
+    Lag,
+    /// [`Fault::Reset`].
+    Reset,
+    /// [`Fault::Strike`].
+    Strike(Strike),
+    /// [`Fault::Rot`].
+    Rot,
+    /// [`Fault::BadSector`].
+    BadSector,
+    /// [`Fault::Full`].
+    Full,
+    /// [`Fault::SlowDisk`].
+    SlowDisk,
+    /// [`Fault::Stall`].
+    Stall,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 28] = [
+        Self::Kill,
+        Self::PowerKept,
+        Self::PowerLost,
+        Self::PowerMixed,
+        Self::Wipe,
+        Self::Restart,
+        Self::Pause,
+        Self::Jump,
+        Self::Drift,
+        Self::CutOneWay,
+        Self::CutBothWays,
+        Self::Flap,
+        Self::Swizzle,
+        Self::Loss,
+        Self::Lag,
+        Self::Reset,
+        Self::Strike(Strike::Write),
+        Self::Strike(Strike::WriteFull),
+        Self::Strike(Strike::Sync),
+        Self::Strike(Strike::Read),
+        Self::Strike(Strike::Name),
+        Self::Strike(Strike::LostWrite),
+        Self::Strike(Strike::MisdirectedWrite),
+        Self::Rot,
+        Self::BadSector,
+        Self::Full,
+        Self::SlowDisk,
+        Self::Stall,
+    ];
+
+    /// Its name, as tables print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::PowerKept => "power-kept",
+            Self::PowerLost => "power-lost",
+            Self::PowerMixed => "power-mixed",
+            Self::Wipe => "wipe",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::Jump => "clock-jump",
+            Self::Drift => "clock-drift",
+            Self::CutOneWay => "cut-one-way",
+            Self::CutBothWays => "cut-both-ways",
+            Self::Flap => "link-flap",
+            Self::Swizzle => "swizzle",
+            Self::Loss => "loss",
+            Self::Lag => "lag",
+            Self::Reset => "reset",
+            Self::Strike(strike) => match strike {
+                Strike::Write => "write-error",
+                Strike::WriteFull => "write-full",
+                Strike::Sync => "fsync-error",
+                Strike::Read => "read-error",
+                Strike::Name => "name-error",
+                Strike::LostWrite => "lost-write",
+                Strike::MisdirectedWrite => "misdirected-write",
+            },
+            Self::Rot => "bit-rot",
+            Self::BadSector => "bad-sector",
+            Self::Full => "disk-full",
+            Self::SlowDisk => "disk-slow",
+            Self::Stall => "disk-stalled",
+        }
+    }
+
+    /// Whether data on the disk may be unreadable after it.
+    pub fn damages(self) -> bool {
+        match self {
+            Self::Strike(strike) => match strike {
+                Strike::LostWrite | Strike::MisdirectedWrite | Strike::Read => true,
+                Strike::Write | Strike::WriteFull | Strike::Sync | Strike::Name => false,
+            },
+            Self::Rot | Self::BadSector => true,
+            Self::Kill
+            | Self::PowerKept
+            | Self::PowerLost
+            | Self::PowerMixed
+            | Self::Wipe
+            | Self::Restart
+            | Self::Pause
+            | Self::Jump
+            | Self::Drift
+            | Self::CutOneWay
+            | Self::CutBothWays
+            | Self::Flap
+            | Self::Swizzle
+            | Self::Loss
+            | Self::Lag
+            | Self::Reset
+            | Self::Full
+            | Self::SlowDisk
+            | Self::Stall => false,
+        }
+    }
+}
+
+impl Fault {
+    /// What sort it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Kill { .. } => Class::Kill,
+            Self::Power { unsynced: Unsynced::Kept, .. } => Class::PowerKept,
+            Self::Power { unsynced: Unsynced::Lost, .. } => Class::PowerLost,
+            Self::Power { unsynced: Unsynced::Mixed, .. } => Class::PowerMixed,
+            Self::Wipe { .. } => Class::Wipe,
+            Self::Restart { .. } => Class::Restart,
+            Self::Pause { .. } => Class::Pause,
+            Self::Jump { .. } => Class::Jump,
+            Self::Drift { .. } => Class::Drift,
+            Self::Cut { both_ways: false, .. } => Class::CutOneWay,
+            Self::Cut { both_ways: true, .. } => Class::CutBothWays,
+            Self::Flap { .. } => Class::Flap,
+            Self::Swizzle { .. } => Class::Swizzle,
+            Self::Loss { .. } => Class::Loss,
+            Self::Lag { .. } => Class::Lag,
+            Self::Reset { .. } => Class::Reset,
+            Self::Strike { strike, .. } => Class::Strike(*strike),
+            Self::Rot { .. } => Class::Rot,
+            Self::BadSector { .. } => Class::BadSector,
+            Self::Full { .. } => Class::Full,
+            Self::SlowDisk { .. } => Class::SlowDisk,
+            Self::Stall { .. } => Class::Stall,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = self.class().name();
+        match self {
+            Self::Kill { node, down_ms }
+            | Self::Wipe { node, down_ms }
+            | Self::Restart { node, down_ms } => write!(f, "{class} n{node}, down {down_ms} ms"),
+            Self::Power { node, down_ms, .. } => write!(f, "{class} n{node}, down {down_ms} ms"),
+            Self::Pause { node, for_ms } | Self::Stall { node, for_ms } => {
+                write!(f, "{class} n{node} for {for_ms} ms")
+            }
+            Self::Jump { node, by_ms } => write!(f, "{class} n{node} by {by_ms} ms"),
+            Self::Drift { node, ppm } => write!(f, "{class} n{node} {ppm} ppm"),
+            Self::Cut { from, to, for_ms, .. } => {
+                write!(f, "{class} {from} to {to} for {for_ms} ms")
+            }
+            Self::Flap { from, to, times, each_ms } => {
+                write!(f, "{class} {from} to {to}, {times} times {each_ms} ms")
+            }
+            Self::Swizzle { step_ms } => write!(f, "{class} every {step_ms} ms"),
+            Self::Loss { percent, for_ms } => write!(f, "{class} {percent} % for {for_ms} ms"),
+            Self::Lag { max_ms, for_ms } => write!(f, "{class} up to {max_ms} ms for {for_ms} ms"),
+            Self::Reset { node }
+            | Self::Strike { node, .. }
+            | Self::Rot { node }
+            | Self::BadSector { node } => write!(f, "{class} n{node}"),
+            Self::Full { node, room, for_ms } => {
+                write!(f, "{class} n{node}, {room} bytes left, for {for_ms} ms")
+            }
+            Self::SlowDisk { node, times, for_ms } => {
+                write!(f, "{class} n{node}, {times} times, for {for_ms} ms")
+            }
+        }
+    }
+}
+
+/// A fault and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Planned {
+    /// When, in milliseconds since the start of the run.
+    pub at_ms: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>3}.{:03} s  {}", self.at_ms / 1000, self.at_ms % 1000, self.fault)
+    }
+}
+
+/// All faults of a run, by time.
+pub type Plan = Vec<Planned>;

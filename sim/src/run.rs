@@ -1,0 +1,290 @@
+//! One run: a world is built, faults and clients are let loose on it, it is healed, and judged.
+//!
+//! Each run has a thread of its own, since madsim seeds the hashing of a thread's maps only before
+//! the first is made. A panic ends the run and is a violation in itself.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use madsim::plugin::simulator;
+use madsim::runtime::Runtime;
+use madsim::task::spawn_local;
+use madsim::time::{TimeHandle, sleep};
+
+use crate::chance::{Chance, Purpose};
+use crate::checkers::{Violation, judge};
+use crate::client::Client;
+use crate::clock::NodeClock;
+use crate::disk::{DiskSim, NodeDisk};
+use crate::history::History;
+use crate::nemesis::Nemesis;
+use crate::node::{Mailboxes, address, live};
+use crate::plan::{self, Class, Plan};
+use crate::settings::{Profile, Settings};
+use crate::story::{Event, Kind, Lane};
+use crate::world::World;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The seed, from which everything follows.
+    pub seed: u64,
+    /// The profile.
+    pub profile: Profile,
+    /// The faults, if they are not to be those of the seed.
+    pub plan: Option<Plan>,
+    /// Whether to keep the story.
+    pub keep: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was run.
+    pub seed: u64,
+    /// How it was set up.
+    pub settings: Settings,
+    /// The faults that were planned.
+    pub plan: Plan,
+    /// What was found to be wrong.
+    pub violations: Vec<Violation>,
+    /// Groups of keys whose histories took too long to judge.
+    pub undecided: usize,
+    /// The faults that took effect.
+    pub injected: BTreeMap<Class, u64>,
+    /// The rare states that were reached.
+    pub marks: u128,
+    /// Calls of clients, and those of them that were answered.
+    pub calls: usize,
+    /// See `calls`.
+    pub answered: usize,
+    /// The hash over all events.
+    pub hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// Simulated time, in ns.
+    pub simulated_ns: u64,
+    /// The story, if it was kept.
+    pub story: Vec<Event>,
+    /// What the clients saw.
+    pub history: History,
+}
+
+/// Runs it.
+pub fn run(request: &Request) -> Outcome {
+    watch_panics();
+    let settings = Settings::draw(request.profile, request.seed);
+    let plan = request.plan.clone().unwrap_or_else(|| {
+        plan::draw(&settings, &mut Chance::new(request.seed, Purpose::Plan))
+    });
+    let world = Arc::new(World::new(request.seed, settings.clone(), request.keep));
+    let thread = {
+        let (world, plan) = (Arc::clone(&world), plan.clone());
+        std::thread::Builder::new()
+            .name(format!("seed {}", request.seed))
+            .spawn(move || simulate(&world, &plan))
+            .expect("a thread can be started")
+    };
+    let simulated_ns = thread.join().unwrap_or_else(|_| {
+        // The clock has gone with its runtime: the last event tells the time.
+        world.now_ns()
+    });
+    conclude(request, settings, plan, &world, simulated_ns)
+}
+
+fn conclude(
+    request: &Request,
+    settings: Settings,
+    plan: Plan,
+    world: &World,
+    simulated_ns: u64,
+) -> Outcome {
+    let history = world.take_history();
+    let mut violations = world.take_violations();
+    let verdict = judge(&history);
+    let mut trace = world.take_trace();
+    for violation in &verdict.violations {
+        trace.record(violation.at_ns, Lane::World, Kind::Violation, None, &violation.text, || {
+            format!("{}: {}", violation.checker, violation.text)
+        });
+    }
+    violations.extend(verdict.violations);
+    let answered = history.calls.iter().filter(|call| call.returned.is_some()).count();
+    Outcome {
+        seed: request.seed,
+        settings,
+        plan,
+        violations,
+        undecided: verdict.undecided.len(),
+        injected: world.tally(),
+        marks: world.marks(),
+        calls: history.calls.len(),
+        answered,
+        hash: trace.hash(),
+        events: trace.count(),
+        simulated_ns,
+        story: trace.into_events(),
+        history,
+    }
+}
+
+/// On a thread of its own. The simulated time that it took, in ns.
+fn simulate(world: &Arc<World>, plan: &Plan) -> u64 {
+    let runtime = Runtime::with_seed_and_config(world.seed, madsim::Config::default());
+    runtime.add_simulator::<DiskSim>();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(unfold(Arc::clone(world), plan));
+    }));
+    let simulated_ns = world.now_ns();
+    if caught.is_err() {
+        let text = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+        // All tasks waiting for each other is a panic of madsim's, and a verdict of ours.
+        let stuck = text.contains("all tasks will block forever");
+        world.violation(if stuck { "liveness" } else { "panic" }, text);
+    }
+    simulated_ns
+}
+
+async fn unfold(world: Arc<World>, plan: &Plan) {
+    world.start(TimeHandle::current());
+    let mailboxes = Arc::new(Mailboxes::default());
+    let nemesis = build(&world, &mailboxes);
+    nemesis.usual_latency();
+    let supervisor = nemesis.clone();
+    spawn_local(async move { supervisor.supervise().await });
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (1..=world.settings.clients)
+        .map(|id| {
+            let (world, stop) = (Arc::clone(&world), Arc::clone(&stop));
+            let node = nemesis.client(id);
+            node.spawn(async move {
+                // A client's tasks stay on its node of madsim.
+                spawn_local(async move {
+                    let mut client = Client::new(world, id, 1);
+                    client.run(&stop).await;
+                })
+                .await
+            })
+        })
+        .collect();
+    nemesis.run(plan).await;
+    let left_ms = world.settings.duration_ms.saturating_sub(world.now_ns() / 1_000_000);
+    sleep(Duration::from_millis(left_ms)).await;
+    nemesis.heal();
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        // A client that panics has ended the run.
+        let _ = client.await;
+    }
+    verify(&world, &nemesis).await;
+}
+
+fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
+    let handle = madsim::runtime::Handle::current();
+    let mut swarm = Chance::new(world.seed, Purpose::Network);
+    let mut nodes = Vec::new();
+    for id in 1..=world.settings.nodes {
+        let drift = swarm.below(2 * world.settings.drift_ppm_max + 1) as i64
+            - world.settings.drift_ppm_max as i64;
+        let offset_us = swarm.below(4_000_000) as i64 - 2_000_000;
+        world.add_node(id, NodeClock::new(swarm.below(1 << 40), offset_us, drift));
+        let (shared, mailboxes) = (Arc::clone(world), Arc::clone(mailboxes));
+        let node = handle
+            .create_node()
+            .name(format!("n{id}"))
+            .ip(address(id).ip())
+            .init(move || live(Arc::clone(&shared), id, Arc::clone(&mailboxes)))
+            .build();
+        let chance = Chance::new(world.seed, Purpose::Disk(id));
+        simulator::<DiskSim>().add(node.id(), NodeDisk::new(chance, world.settings.pace));
+        nodes.push(node.id());
+    }
+    // One more than there are clients in the workload: the auditor.
+    let clients = (1..=world.settings.clients + 1).map(|id| {
+        let ip = IpAddr::from([10, 0, 1, id as u8]);
+        handle.create_node().name(format!("c{id}")).ip(ip).build()
+    });
+    let clients = clients.collect();
+    Nemesis::new(Arc::clone(world), Arc::clone(mailboxes), nodes, clients)
+}
+
+/// After the storm: every node serves, every key can be read and written, the node stops as asked,
+/// and after another start everything is still there.
+async fn verify(world: &Arc<World>, nemesis: &Nemesis) {
+    let auditor = world.settings.clients + 1;
+    for round in 0..2 {
+        let (world, node) = (Arc::clone(world), nemesis.client(auditor));
+        let shared = Arc::clone(&world);
+        let audit = node.spawn(async move {
+            spawn_local(async move {
+                let mut client = Client::new(shared, auditor, 1);
+                audit(&mut client).await
+            })
+            .await
+        });
+        let good = matches!(audit.await, Ok(Ok(true)));
+        if !good && !is_excused(&world, 1) {
+            let refused = world.refused(1).unwrap_or_else(|| "no reason told".to_owned());
+            world.violation(
+                "liveness",
+                format!("n1 does not serve every key {AUDIT_S} s after all is well: {refused}"),
+            );
+            return;
+        }
+        if round == 0 && good {
+            if !nemesis.stop(1).await {
+                world.violation("liveness", "n1 does not stop when it is asked to".to_owned());
+                return;
+            }
+            nemesis.start(1);
+        }
+    }
+}
+
+/// Whether a node may be unable to serve: it has told why, and its disk was damaged.
+fn is_excused(world: &World, node: u32) -> bool {
+    world.is_damaged(node)
+}
+
+/// Tries until everything is answered, or patience ends.
+async fn audit(client: &mut Client) -> bool {
+    for _ in 0..AUDIT_S * 2 {
+        if client.probe().await && client.audit().await {
+            client.leave();
+            return true;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    false
+}
+
+/// How long after the end of all faults everything must be served, in simulated seconds.
+const AUDIT_S: u64 = 30;
+
+thread_local! {
+    /// Where the panic of this run was.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A run's panic is kept for its verdict; any other is shown as usual.
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let ours = std::thread::current().name().is_some_and(|name| name.starts_with("seed "));
+            if ours {
+                PANIC.with_borrow_mut(|kept| {
+                    kept.get_or_insert_with(|| panic.to_string().replace('\n', " "));
+                });
+            } else {
+                usual(panic);
+            }
+        }));
+    });
+}

@@ -1,0 +1,240 @@
+//! What a run is like: the profile says in which bounds, the seed draws within them.
+
+use std::time::Duration;
+
+use kvnode_core::shard::{FsyncMode, IndexKind};
+use kvnode_core::storage::replica::MergeSettings;
+
+use crate::chance::{Chance, Purpose};
+use crate::disk::{Pace, Strike};
+use crate::plan::Class;
+
+/// A named sort of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// One node, four clients, a minute, everything that can go wrong.
+    Standard,
+    /// As standard, without any fault.
+    Calm,
+    /// As standard, with crashes and disk faults alone, and more of them.
+    Disk,
+    /// As standard, with clock faults, crashes and much expiry.
+    Clock,
+    /// As standard, with network faults alone.
+    Network,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Calm => "calm",
+            Self::Disk => "disk",
+            Self::Clock => "clock",
+            Self::Network => "network",
+        }
+    }
+
+    /// What it is for, in a sentence.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Standard => "one node, four clients, a minute, everything that can go wrong",
+            Self::Calm => "the same without any fault",
+            Self::Disk => "crashes and disk faults, many of them",
+            Self::Clock => "clocks that jump and drift, crashes, much expiry",
+            Self::Network => "network faults alone",
+        }
+    }
+
+    /// The profile of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    fn usual_share(self, class: Class) -> u64 {
+        let crash = matches!(
+            class,
+            Class::Kill | Class::PowerKept | Class::PowerLost | Class::PowerMixed | Class::Restart
+        );
+        let disk = matches!(
+            class,
+            Class::Strike(_)
+                | Class::Rot
+                | Class::BadSector
+                | Class::Full
+                | Class::SlowDisk
+                | Class::Stall
+        );
+        let clock = matches!(class, Class::Jump | Class::Drift);
+        let network = matches!(
+            class,
+            Class::CutOneWay
+                | Class::CutBothWays
+                | Class::Flap
+                | Class::Swizzle
+                | Class::Loss
+                | Class::Lag
+                | Class::Reset
+        );
+        let usual = crate::plan::usual_share(class);
+        match self {
+            Self::Standard => usual,
+            Self::Calm => 0,
+            Self::Disk if crash || disk => usual * 5 / 4,
+            Self::Clock if crash => usual,
+            Self::Clock if clock => 90,
+            Self::Network if network => 60,
+            Self::Disk | Self::Clock | Self::Network => 0,
+        }
+    }
+}
+
+/// How a run is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The profile that it was drawn from.
+    pub profile: Profile,
+    /// How many nodes.
+    pub nodes: u32,
+    /// How many clients.
+    pub clients: u32,
+    /// How long faults and clients go on, in ms of simulated time.
+    pub duration_ms: u64,
+    /// About how many faults.
+    pub faults: u64,
+    /// How much a clock may run fast or slow.
+    pub drift_ppm_max: u64,
+    /// How many partitions a node has.
+    pub partitions: u32,
+    /// When a write is acknowledged.
+    pub fsync: FsyncMode,
+    /// Which index.
+    pub index: IndexKind,
+    /// Size at which a segment rolls.
+    pub segment_bytes: u64,
+    /// Zeros written ahead.
+    pub zero_ahead_bytes: u64,
+    /// Compaction.
+    pub merge: MergeSettings,
+    /// Whether the node has a value cache.
+    pub cache: bool,
+    /// In how many of a hundred cases a read finds the file in memory.
+    pub cached_percent: u64,
+    pub(crate) pace: Pace,
+    /// The quickest and the slowest message, in microseconds.
+    pub latency_us: (u64, u64),
+    /// How long a client thinks between calls, at most, in ms.
+    pub think_ms: u64,
+    /// How many commands a client sends before it waits for an answer, at most.
+    pub pipeline: u64,
+    /// Groups of keys.
+    pub groups: u16,
+    /// Weights of the sorts of actions, as `client::workload` has them.
+    pub(crate) mix: Vec<u64>,
+    /// Longest value, in bytes.
+    pub value_bytes_max: u64,
+    /// Longest time to live, in ms.
+    pub ttl_ms_max: u64,
+}
+
+impl Settings {
+    /// The settings of a seed.
+    pub fn draw(profile: Profile, seed: u64) -> Self {
+        let mut chance = Chance::new(seed, Purpose::Swarm);
+        let c = &mut chance;
+        let fsync = match c.below(10) {
+            0 => FsyncMode::EveryMs(c.skewed(5..500) as u32),
+            1 => FsyncMode::Never,
+            _ => FsyncMode::Always,
+        };
+        let quick_ns = c.of(100_000..2_000_000);
+        let latency = c.of(100..3000);
+        let faults = match profile {
+            Profile::Standard | Profile::Clock | Profile::Network => 24,
+            Profile::Disk => 36,
+            Profile::Calm => 0,
+        };
+        Self {
+            profile,
+            nodes: 1,
+            clients: 4,
+            duration_ms: 60_000,
+            faults,
+            drift_ppm_max: c.pick(&[0, 200, 1000, 50_000]),
+            partitions: if c.percent(70) { 1 } else { c.of(2..5) as u32 },
+            fsync,
+            index: if c.percent(60) { IndexKind::Hash } else { IndexKind::Ordered },
+            segment_bytes: c.skewed(1 << 10..48 << 10),
+            zero_ahead_bytes: c.pick(&[0, 512, 4096]),
+            merge: MergeSettings {
+                garbage_percent: c.of(10..70),
+                small_files: c.of(2..7) as usize,
+                bytes_per_second: c.pick(&[64 << 10, 1 << 20, 64 << 20]),
+                check_every: if c.percent(90) {
+                    Duration::from_millis(c.skewed(20..2000))
+                } else {
+                    Duration::from_secs(1 << 30)
+                },
+            },
+            cache: c.percent(50),
+            cached_percent: c.pick(&[0, 50, 100]),
+            pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..30) },
+            latency_us: (latency, latency * c.of(2..8)),
+            think_ms: c.of(60..300),
+            pipeline: if c.percent(60) { 1 } else { c.of(2..9) },
+            groups: c.of(3..14) as u16,
+            mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),
+            value_bytes_max: c.pick(&[64, 300, 2000, 20_000]),
+            ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
+        }
+    }
+
+    /// In how many of a hundred runs the class of faults is on.
+    pub(crate) fn share(&self, class: Class) -> u64 {
+        // Where nothing promises that what was acknowledged is durable, a failed fsync may take some
+        // of it while the node goes on: no checker could tell that from a bug.
+        let relaxed = self.fsync != FsyncMode::Always;
+        if relaxed && class == Class::Strike(Strike::Sync) {
+            return 0;
+        }
+        self.profile.usual_share(class)
+    }
+
+    /// As names and values, for people.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let pair = |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
+        let mut pairs = vec![
+            pair("nodes", &self.nodes),
+            pair("clients", &self.clients),
+            pair("partitions", &self.partitions),
+            pair("fsync", &self.fsync),
+            pair("index", &self.index),
+            pair("segment bytes", &self.segment_bytes),
+            pair("zeros ahead", &self.zero_ahead_bytes),
+            pair("merge at garbage of", &self.merge.garbage_percent),
+            pair("merge small files", &self.merge.small_files),
+            pair("merge looks every", &self.merge.check_every),
+            pair("value cache", &self.cache),
+            pair("reads found in memory", &self.cached_percent),
+            pair("think time to ms", &self.think_ms),
+            pair("pipeline to", &self.pipeline),
+            pair("groups of keys", &self.groups),
+            pair("values to bytes", &self.value_bytes_max),
+            pair("ttl to ms", &self.ttl_ms_max),
+            pair("drift to ppm", &self.drift_ppm_max),
+        ];
+        pairs.insert(0, ("profile".to_owned(), self.profile.name().to_owned()));
+        pairs
+    }
+
+    /// In one line.
+    pub fn line(&self) -> String {
+        let pairs = self.pairs();
+        pairs.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,361 @@
+//! What the tasks of one run share: time, trace, history, and what is known of each node.
+//!
+//! A run is one thread, so that the locks here are never contended; they are there because madsim
+//! wants what its tasks share to be `Sync`. None is held over an `await`.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::Mutex;
+
+use kvnode_core::shard::FsyncMode;
+use kvnode_core::{Instant, Now};
+use madsim::time::TimeHandle;
+
+use crate::checkers::Violation;
+use crate::clock::NodeClock;
+use crate::history::{
+    Action, Call, ClockView, History, Left, Loss, Moment, Order, Outcome,
+};
+use crate::lock;
+use crate::net::Wires;
+use crate::plan::Class;
+use crate::settings::Settings;
+use crate::story::{Kind, Lane, Trace};
+
+/// See the module's header.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) seed: u64,
+    pub(crate) wires: Mutex<Wires>,
+    time: Mutex<Option<TimeHandle>>,
+    trace: Mutex<Trace>,
+    nodes: Mutex<BTreeMap<u32, Node>>,
+    record: Mutex<Record>,
+}
+
+/// One node as the outside knows it.
+struct Node {
+    clock: NodeClock,
+    view: ClockView,
+    up: bool,
+    serves: bool,
+    /// Why it can not be started.
+    refused: Option<String>,
+    /// Everything that was returned before is durable.
+    durable: Order,
+    /// When it lost something that it may lose, until it serves again.
+    losing: Option<(Order, Left)>,
+    /// Faults that damage what is on its disk.
+    damaged: bool,
+}
+
+#[derive(Default)]
+struct Record {
+    order: Order,
+    history: History,
+    /// The life of the node that was to answer each call.
+    lives: Vec<Option<u64>>,
+    /// When a life ended.
+    ends: BTreeMap<u64, Order>,
+    life: u64,
+    committed_ms: u64,
+    latest_ms: u64,
+    tally: BTreeMap<Class, u64>,
+    marks: u128,
+    violations: Vec<Violation>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, settings: Settings, keep: bool) -> Self {
+        Self {
+            seed,
+            settings,
+            wires: Mutex::default(),
+            time: Mutex::new(None),
+            trace: Mutex::new(Trace::new(keep)),
+            nodes: Mutex::default(),
+            record: Mutex::default(),
+        }
+    }
+
+    /// From here on time passes.
+    pub(crate) fn start(&self, time: TimeHandle) {
+        *lock(&self.time) = Some(time);
+    }
+
+    /// True time since the start, in ns.
+    pub(crate) fn now_ns(&self) -> u64 {
+        let time = lock(&self.time);
+        time.as_ref().map_or(0, |time| u64::try_from(time.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Records an event.
+    pub(crate) fn tell(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        what: impl Hash,
+        text: impl FnOnce() -> String,
+    ) {
+        lock(&self.trace).record(self.now_ns(), lane, kind, None, what, text);
+    }
+
+    /// Records one end of a message.
+    pub(crate) fn tell_message(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        message: (u64, Lane),
+        what: impl Hash,
+        text: impl FnOnce() -> String,
+    ) {
+        lock(&self.trace).record(self.now_ns(), lane, kind, Some(message), what, text);
+    }
+
+    /// Hands the trace over.
+    pub(crate) fn take_trace(&self) -> Trace {
+        std::mem::replace(&mut lock(&self.trace), Trace::new(false))
+    }
+
+    // Nodes.
+
+    pub(crate) fn add_node(&self, id: u32, clock: NodeClock) {
+        let node = Node {
+            clock,
+            view: ClockView::default(),
+            up: false,
+            serves: false,
+            refused: None,
+            durable: 0,
+            losing: None,
+            damaged: false,
+        };
+        lock(&self.nodes).insert(id, node);
+    }
+
+    fn node<T>(&self, id: u32, with: impl FnOnce(&mut Node) -> T) -> T {
+        with(lock(&self.nodes).get_mut(&id).expect("the node exists"))
+    }
+
+    /// What time it is for a node.
+    pub(crate) fn node_now(&self, id: u32) -> Now {
+        let now_ns = self.now_ns();
+        self.node(id, |node| node.clock.now(now_ns))
+    }
+
+    /// How long until a node's clock shows this, in true ns.
+    pub(crate) fn until(&self, id: u32, at: Instant) -> u64 {
+        let now_ns = self.now_ns();
+        self.node(id, |node| node.clock.until(at, now_ns))
+    }
+
+    /// Changes a node's clock.
+    pub(crate) fn set_clock(&self, id: u32, set: impl FnOnce(&mut NodeClock, u64)) {
+        let now_ns = self.now_ns();
+        self.node(id, |node| set(&mut node.clock, now_ns));
+    }
+
+    /// A process of a node begins; the number of its life.
+    pub(crate) fn born(&self, id: u32) -> u64 {
+        let life = {
+            let mut record = lock(&self.record);
+            record.life += 1;
+            record.life
+        };
+        self.node(id, |node| {
+            node.up = true;
+            node.refused = None;
+            node.view.life = life;
+            // A clock of this life is not known yet.
+            node.view.now_ms = 0;
+        });
+        life
+    }
+
+    /// A node's process has ended. `lost`: what of its disk may be gone by it.
+    pub(crate) fn died(&self, id: u32, lost: Option<Lost>) {
+        let mut record = lock(&self.record);
+        record.order += 1;
+        let order = record.order;
+        let relaxed = self.settings.fsync != FsyncMode::Always;
+        self.node(id, |node| {
+            if node.up {
+                record.ends.insert(node.view.life, order);
+            }
+            (node.up, node.serves) = (false, false);
+            let left = match lost {
+                Some(Lost::All) => Some(Left::Nothing),
+                Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable)),
+                Some(Lost::Unsynced) | None => None,
+            };
+            match (node.losing, left) {
+                // A second loss before it served again: all is one.
+                (Some((from, Left::Nothing)), Some(_)) => {
+                    node.losing = Some((from, Left::Nothing));
+                }
+                (Some((from, Left::Prefix(_))), Some(left)) => node.losing = Some((from, left)),
+                (None, Some(left)) => node.losing = Some((order, left)),
+                (_, None) => {}
+            }
+            if left == Some(Left::Nothing) {
+                node.damaged = false;
+            }
+        });
+    }
+
+    /// A node serves: what it had lost, it has lost by now.
+    pub(crate) fn serves(&self, id: u32, committed_ms: u64) {
+        let mut record = lock(&self.record);
+        self.node(id, |node| {
+            node.serves = true;
+            if let Some((from, left)) = node.losing.take() {
+                record.order += 1;
+                let to = record.order;
+                record.history.losses.push(Loss { from, to, left });
+                record.committed_ms = committed_ms;
+            }
+        });
+    }
+
+    pub(crate) fn refuse(&self, id: u32, why: String) {
+        self.node(id, |node| node.refused = Some(why));
+    }
+
+    /// What the outside sees of a node after each of its turns.
+    pub(crate) fn observe(&self, id: u32, now_ms: u64, committed_ms: u64, all_durable: bool) {
+        let mut record = lock(&self.record);
+        record.latest_ms = record.latest_ms.max(now_ms).max(committed_ms);
+        self.node(id, |node| {
+            node.view.now_ms = now_ms;
+            if node.serves {
+                record.committed_ms = record.committed_ms.max(committed_ms);
+            }
+            if all_durable && node.serves {
+                node.durable = record.order;
+            }
+        });
+    }
+
+    pub(crate) fn is_up(&self, id: u32) -> bool {
+        self.node(id, |node| node.up)
+    }
+
+    pub(crate) fn is_serving(&self, id: u32) -> bool {
+        self.node(id, |node| node.serves)
+    }
+
+    pub(crate) fn refused(&self, id: u32) -> Option<String> {
+        self.node(id, |node| node.refused.clone())
+    }
+
+    pub(crate) fn is_damaged(&self, id: u32) -> bool {
+        self.node(id, |node| node.damaged)
+    }
+
+    /// The latest log clock, which clients take for the time.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        lock(&self.record).latest_ms
+    }
+
+    // History.
+
+    fn moment(&self, record: &mut Record, node: u32) -> Moment {
+        record.order += 1;
+        let view = self.node(node, |node| node.view);
+        let (committed_ms, latest_ms) = (record.committed_ms, record.latest_ms);
+        let clock = ClockView { committed_ms, latest_ms, ..view };
+        Moment { order: record.order, at_ns: self.now_ns(), clock }
+    }
+
+    /// A client asks a node; the number of its call.
+    pub(crate) fn invoke(&self, client: u32, node: u32, action: Action) -> usize {
+        let mut record = lock(&self.record);
+        let invoked = self.moment(&mut record, node);
+        record.history.calls.push(Call {
+            client,
+            action,
+            invoked,
+            returned: None,
+            outcome: Outcome::Unknown("no answer".to_owned()),
+            until: None,
+        });
+        record.lives.push(None);
+        record.history.calls.len() - 1
+    }
+
+    /// What a call turned out to have been: steps of a transaction that were refused are left out.
+    pub(crate) fn amend(&self, call: usize, action: Action) {
+        lock(&self.record).history.calls[call].action = action;
+    }
+
+    /// A call has ended. `life`: of the process that it was sent to, if it ever had one.
+    pub(crate) fn finish(&self, call: usize, node: u32, life: Option<u64>, outcome: Outcome) {
+        let mut record = lock(&self.record);
+        let returned = match outcome {
+            Outcome::Unknown(_) => None,
+            Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Garbage(_) => {
+                Some(self.moment(&mut record, node))
+            }
+        };
+        record.lives[call] = life;
+        let call = &mut record.history.calls[call];
+        call.returned = returned;
+        call.outcome = outcome;
+    }
+
+    /// The history, and who could still do something about what when.
+    pub(crate) fn take_history(&self) -> History {
+        let mut record = lock(&self.record);
+        let mut history = std::mem::take(&mut record.history);
+        for (call, life) in history.calls.iter_mut().zip(&record.lives) {
+            if matches!(call.outcome, Outcome::Unknown(_)) {
+                call.until = life.and_then(|life| record.ends.get(&life).copied());
+            }
+        }
+        history
+    }
+
+    // Judgement.
+
+    /// A fault has taken effect.
+    pub(crate) fn injected(&self, node: Option<u32>, class: Class) {
+        *lock(&self.record).tally.entry(class).or_default() += 1;
+        if class.damages()
+            && let Some(id) = node
+        {
+            self.node(id, |node| node.damaged = true);
+        }
+    }
+
+    pub(crate) fn tally(&self) -> BTreeMap<Class, u64> {
+        lock(&self.record).tally.clone()
+    }
+
+    pub(crate) fn mark(&self, marks: u128) {
+        lock(&self.record).marks |= marks;
+    }
+
+    pub(crate) fn marks(&self) -> u128 {
+        lock(&self.record).marks
+    }
+
+    /// Something is wrong.
+    pub(crate) fn violation(&self, checker: &'static str, text: String) {
+        self.tell(Lane::World, Kind::Violation, &text, || format!("{checker}: {text}"));
+        let at_ns = self.now_ns();
+        lock(&self.record).violations.push(Violation { checker, text, calls: Vec::new(), at_ns });
+    }
+
+    pub(crate) fn take_violations(&self) -> Vec<Violation> {
+        std::mem::take(&mut lock(&self.record).violations)
+    }
+}
+
+/// What a crash may take from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// What was not fsynced.
+    Unsynced,
+    /// Everything.
+    All,
+}
