@@ -104,8 +104,7 @@ impl Campaign {
                         if seed >= self.seeds.end || enough {
                             break;
                         }
-                        let profile = self.profile;
-                        let outcome = run(&Request { seed, profile, plan: None, keep: false });
+                        let outcome = run(&Request::new(self.profile, seed));
                         let mut summary = lock(&summary);
                         summary.add(&outcome);
                         progress(summary.seeds, summary.failures.len());

@@ -24,6 +24,7 @@ mod node;
 pub mod plan;
 pub mod run;
 pub mod settings;
+mod storage;
 pub mod story;
 mod world;
 

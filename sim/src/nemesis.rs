@@ -11,9 +11,9 @@ use madsim::task::{NodeId, spawn_local};
 use madsim::time::sleep;
 
 use crate::chance::{Chance, Purpose};
-use crate::disk::{DiskSim, Doom, NodeDisk};
+use crate::disk::{DiskSim, Doom, Image, NodeDisk};
 use crate::node::{Mailboxes, NodeEvent};
-use crate::plan::{Class, Fault, Plan};
+use crate::plan::{Class, Fault, Harm, Plan};
 use crate::story::{Kind, Lane, Life};
 use crate::world::{Lost, World};
 
@@ -126,6 +126,14 @@ impl Nemesis {
             }
             Fault::Rot { node } => self.damage(node, class, NodeDisk::rot),
             Fault::BadSector { node } => self.damage(node, class, NodeDisk::spoil),
+            Fault::Spot { node, file, sector, harm } => {
+                match harm {
+                    Harm::Corrupt | Harm::Unreadable => self.world.injected(Some(node), class),
+                    // These count when they strike.
+                    Harm::WriteError | Harm::Full => {}
+                }
+                self.disk(node, |disk| disk.spot(file, sector, harm));
+            }
             Fault::Full { node, room, for_ms } => {
                 self.world.injected(Some(node), class);
                 self.disk(node, |disk| disk.set_room(Some(room)));
@@ -296,6 +304,11 @@ impl Nemesis {
             sleep(Duration::from_millis(10)).await;
         }
         false
+    }
+
+    /// A copy of what is on a node's disk.
+    pub(crate) fn image(&self, node: u32) -> Image {
+        self.disk(node, |disk| disk.image())
     }
 
     /// Starts a node that is down.

@@ -23,6 +23,7 @@ use crate::chance::{Chance, Purpose};
 use crate::disk::{Answer, DiskSim};
 use crate::net::{Packet, WireId, words};
 use crate::plan::Class;
+use crate::storage;
 use crate::story::{Kind, Lane, Life};
 use crate::world::World;
 
@@ -44,6 +45,12 @@ pub(crate) async fn live(world: Arc<World>, id: u32, mailboxes: Arc<Mailboxes>) 
     let life = world.born(id);
     let lane = Lane::Node(id);
     world.tell(lane, Kind::Life, life, || format!("{}: life {life}", Life::Starts));
+    let image = simulator::<DiskSim>().with(madsim::plugin::node(), |disk| disk.image());
+    if world.is_sound(id)
+        && let Some(damage) = storage::damage(image)
+    {
+        world.violation("storage", format!("n{id} starts on damage that no fault has done: {damage}"));
+    }
     let (mailbox, inbox) = unbounded_channel();
     mailboxes.set(id, mailbox.clone());
     spawn_local(listen(Arc::clone(&world), id, life, mailbox));
@@ -125,6 +132,9 @@ impl Process {
         let disk = simulator::<DiskSim>();
         let settings = world.settings.clone();
         let mut chance = Chance::new(world.seed ^ life.rotate_left(40), Purpose::Node(id));
+        if world.spoilt {
+            chance = Chance::new(true_chance(), Purpose::Node(id));
+        }
         let cache = Cache {
             disk: Arc::clone(&disk),
             node,
@@ -372,6 +382,15 @@ impl Process {
         self.clock = glance.clock;
         self.world.observe(self.id, glance.clock, glance.committed_clock, glance.durable);
     }
+}
+
+/// What no seed decides, for the test that determinism is seen to be broken.
+fn true_chance() -> u64 {
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    read.expect("the system has a source of chance");
+    u64::from_le_bytes(bytes)
 }
 
 /// Most outputs of one turn.

@@ -19,12 +19,13 @@ use crate::chance::{Chance, Purpose};
 use crate::checkers::{Violation, judge};
 use crate::client::Client;
 use crate::clock::NodeClock;
-use crate::disk::{DiskSim, NodeDisk};
-use crate::history::History;
+use crate::disk::{DiskSim, Image, NodeDisk};
+use crate::history::{Group, History, Key, Val};
 use crate::nemesis::Nemesis;
 use crate::node::{Mailboxes, address, live};
 use crate::plan::{self, Class, Plan};
 use crate::settings::{Profile, Settings};
+use crate::storage;
 use crate::story::{Event, Kind, Lane};
 use crate::world::World;
 
@@ -39,6 +40,16 @@ pub struct Request {
     pub plan: Option<Plan>,
     /// Whether to keep the story.
     pub keep: bool,
+    /// Lets the nodes draw from the system's source of chance: only to see that the test of
+    /// determinism notices.
+    pub spoilt: bool,
+}
+
+impl Request {
+    /// A run as its seed says.
+    pub fn new(profile: Profile, seed: u64) -> Self {
+        Self { seed, profile, plan: None, keep: false, spoilt: false }
+    }
 }
 
 /// What came of a run.
@@ -81,7 +92,7 @@ pub fn run(request: &Request) -> Outcome {
     let plan = request.plan.clone().unwrap_or_else(|| {
         plan::draw(&settings, &mut Chance::new(request.seed, Purpose::Plan))
     });
-    let world = Arc::new(World::new(request.seed, settings.clone(), request.keep));
+    let world = Arc::new(World::new(request.seed, settings.clone(), request.keep, request.spoilt));
     let thread = {
         let (world, plan) = (Arc::clone(&world), plan.clone());
         std::thread::Builder::new()
@@ -213,42 +224,62 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
     Nemesis::new(Arc::clone(world), Arc::clone(mailboxes), nodes, clients)
 }
 
-/// After the storm: every node serves, every key can be read and written, the node stops as asked,
-/// and after another start everything is still there.
+/// After the storm: the node serves, every key can be read and written, it stops as asked, and after
+/// another start everything that its log says is there.
 async fn verify(world: &Arc<World>, nemesis: &Nemesis) {
-    let auditor = world.settings.clients + 1;
-    for round in 0..2 {
-        let (world, node) = (Arc::clone(world), nemesis.client(auditor));
-        let shared = Arc::clone(&world);
-        let audit = node.spawn(async move {
-            spawn_local(async move {
-                let mut client = Client::new(shared, auditor, 1);
-                audit(&mut client).await
-            })
-            .await
-        });
-        let good = matches!(audit.await, Ok(Ok(true)));
-        if !good && !is_excused(&world, 1) {
-            let refused = world.refused(1).unwrap_or_else(|| "no reason told".to_owned());
-            world.violation(
-                "liveness",
-                format!("n1 does not serve every key {AUDIT_S} s after all is well: {refused}"),
-            );
-            return;
-        }
-        if round == 0 && good {
-            if !nemesis.stop(1).await {
-                world.violation("liveness", "n1 does not stop when it is asked to".to_owned());
-                return;
-            }
-            nemesis.start(1);
-        }
+    const NODE: u32 = 1;
+    if !audited(world, nemesis).await {
+        return excuse(world, NODE);
+    }
+    if !nemesis.stop(NODE).await {
+        return world.violation("liveness", format!("n{NODE} does not stop when it is asked to"));
+    }
+    let image = nemesis.image(NODE);
+    nemesis.start(NODE);
+    let first = world.calls();
+    if !audited(world, nemesis).await {
+        return excuse(world, NODE);
+    }
+    if !world.is_damaged(NODE) {
+        compare(world, &image, world.read_since(first));
     }
 }
 
-/// Whether a node may be unable to serve: it has told why, and its disk was damaged.
-fn is_excused(world: &World, node: u32) -> bool {
-    world.is_damaged(node)
+async fn audited(world: &Arc<World>, nemesis: &Nemesis) -> bool {
+    let auditor = world.settings.clients + 1;
+    let shared = Arc::clone(world);
+    let audit = nemesis.client(auditor).spawn(async move {
+        spawn_local(async move { audit(&mut Client::new(shared, auditor, 1)).await }).await
+    });
+    matches!(audit.await, Ok(Ok(true)))
+}
+
+/// A node does not serve. It may be so if it has told why, and its disk was damaged.
+fn excuse(world: &World, node: u32) {
+    if !world.is_damaged(node) {
+        let refused = world.refused(node).unwrap_or_else(|| "no reason told".to_owned());
+        let text = format!("n{node} does not serve every key {AUDIT_S} s after the end of all faults");
+        world.violation("liveness", format!("{text}: {refused}"));
+    }
+}
+
+/// What was read after a start is what the log said before it.
+fn compare(world: &World, image: &Image, read: BTreeMap<Key, Option<Val>>) {
+    let Some(content) = storage::content(image, world.settings.partitions) else {
+        return world.violation("storage", "a stopped node lacks a file".to_owned());
+    };
+    for (key, read) in read {
+        let logged = content.get(key.to_string().as_bytes());
+        let val = logged.and_then(|(bytes, _)| Val::decode(bytes));
+        let may_expire = logged.is_some_and(|(_, expire_at)| expire_at.is_some());
+        let same = read == val || (read.is_none() && may_expire);
+        // The probe has counted on since.
+        let probe = key.group == Group(world.settings.groups);
+        if !same && !probe {
+            let text = format!("{key} is {val:?} by the log and was read as {read:?} after a start");
+            world.violation("storage", text);
+        }
+    }
 }
 
 /// Tries until everything is answered, or patience ends.

@@ -14,7 +14,7 @@ use madsim::time::TimeHandle;
 use crate::checkers::Violation;
 use crate::clock::NodeClock;
 use crate::history::{
-    Action, Call, ClockView, History, Left, Loss, Moment, Order, Outcome,
+    Action, Answer, Call, ClockView, History, Key, Left, Loss, Moment, Order, Outcome, Val,
 };
 use crate::lock;
 use crate::net::Wires;
@@ -26,6 +26,8 @@ use crate::story::{Kind, Lane, Trace};
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
+    /// Nodes draw from a true source of chance; see [`Request::spoilt`](crate::run::Request).
+    pub(crate) spoilt: bool,
     pub(crate) wires: Mutex<Wires>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
@@ -39,6 +41,8 @@ struct Node {
     view: ClockView,
     up: bool,
     serves: bool,
+    /// It has served since its disk was empty.
+    settled: bool,
     /// Why it can not be started.
     refused: Option<String>,
     /// Everything that was returned before is durable.
@@ -66,9 +70,10 @@ struct Record {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, settings: Settings, keep: bool) -> Self {
+    pub(crate) fn new(seed: u64, settings: Settings, keep: bool, spoilt: bool) -> Self {
         Self {
             seed,
+            spoilt,
             settings,
             wires: Mutex::default(),
             time: Mutex::new(None),
@@ -125,6 +130,7 @@ impl World {
             view: ClockView::default(),
             up: false,
             serves: false,
+            settled: false,
             refused: None,
             durable: 0,
             losing: None,
@@ -198,7 +204,7 @@ impl World {
                 (_, None) => {}
             }
             if left == Some(Left::Nothing) {
-                node.damaged = false;
+                (node.damaged, node.settled) = (false, false);
             }
         });
     }
@@ -208,6 +214,7 @@ impl World {
         let mut record = lock(&self.record);
         self.node(id, |node| {
             node.serves = true;
+            node.settled = true;
             if let Some((from, left)) = node.losing.take() {
                 record.order += 1;
                 let to = record.order;
@@ -240,8 +247,9 @@ impl World {
         self.node(id, |node| node.up)
     }
 
-    pub(crate) fn is_serving(&self, id: u32) -> bool {
-        self.node(id, |node| node.serves)
+    /// Whether what is on its disk should be sound: it has served, and no fault has damaged it.
+    pub(crate) fn is_sound(&self, id: u32) -> bool {
+        self.node(id, |node| node.settled && !node.damaged)
     }
 
     pub(crate) fn refused(&self, id: u32) -> Option<String> {
@@ -313,6 +321,28 @@ impl World {
             }
         }
         history
+    }
+
+    /// What each key was read as by the latest of the calls from this one on.
+    pub(crate) fn read_since(&self, call: usize) -> BTreeMap<Key, Option<Val>> {
+        let record = lock(&self.record);
+        let reads = record.history.calls[call..].iter().filter_map(|call| {
+            let Action::Get(key) = &call.action else { return None };
+            match &call.outcome {
+                Outcome::Answered(Answer::Val(val)) => Some((*key, Some(val.clone()))),
+                Outcome::Answered(Answer::Nil) => Some((*key, None)),
+                Outcome::Answered(_)
+                | Outcome::Refused(_)
+                | Outcome::Unknown(_)
+                | Outcome::Garbage(_) => None,
+            }
+        });
+        reads.collect()
+    }
+
+    /// How many calls there were.
+    pub(crate) fn calls(&self) -> usize {
+        lock(&self.record).history.calls.len()
     }
 
     // Judgement.

@@ -247,6 +247,14 @@ impl Image {
         }
     }
 
+    /// Changes the byte `within` bytes behind `at`, or the last before it if the file is shorter.
+    pub(crate) fn harm(&mut self, name: &str, at: usize, within: usize, by: u8) {
+        let len = self.names.get(name).map_or(0, |&inode| self.inodes[inode].now.len());
+        if at < len {
+            self.flip(name, (at + within).min(len - 1), by);
+        }
+    }
+
     /// The sector at `at` can not be read until it is written.
     pub(crate) fn spoil(&mut self, name: &str, at: usize) {
         if let Some(&inode) = self.names.get(name) {
@@ -257,6 +265,11 @@ impl Image {
     /// The names and sizes of all files.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, usize)> {
         self.names.iter().map(|(name, &inode)| (name.as_str(), self.inodes[inode].now.len()))
+    }
+
+    /// What reads of a file see.
+    pub(crate) fn now(&self, name: &str) -> Option<&[u8]> {
+        self.names.get(name).map(|&inode| &self.inodes[inode].now[..])
     }
 
     /// What is durable of a file, if its name is.

@@ -25,7 +25,9 @@ pub use image::Unsynced;
 
 use crate::chance::Chance;
 use crate::lock;
-use image::{EIO, Image};
+use crate::plan::Harm;
+use image::EIO;
+pub(crate) use image::Image;
 
 /// The disks of all nodes.
 #[derive(Default)]
@@ -75,6 +77,8 @@ pub(crate) struct NodeDisk {
     flying: Vec<Flying>,
     /// Faults that wait for an operation to strike.
     armed: Vec<Strike>,
+    /// Those that wait for a write to a certain sector.
+    spots: Vec<(File, u32, Strike)>,
     /// Operations take so many times as long.
     slowness: u64,
     /// Nothing is answered before.
@@ -119,6 +123,7 @@ impl NodeDisk {
             pace,
             flying: Vec::new(),
             armed: Vec::new(),
+            spots: Vec::new(),
             slowness: 1,
             stalled_until_ns: 0,
             doom: Doom::Process,
@@ -155,6 +160,10 @@ impl NodeDisk {
     }
 
     fn perform(&mut self, op: &DiskOp) -> (DiskResult, Option<Strike>) {
+        if let Some(at) = self.spots.iter().position(|(file, sector, _)| touches(op, *file, *sector)) {
+            let (.., strike) = self.spots.remove(at);
+            return (self.struck(strike, op), Some(strike));
+        }
         let hit = self.armed.iter().position(|strike| strike.strikes(op, &self.image));
         let Some(hit) = hit else { return (self.image.run(op), None) };
         let strike = self.armed.remove(hit);
@@ -239,6 +248,20 @@ impl NodeDisk {
         self.armed.push(strike);
     }
 
+    /// Harms one sector of a file.
+    pub(crate) fn spot(&mut self, file: File, sector: u32, harm: Harm) {
+        let at = sector as usize * image::SECTOR;
+        match harm {
+            Harm::Corrupt => {
+                let within = self.chance.index(image::SECTOR);
+                self.image.harm(&file.to_string(), at, within, self.chance.any() as u8);
+            }
+            Harm::Unreadable => self.image.spoil(&file.to_string(), at),
+            Harm::WriteError => self.spots.push((file, sector, Strike::Write)),
+            Harm::Full => self.spots.push((file, sector, Strike::WriteFull)),
+        }
+    }
+
     /// From now on there is so much room, or enough.
     pub(crate) fn set_room(&mut self, room: Option<u64>) {
         self.image.capacity = room.map(|room| self.image.used() + room);
@@ -257,6 +280,7 @@ impl NodeDisk {
     /// No fault from now on but what is already on the disk.
     pub(crate) fn heal(&mut self) {
         self.armed.clear();
+        self.spots.clear();
         self.image.capacity = None;
         self.slowness = 1;
         self.stalled_until_ns = 0;
@@ -285,6 +309,26 @@ impl NodeDisk {
     pub(crate) fn image(&self) -> Image {
         self.image.clone()
     }
+}
+
+/// Whether the operation writes to a sector of the file.
+fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {
+    let (file, at, len) = match op {
+        DiskOp::Write { file, at, data } => (*file, *at, data.len() as u64),
+        DiskOp::WriteZeros { file, at, len } => (*file, *at, *len),
+        DiskOp::CreateDir(_)
+        | DiskOp::List(_)
+        | DiskOp::Create(_)
+        | DiskOp::Sync(_)
+        | DiskOp::Read { .. }
+        | DiskOp::Truncate { .. }
+        | DiskOp::Rename { .. }
+        | DiskOp::Delete(_)
+        | DiskOp::DeleteNamed(..)
+        | DiskOp::SyncDir(_) => return false,
+    };
+    let (first, end) = (at / image::SECTOR as u64, (at + len).div_ceil(image::SECTOR as u64));
+    file == wanted && (first..end).contains(&u64::from(sector))
 }
 
 /// Whether `later` must wait for `earlier`: both are on one file.

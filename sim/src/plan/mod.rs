@@ -9,6 +9,8 @@ mod shrink;
 
 use std::fmt;
 
+use kvnode_core::disk::File;
+
 use crate::disk::{Strike, Unsynced};
 use crate::story::Lane;
 
@@ -132,6 +134,17 @@ pub enum Fault {
         /// Whose.
         node: u32,
     },
+    /// A fault in one place, for sweeps: what is done to a sector of a file.
+    Spot {
+        /// Whose disk.
+        node: u32,
+        /// Which file.
+        file: File,
+        /// Which sector of it.
+        sector: u32,
+        /// What is done to it.
+        harm: Harm,
+    },
     /// A disk is full.
     Full {
         /// Whose.
@@ -157,6 +170,24 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
+}
+
+/// What may be done to one sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Harm {
+    /// Its bytes are changed.
+    Corrupt,
+    /// It can not be read.
+    Unreadable,
+    /// The next write to it fails.
+    WriteError,
+    /// The next write to it finds the disk full.
+    Full,
+}
+
+impl Harm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Corrupt, Self::Unreadable, Self::WriteError, Self::Full];
 }
 
 /// A sort of fault, for counting.
@@ -331,6 +362,10 @@ impl Fault {
             Self::Strike { strike, .. } => Class::Strike(*strike),
             Self::Rot { .. } => Class::Rot,
             Self::BadSector { .. } => Class::BadSector,
+            Self::Spot { harm: Harm::Corrupt, .. } => Class::Rot,
+            Self::Spot { harm: Harm::Unreadable, .. } => Class::BadSector,
+            Self::Spot { harm: Harm::WriteError, .. } => Class::Strike(Strike::Write),
+            Self::Spot { harm: Harm::Full, .. } => Class::Strike(Strike::WriteFull),
             Self::Full { .. } => Class::Full,
             Self::SlowDisk { .. } => Class::SlowDisk,
             Self::Stall { .. } => Class::Stall,
@@ -364,6 +399,9 @@ impl fmt::Display for Fault {
             | Self::Strike { node, .. }
             | Self::Rot { node }
             | Self::BadSector { node } => write!(f, "{class} n{node}"),
+            Self::Spot { node, file, sector, .. } => {
+                write!(f, "{class} n{node} in sector {sector} of {file}")
+            }
             Self::Full { node, room, for_ms } => {
                 write!(f, "{class} n{node}, {room} bytes left, for {for_ms} ms")
             }
