@@ -44,7 +44,7 @@ pub enum Kind {
     DiskDone,
     /// A node's timer is due.
     Tick,
-    /// A node starts, opens, stops.
+    /// A node starts, opens, stops: its text begins with the words of a [`Life`].
     Life,
     /// A node changes its role in a protocol.
     Role,
@@ -95,6 +95,66 @@ impl Kind {
             Self::Call => "call",
             Self::Violation => "violation",
         }
+    }
+}
+
+/// What happened to a node in an event of [`Kind::Life`]. The text of the event begins with
+/// [these words](Life::words), so that the page can tell when a node is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Life {
+    /// It is started, and opens its directory.
+    Starts,
+    /// It has opened its directory, and answers.
+    Serves,
+    /// It ends by itself, of a broken invariant or a disk that it no longer trusts.
+    Crashes,
+    /// It is ended from outside.
+    IsKilled,
+    /// It ends in good order.
+    Stops,
+    /// It is held: nothing in it runs, and it does not know.
+    IsPaused,
+    /// It is let go, and is again what it was.
+    GoesOn,
+}
+
+impl Life {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Starts,
+        Self::Serves,
+        Self::Crashes,
+        Self::IsKilled,
+        Self::Stops,
+        Self::IsPaused,
+        Self::GoesOn,
+    ];
+
+    /// What the text of such an event begins with.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Starts => "starts",
+            Self::Serves => "serves",
+            Self::Crashes => "crashes",
+            Self::IsKilled => "is killed",
+            Self::Stops => "stops",
+            Self::IsPaused => "is paused",
+            Self::GoesOn => "goes on",
+        }
+    }
+
+    /// What the text of an event begins with, if it is one of them.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|life| {
+            text.strip_prefix(life.words())
+                .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
+        })
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 
@@ -173,5 +233,21 @@ impl Trace {
     /// The events, if they were kept.
     pub fn into_events(self) -> Vec<Event> {
         self.kept.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Life;
+
+    #[test]
+    fn a_life_is_known_by_the_words_its_text_begins_with() {
+        for life in Life::ALL {
+            assert_eq!(Life::of(life.words()), Some(life));
+            assert_eq!(Life::of(&format!("{life}: for a reason")), Some(life));
+            assert_eq!(Life::of(&format!("{life}, and more")), Some(life));
+            assert_eq!(Life::of(&format!("then {life}")), None);
+            assert_eq!(Life::of(&format!("{life}ome")), None);
+        }
     }
 }
