@@ -11,4 +11,5 @@ compile_error!(
 );
 
 pub mod history;
+pub mod page;
 pub mod story;
