@@ -21,6 +21,7 @@ pub mod marks;
 mod nemesis;
 mod net;
 mod node;
+pub mod page;
 pub mod plan;
 pub mod run;
 pub mod settings;
