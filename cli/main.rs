@@ -2,11 +2,12 @@
 //!
 //! Each command is a file here and decides nothing about keys and values: [`run`] hands its options
 //! to the driver, [`client`] speaks to a node over the socket as any Redis client does, [`check`]
-//! shows what an offline scan has found.
+//! shows what an offline scan has found, [`sim`] leads to the simulator.
 
 mod check;
 mod client;
 mod run;
+mod sim;
 mod size;
 
 use std::fmt::Display;
@@ -33,6 +34,10 @@ enum Kvnode {
     Cli(client::Args),
     /// Verify a data directory while no node runs on it
     Check(check::Args),
+    /// Explore many seeds in the simulator, with faults and checkers
+    Sim(sim::ExploreArgs),
+    /// Run one seed of the simulator and tell its story
+    Replay(sim::ReplayArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
         Kvnode::Run(args) => run::run(args),
         Kvnode::Cli(args) => client::run(args),
         Kvnode::Check(args) => check::run(&args),
+        Kvnode::Sim(args) => sim::explore(&args),
+        Kvnode::Replay(args) => sim::replay(&args),
     }
 }
 

@@ -111,12 +111,23 @@ enum Index {
 /// Runs `kvnode run`.
 pub(crate) fn run(args: Args) -> ExitCode {
     log_to_stderr();
+    abort_on_panic();
     let options = options(args);
     let data = options.data.display().to_string();
     match kvnode_io::run(options, move |address| say_ready(address, &data)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => crate::failed(why),
     }
+}
+
+/// A broken invariant ends the process: what it had acknowledged is on disk, what it holds in memory
+/// is no longer to be trusted.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 fn options(args: Args) -> Options {

@@ -15,6 +15,8 @@ pub enum Seen {
     Down,
     /// A client was told that nobody knows what became of its command.
     Unknown,
+    /// A client was told that its command took effect in some partitions and not in others.
+    Partly,
     /// A client was told that what it asks for is damaged.
     Corrupt,
     /// A client was told that the node is loading, or stopping.
@@ -33,10 +35,11 @@ pub enum Seen {
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
+        Self::Partly,
         Self::Corrupt,
         Self::Loading,
         Self::Aborted,
@@ -52,6 +55,7 @@ impl Seen {
             Self::DiskFull => "client told disk full",
             Self::Down => "client told down",
             Self::Unknown => "client told unknown",
+            Self::Partly => "client told partly",
             Self::Corrupt => "client told corrupt",
             Self::Loading => "client told loading",
             Self::Aborted => "transaction aborted",
@@ -75,7 +79,8 @@ pub fn of_core(marks: Marks) -> u128 {
 
 /// Every mark by name, and whether it is in the set.
 pub fn all(marks: u128) -> Vec<(&'static str, bool)> {
-    let core = Mark::ALL.iter().map(|mark| (mark.name(), Marks::from_bits(marks as u64).has(*mark)));
+    let core =
+        Mark::ALL.iter().map(|mark| (mark.name(), Marks::from_bits(marks as u64).has(*mark)));
     let ours = Seen::ALL.iter().map(|seen| (seen.name(), marks & seen.bit() != 0));
     core.chain(ours).collect()
 }

@@ -12,6 +12,7 @@ use madsim::time::sleep;
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{DiskSim, Doom, Image, NodeDisk};
+use crate::marks::Seen;
 use crate::node::{Mailboxes, NodeEvent};
 use crate::plan::{Class, Fault, Harm, Plan};
 use crate::story::{Kind, Lane, Life};
@@ -179,7 +180,9 @@ impl Nemesis {
             Doom::Wiped => Some(Lost::All),
         };
         self.world.tell(lane, Kind::Life, 4, || format!("{}: {doom:?}", Life::IsKilled));
-        self.disk(node, |disk| disk.doom(doom));
+        if self.disk(node, |disk| disk.doom(doom)) {
+            self.world.see(Seen::CrashWhileWriting);
+        }
         // A kill of what is paused lets nothing of it run again.
         self.handle.kill(self.nodes[node as usize - 1]);
         self.world.died(node, lost);

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Answer, DiskSim};
+use crate::marks::Seen;
 use crate::net::{Packet, WireId, words};
 use crate::plan::Class;
 use crate::storage;
@@ -49,7 +50,10 @@ pub(crate) async fn live(world: Arc<World>, id: u32, mailboxes: Arc<Mailboxes>) 
     if world.is_sound(id)
         && let Some(damage) = storage::damage(image)
     {
-        world.violation("storage", format!("n{id} starts on damage that no fault has done: {damage}"));
+        world.violation(
+            "storage",
+            format!("n{id} starts on damage that no fault has done: {damage}"),
+        );
     }
     let (mailbox, inbox) = unbounded_channel();
     mailboxes.set(id, mailbox.clone());
@@ -328,11 +332,14 @@ impl Process {
             }
             Output::Refused(why) => {
                 self.world.tell(lane, Kind::Life, &why, || format!("{}: {why}", Life::Crashes));
+                self.world.see(Seen::Refused);
                 self.world.refuse(self.id, why);
                 self.end();
             }
             Output::Stopped => {
-                self.world.tell(lane, Kind::Life, 3, || format!("{}: everything is durable", Life::Stops));
+                self.world.tell(lane, Kind::Life, 3, || {
+                    format!("{}: everything is durable", Life::Stops)
+                });
                 self.end();
             }
             Output::Notice(severity, text) => {
@@ -347,9 +354,8 @@ impl Process {
     }
 
     fn submit(&mut self, io: IoId, op: kvnode_core::disk::DiskOp) {
-        self.world.tell(self.lane(), Kind::Disk, (io, &op), || {
-            format!("{io} {}", describe::op(&op))
-        });
+        self.world
+            .tell(self.lane(), Kind::Disk, (io, &op), || format!("{io} {}", describe::op(&op)));
         let now_ns = self.world.now_ns();
         let flying_max = self.disk.with(self.node, |disk| {
             disk.submit(now_ns, io, op);

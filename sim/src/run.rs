@@ -89,9 +89,10 @@ pub struct Outcome {
 pub fn run(request: &Request) -> Outcome {
     watch_panics();
     let settings = Settings::draw(request.profile, request.seed);
-    let plan = request.plan.clone().unwrap_or_else(|| {
-        plan::draw(&settings, &mut Chance::new(request.seed, Purpose::Plan))
-    });
+    let plan = request
+        .plan
+        .clone()
+        .unwrap_or_else(|| plan::draw(&settings, &mut Chance::new(request.seed, Purpose::Plan)));
     let world = Arc::new(World::new(request.seed, settings.clone(), request.keep, request.spoilt));
     let thread = {
         let (world, plan) = (Arc::clone(&world), plan.clone());
@@ -258,7 +259,8 @@ async fn audited(world: &Arc<World>, nemesis: &Nemesis) -> bool {
 fn excuse(world: &World, node: u32) {
     if !world.is_damaged(node) {
         let refused = world.refused(node).unwrap_or_else(|| "no reason told".to_owned());
-        let text = format!("n{node} does not serve every key {AUDIT_S} s after the end of all faults");
+        let text =
+            format!("n{node} does not serve every key {AUDIT_S} s after the end of all faults");
         world.violation("liveness", format!("{text}: {refused}"));
     }
 }
@@ -276,7 +278,8 @@ fn compare(world: &World, image: &Image, read: BTreeMap<Key, Option<Val>>) {
         // The probe has counted on since.
         let probe = key.group == Group(world.settings.groups);
         if !same && !probe {
-            let text = format!("{key} is {val:?} by the log and was read as {read:?} after a start");
+            let text =
+                format!("{key} is {val:?} by the log and was read as {read:?} after a start");
             world.violation("storage", text);
         }
     }

@@ -26,8 +26,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network];
+    pub const ALL: [Self; 5] = [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -207,7 +206,8 @@ impl Settings {
 
     /// As names and values, for people.
     pub fn pairs(&self) -> Vec<(String, String)> {
-        let pair = |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
+        let pair =
+            |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
         let mut pairs = vec![
             pair("nodes", &self.nodes),
             pair("clients", &self.clients),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Mutex;
 
+use kvnode_core::marks::Marks;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Instant, Now};
 use madsim::time::TimeHandle;
@@ -17,6 +18,7 @@ use crate::history::{
     Action, Answer, Call, ClockView, History, Key, Left, Loss, Moment, Order, Outcome, Val,
 };
 use crate::lock;
+use crate::marks::{self, Seen};
 use crate::net::Wires;
 use crate::plan::Class;
 use crate::settings::Settings;
@@ -361,8 +363,14 @@ impl World {
         lock(&self.record).tally.clone()
     }
 
-    pub(crate) fn mark(&self, marks: u128) {
-        lock(&self.record).marks |= marks;
+    /// Marks of core that a node has reached.
+    pub(crate) fn mark(&self, marks: Marks) {
+        lock(&self.record).marks |= marks::of_core(marks);
+    }
+
+    /// A rare state was reached.
+    pub(crate) fn see(&self, seen: Seen) {
+        lock(&self.record).marks |= seen.bit();
     }
 
     pub(crate) fn marks(&self) -> u128 {

@@ -163,7 +163,9 @@ impl From<&Answer> for Told {
             Answer::Int(n) => Self::Int(*n),
             Answer::Val(val) => Self::Bulk(val.encode()),
             Answer::Vals(vals) => Self::Array(
-                vals.iter().map(|v| v.as_ref().map_or(Self::Null, |v| Self::Bulk(v.encode()))).collect(),
+                vals.iter()
+                    .map(|v| v.as_ref().map_or(Self::Null, |v| Self::Bulk(v.encode())))
+                    .collect(),
             ),
             Answer::NotInteger => Self::Error("not an integer"),
             Answer::NoSuchKey => Self::Error("no such key"),
@@ -190,7 +192,8 @@ impl Node {
             }
             Action::Set { key, val, ttl, when, get } => {
                 let condition = *when != When::Always;
-                let old = if *get || condition || *ttl == Ttl::Keep { self.read(key) } else { None };
+                let old =
+                    if *get || condition || *ttl == Ttl::Keep { self.read(key) } else { None };
                 let go = match when {
                     When::Always => true,
                     When::Absent => old.is_none(),
@@ -199,12 +202,22 @@ impl Node {
                 };
                 if go {
                     let kept = old.as_ref().and_then(|(_, at)| *at);
-                    self.store(key, val.encode(), self.deadline(*ttl).or(kept.filter(|_| *ttl == Ttl::Keep)));
+                    self.store(
+                        key,
+                        val.encode(),
+                        self.deadline(*ttl).or(kept.filter(|_| *ttl == Ttl::Keep)),
+                    );
                 }
                 match (get, old) {
                     (true, Some((old, _))) => Told::Bulk(old),
                     (true, None) => Told::Null,
-                    (false, _) => if go { Told::Ok } else { Told::Null },
+                    (false, _) => {
+                        if go {
+                            Told::Ok
+                        } else {
+                            Told::Null
+                        }
+                    }
                 }
             }
             Action::GetDel(key) => {

@@ -69,8 +69,7 @@ fn by_group(history: &History) -> BTreeMap<Group, Vec<usize>> {
 
 /// What is to be put in order, and which call each operation is.
 fn operations<'a>(history: &'a History, calls: &[usize]) -> (Vec<Op<'a>>, Vec<Option<usize>>) {
-    let of_calls =
-        calls.iter().filter_map(|&i| Some((operation(&history.calls[i])?, Some(i))));
+    let of_calls = calls.iter().filter_map(|&i| Some((operation(&history.calls[i])?, Some(i))));
     let of_losses = history.losses.iter().map(|loss| {
         let what = What::Loss(loss.left);
         (Op { from: loss.from, to: loss.to, required: true, what }, None)

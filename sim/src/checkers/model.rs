@@ -183,14 +183,7 @@ impl Run<'_> {
         })
     }
 
-    fn set(
-        &mut self,
-        key: Key,
-        val: &Val,
-        ttl: Ttl,
-        when: &When,
-        get: bool,
-    ) -> Option<Answer> {
+    fn set(&mut self, key: Key, val: &Val, ttl: Ttl, when: &When, get: bool) -> Option<Answer> {
         if matches!(ttl, Ttl::In(0) | Ttl::At(0)) {
             return None;
         }
@@ -275,11 +268,7 @@ impl Run<'_> {
         Answer::Done
     }
 
-    fn transaction(
-        &mut self,
-        watched: &[(Key, Option<Val>)],
-        steps: &[Action],
-    ) -> Option<Answer> {
+    fn transaction(&mut self, watched: &[(Key, Option<Val>)], steps: &[Action]) -> Option<Answer> {
         if !watched.iter().all(|(key, val)| self.look(*key) == *val) {
             return Some(Answer::Aborted);
         }

@@ -19,6 +19,7 @@ use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
 use crate::history::{Action, Answer, Group, Key, Outcome};
+use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
 use crate::story::{Kind, Lane};
@@ -117,9 +118,8 @@ impl Client {
     fn ask(&mut self, action: Action) {
         let Some(connection) = &mut self.connection else { return };
         let call = self.world.invoke(self.id, self.node, action.clone());
-        self.world.tell(Lane::Client(self.id), Kind::Call, call, || {
-            format!("call {call}: {action:?}")
-        });
+        self.world
+            .tell(Lane::Client(self.id), Kind::Call, call, || format!("call {call}: {action:?}"));
         let mut commands = words::commands(&action);
         let last = commands.pop().expect("an action is at least one command");
         for (at, command) in commands.into_iter().enumerate() {
@@ -145,10 +145,7 @@ impl Client {
                 let Some(Some(Outcome::Answered(answer))) = self.settle(0).await else {
                     return self.hang_up("a watched key was not read");
                 };
-                let val = match answer {
-                    Answer::Val(val) => Some(val),
-                    _ => None,
-                };
+                let val = if let Answer::Val(val) = answer { Some(val) } else { None };
                 watched.push((key, val));
             }
             // Somebody else may come between now and then.
@@ -175,10 +172,12 @@ impl Client {
                 Ok(Some(Packet::Reply(reply))) => last = self.on_reply(&reply).or(last),
                 Ok(Some(Packet::Hello(_) | Packet::Command(_))) => {}
                 Ok(None) => {
+                    self.world.see(Seen::Broken);
                     self.hang_up("the connection broke");
                     return None;
                 }
                 Err(_) => {
+                    self.world.see(Seen::Impatient);
                     self.hang_up("no answer in time");
                     return None;
                 }
@@ -200,7 +199,7 @@ impl Client {
             Some(Waiting::Call(call, mut action)) => {
                 let outcome = words::outcome(&mut action, reply);
                 self.learn(&action, &outcome);
-                self.check_corrupt(&outcome);
+                self.note(&outcome);
                 self.world.amend(call, action);
                 self.finish(call, outcome.clone());
                 Some(outcome)
@@ -233,12 +232,24 @@ impl Client {
         }
     }
 
-    /// An error that tells of damage, where there can be none.
-    fn check_corrupt(&self, outcome: &Outcome) {
-        if let Outcome::Refused(text) = outcome
-            && text.starts_with("CORRUPT")
-            && !self.world.is_damaged(self.node)
-        {
+    /// Marks what was met; an error that tells of damage where there can be none is a violation.
+    fn note(&self, outcome: &Outcome) {
+        let text = match outcome {
+            Outcome::Refused(text) | Outcome::Unknown(text) => text.as_str(),
+            Outcome::Answered(Answer::Aborted) => return self.world.see(Seen::Aborted),
+            Outcome::Answered(_) | Outcome::Garbage(_) => return,
+        };
+        let seen = match text.split(' ').next() {
+            Some("DISKFULL") => Seen::DiskFull,
+            Some("DOWN") => Seen::Down,
+            Some("UNKNOWN") => Seen::Unknown,
+            Some("PARTIAL") => Seen::Partly,
+            Some("CORRUPT") => Seen::Corrupt,
+            Some("LOADING") => Seen::Loading,
+            _ => return,
+        };
+        self.world.see(seen);
+        if seen == Seen::Corrupt && !self.world.is_damaged(self.node) {
             self.world.violation("false alarm", format!("nothing was damaged, but: {text}"));
         }
     }

@@ -104,7 +104,7 @@ fn flat(pairs: &[(Key, Val)]) -> impl Iterator<Item = Vec<u8>> {
 pub(crate) fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
     if let Reply::Error(text) = reply {
         return match text.split(' ').next().unwrap_or_default() {
-            "UNKNOWN" | "PARTLY" => Outcome::Unknown(text.to_string()),
+            "UNKNOWN" | "PARTIAL" => Outcome::Unknown(text.to_string()),
             "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "OOM" | "CROSSSLOT" | "EXECABORT" => {
                 Outcome::Refused(text.to_string())
             }
@@ -171,11 +171,8 @@ fn answer(action: &Action, reply: &Reply) -> Option<Answer> {
             let values: Option<Vec<_>> = replies.iter().map(value).collect();
             values.filter(|values| values.len() == keys.len()).map(Answer::Vals)
         }
-        Action::Set { .. } => match reply {
-            Reply::Simple("OK") => Some(Answer::Done),
-            Reply::Null => Some(Answer::Nil),
-            _ => None,
-        },
+        Action::Set { .. } if *reply == Reply::Null => Some(Answer::Nil),
+        Action::Set { .. } => (*reply == Reply::OK).then_some(Answer::Done),
         Action::MSet(_) | Action::Rename(..) | Action::Flush => {
             (*reply == Reply::OK).then_some(Answer::Done)
         }
@@ -186,18 +183,18 @@ fn answer(action: &Action, reply: &Reply) -> Option<Answer> {
         | Action::Append(..)
         | Action::DelIfEq(..)
         | Action::Expire(..)
-        | Action::Persist(_) => match reply {
-            Reply::Int(n) => Some(Answer::Int(*n)),
-            _ => None,
-        },
+        | Action::Persist(_) => {
+            let Reply::Int(n) = reply else { return None };
+            Some(Answer::Int(*n))
+        }
         Action::Txn { .. } => None,
     }
 }
 
 fn value(reply: &Reply) -> Option<Option<Val>> {
-    match reply {
-        Reply::Null => Some(None),
-        Reply::Bulk(bytes) => Val::decode(bytes).map(Some),
-        _ => None,
+    if *reply == Reply::Null {
+        return Some(None);
     }
+    let Reply::Bulk(bytes) = reply else { return None };
+    Val::decode(bytes).map(Some)
 }

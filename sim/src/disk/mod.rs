@@ -160,7 +160,9 @@ impl NodeDisk {
     }
 
     fn perform(&mut self, op: &DiskOp) -> (DiskResult, Option<Strike>) {
-        if let Some(at) = self.spots.iter().position(|(file, sector, _)| touches(op, *file, *sector)) {
+        if let Some(at) =
+            self.spots.iter().position(|(file, sector, _)| touches(op, *file, *sector))
+        {
             let (.., strike) = self.spots.remove(at);
             return (self.struck(strike, op), Some(strike));
         }
@@ -219,9 +221,10 @@ impl NodeDisk {
         }
     }
 
-    /// What the next crash is to do.
-    pub(crate) fn doom(&mut self, doom: Doom) {
+    /// What the next crash is to do; whether it will find operations under way.
+    pub(crate) fn doom(&mut self, doom: Doom) -> bool {
         self.doom = doom;
+        !self.flying.is_empty()
     }
 
     fn crash(&mut self) {
@@ -333,28 +336,25 @@ fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {
 
 /// Whether `later` must wait for `earlier`: both are on one file.
 fn clash(earlier: &DiskOp, later: &DiskOp) -> bool {
-    let named = |op: &DiskOp, file: File| match op {
-        DiskOp::DeleteNamed(dir, name) => file.dir() == *dir && file_name(file) == *name,
-        _ => files(op).into_iter().flatten().any(|f| f == file),
-    };
-    match later {
-        DiskOp::DeleteNamed(dir, name) => {
-            matches!(earlier, DiskOp::DeleteNamed(d, n) if (d, n) == (dir, name))
-                || files(earlier)
-                    .into_iter()
-                    .flatten()
-                    .any(|file| file.dir() == *dir && file_name(file) == *name)
+    let of_earlier = files(earlier).into_iter().flatten();
+    match (named(earlier), named(later)) {
+        (Some(earlier), Some(later)) => earlier == later,
+        (Some(name), None) => files(later).into_iter().flatten().any(|file| is(file, name)),
+        (None, Some(name)) => of_earlier.into_iter().any(|file| is(file, name)),
+        (None, None) => {
+            let later = files(later);
+            of_earlier.into_iter().any(|file| later.contains(&Some(file)))
         }
-        _ => files(later).into_iter().flatten().any(|file| named(earlier, file)),
     }
 }
 
-fn file_name(file: File) -> String {
-    let path = file.to_string();
-    match file.dir() {
-        Dir::Root => path,
-        Dir::Partition(_) => path.split_once('/').map_or(path.clone(), |(_, name)| name.into()),
-    }
+/// The file of an operation that knows only its name.
+fn named(op: &DiskOp) -> Option<(Dir, &str)> {
+    if let DiskOp::DeleteNamed(dir, name) = op { Some((*dir, name)) } else { None }
+}
+
+fn is(file: File, (dir, name): (Dir, &str)) -> bool {
+    file.dir() == dir && file.to_string().rsplit('/').next() == Some(name)
 }
 
 /// The files that an operation is on. Directories have no order.

@@ -134,7 +134,8 @@ impl World {
     }
 
     fn take_effect(&mut self, dice: &mut Dice) {
-        let waiting: Vec<_> = (0..self.open.len()).filter(|&i| self.open[i].told.is_none()).collect();
+        let waiting: Vec<_> =
+            (0..self.open.len()).filter(|&i| self.open[i].told.is_none()).collect();
         if waiting.is_empty() {
             return;
         }
@@ -147,7 +148,8 @@ impl World {
     }
 
     fn end(&mut self, dice: &mut Dice) {
-        let asked: Vec<_> = (0..self.open.len()).filter(|&i| self.open[i].client.is_some()).collect();
+        let asked: Vec<_> =
+            (0..self.open.len()).filter(|&i| self.open[i].client.is_some()).collect();
         if asked.is_empty() {
             return;
         }

@@ -1,0 +1,30 @@
+//! `kvnode sim` and `kvnode replay`: the deterministic simulator, in builds that have it.
+//!
+//! The simulator itself is the crate `kvnode-sim`. [`explore`] runs many seeds and prints what came
+//! of it, [`replay`] runs one and tells its story. A build without the feature knows both commands and
+//! says how to get them ([`absent`]).
+
+#[cfg(not(feature = "sim"))]
+mod absent;
+#[cfg(feature = "sim")]
+mod explore;
+#[cfg(feature = "sim")]
+mod replay;
+
+#[cfg(not(feature = "sim"))]
+pub(crate) use absent::{ExploreArgs, ReplayArgs, explore, replay};
+#[cfg(feature = "sim")]
+pub(crate) use {
+    explore::{Args as ExploreArgs, explore},
+    replay::{Args as ReplayArgs, replay},
+};
+
+/// The profile of this name.
+#[cfg(feature = "sim")]
+fn profile(name: &str) -> Result<kvnode_sim::settings::Profile, String> {
+    use kvnode_sim::settings::Profile;
+    Profile::of_name(name).ok_or_else(|| {
+        let names: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+        format!("there is no such profile; there are {}", names.join(", "))
+    })
+}

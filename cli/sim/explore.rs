@@ -1,0 +1,180 @@
+//! `kvnode sim`: many seeds, and what came of them.
+
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use kvnode_sim::campaign::{Campaign, Summary};
+use kvnode_sim::marks;
+use kvnode_sim::plan::Class;
+use kvnode_sim::settings::Profile;
+
+/// The command line of `kvnode sim`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Every seed is a whole run: a node, its clients, a plan of faults, all drawn from the seed, and
+checkers that judge what the clients saw. The same seed gives the same run everywhere.
+
+Examples:
+  kvnode sim --seeds 1000
+  kvnode sim --seeds 200 --profile disk --from 5000 --json
+
+Exit codes: 0 no violation, 1 a violation was found, 2 usage.")]
+pub(crate) struct Args {
+    /// How many seeds to run
+    #[arg(long, value_name = "N", default_value = "100")]
+    seeds: u64,
+
+    /// The first seed
+    #[arg(long, value_name = "S", default_value = "0")]
+    from: u64,
+
+    /// How many runs at a time; as many as there are cores if not said
+    #[arg(long, value_name = "J")]
+    jobs: Option<NonZero<usize>>,
+
+    /// What sort of runs: standard, calm, disk, clock or network
+    #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
+    profile: Profile,
+
+    /// Stop after so many seeds with violations
+    #[arg(long, value_name = "N", default_value = "20")]
+    failures: NonZero<usize>,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `kvnode sim`.
+pub(crate) fn explore(args: &Args) -> ExitCode {
+    let Some(end) = args.from.checked_add(args.seeds).filter(|_| args.seeds > 0) else {
+        eprintln!("kvnode: --seeds must be at least 1, and --from with it at most {}", u64::MAX);
+        return ExitCode::from(2);
+    };
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok());
+    let campaign = Campaign {
+        seeds: args.from..end,
+        profile: args.profile,
+        jobs: jobs.map_or(1, NonZero::get),
+        failures_max: args.failures.get(),
+    };
+    let bar = bar(args.seeds);
+    let summary = campaign.explore(|done, failed| {
+        bar.set_position(done);
+        if failed > 0 {
+            bar.set_message(format!("{failed} with violations"));
+        }
+    });
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", json(&summary, args.profile));
+    } else {
+        print(&summary, args.profile);
+    }
+    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn bar(seeds: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left  {msg:.red}",
+    );
+    let bar = ProgressBar::new(seeds);
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn print(summary: &Summary, profile: Profile) {
+    let mut faults = table(&["fault", "injected"]);
+    for class in Class::ALL {
+        let count = summary.injected.get(&class).copied().unwrap_or(0);
+        faults.add_row([class.name().to_owned(), count.to_string()]);
+    }
+    if let Some(column) = faults.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{faults}\n");
+    let unreached = summary.unreached();
+    let reached = marks::all(summary.marks).len() - unreached.len();
+    println!("rare states reached: {reached} of {}", reached + unreached.len());
+    for name in &unreached {
+        println!("  never reached: {name}");
+    }
+    println!(
+        "{} calls of clients, {} of them answered; {} groups of keys took too long to judge",
+        summary.calls, summary.answered, summary.undecided
+    );
+    for (seed, failure) in &summary.failures {
+        let first: String = failure.text.chars().take(300).collect();
+        println!(
+            "\nseed {seed}: {} violations, first {}: {first}",
+            failure.violations, failure.checker
+        );
+        println!("  kvnode replay {seed} --profile {}", profile.name());
+    }
+    println!("{}", last_line(summary));
+}
+
+fn last_line(summary: &Summary) -> String {
+    let violations: usize = summary.failures.values().map(|failure| failure.violations).sum();
+    format!(
+        "seeds={} violations={violations} unreached_marks={} sim_seconds={:.0} wall_seconds={:.1} \
+         events={}",
+        summary.seeds,
+        summary.unreached().len(),
+        summary.simulated.as_secs_f64(),
+        summary.wall.as_secs_f64(),
+        summary.events,
+    )
+}
+
+fn json(summary: &Summary, profile: Profile) -> serde_json::Value {
+    let failures: Vec<_> = summary
+        .failures
+        .iter()
+        .map(|(seed, failure)| {
+            serde_json::json!({
+                "seed": seed,
+                "violations": failure.violations,
+                "checker": failure.checker,
+                "text": failure.text,
+                "replay": format!("kvnode replay {seed} --profile {}", profile.name()),
+            })
+        })
+        .collect();
+    let injected: serde_json::Map<_, _> = Class::ALL
+        .iter()
+        .map(|class| {
+            let count = summary.injected.get(class).copied().unwrap_or(0);
+            (class.name().to_owned(), count.into())
+        })
+        .collect();
+    serde_json::json!({
+        "profile": profile.name(),
+        "seeds": summary.seeds,
+        "violations": summary.failures.values().map(|f| f.violations).sum::<usize>(),
+        "failures": failures,
+        "injected": injected,
+        "unreached_marks": summary.unreached(),
+        "undecided": summary.undecided,
+        "calls": summary.calls,
+        "answered": summary.answered,
+        "sim_seconds": summary.simulated.as_secs_f64(),
+        "wall_seconds": summary.wall.as_secs_f64(),
+        "events": summary.events,
+    })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
