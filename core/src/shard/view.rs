@@ -42,12 +42,23 @@ pub(super) struct Facts {
 /// What an evaluation has come upon.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The reply depends on what is logged before these offsets.
-    pub(super) depends: Vec<(usize, Offset)>,
+    /// What the reply depends on, once for each partition.
+    pub(super) depends: Vec<Depends>,
     /// Values to be read.
     pub(super) wants: Vec<(usize, Value, Place)>,
     /// Partitions whose clock must be committed.
     pub(super) clocks: Vec<usize>,
+}
+
+/// A reply depends on what is logged in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depends {
+    /// The partition.
+    pub(super) at: usize,
+    /// Everything before this offset.
+    pub(super) until: Offset,
+    /// The command itself has logged some of it.
+    pub(super) wrote: bool,
 }
 
 /// Keys under WATCH: by how many, and when last changed.
