@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::reply::Reply;
+use kvnode_core::shard::FsyncMode;
+use kvnode_core::slot;
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
@@ -319,4 +321,46 @@ fn a_replica_opens_again_only_once_its_earlier_life_is_over() {
     world.pass(Duration::from_secs(3));
     assert_eq!(world.get(client, b"a").as_deref(), Some(&[1; 500][..]));
     assert_eq!(world.get(client, b"b"), None);
+}
+
+#[test]
+fn an_exec_aborts_after_a_failed_fsync_that_lost_what_was_watched() {
+    let setup = Setup {
+        fsync: FsyncMode::EveryMs(50),
+        partitions: Some(2),
+        merge: false,
+        ..Setup::default()
+    };
+    let home = |key: &[u8]| slot::partition(slot::slot(key), 2).0;
+    let of = |partition| (0..).map(|n: u8| [n]).filter(move |key| home(key) == partition);
+    let ([there, deleted], other) = ([0, 1].map(|n| of(0).nth(n).unwrap()), of(1).next().unwrap());
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, &deleted, b"old");
+    world.pass(Duration::from_millis(100));
+    // These two changes are acknowledged and not durable.
+    world.set(client, &there, b"lost");
+    assert_eq!(world.call(client, &[b"DEL", &deleted]), Reply::Int(1));
+    let watchers = [there, deleted, other].map(|key| {
+        let client = world.client();
+        assert_eq!(world.call(client, &[b"WATCH", &key]), Reply::OK);
+        world.call(client, &[b"GET", &key]);
+        client
+    });
+    let mut armed = true;
+    world.disk.fault = Some(Box::new(move |op| {
+        let log = matches!(op, DiskOp::Sync(file) if file.to_string().starts_with("p0/0"));
+        (log && core::mem::take(&mut armed)).then_some(DiskError::Io(5))
+    }));
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.get(client, &there), None, "it is lost");
+    assert_eq!(world.get(client, &deleted), Some(b"old".to_vec()), "its deletion is lost");
+    for (client, survives) in watchers.into_iter().zip([false, false, true]) {
+        assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+        world.call(client, &[b"PING"]);
+        let done = world.call(client, &[b"EXEC"]);
+        let expected =
+            if survives { Reply::Array(vec![Reply::Simple("PONG")]) } else { Reply::NullArray };
+        assert_eq!(done, expected);
+    }
 }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::evaluate::Fetched;
-use super::view::Depends;
+use super::view::{Depends, home};
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
@@ -209,6 +209,11 @@ impl Shard {
 
     /// What was logged from `from` on is lost: its waiters are told.
     pub(super) fn on_dropped(&mut self, at: usize, from: Offset, what: Dropped) {
+        if what == Dropped::Unknown {
+            // The partition stops, and may come back with less than was seen.
+            let count = self.partitions.len();
+            self.watched.on_lost(|key| home(key, count) == at);
+        }
         let lost = |w: &mut Waiter| w.offset > from;
         let mut waiters = Vec::new();
         while let Some(waiter) = self.partitions[at].waiters.pop_back_if(lost) {

@@ -109,6 +109,17 @@ impl Watched {
 }
 
 impl Watched {
+    /// Values that were seen may be gone again: each watched key that may be `lost` counts as
+    /// changed.
+    pub(super) fn on_lost(&mut self, lost: impl Fn(&[u8]) -> bool) {
+        self.version += 1;
+        for (key, (_, version)) in &mut self.keys {
+            if lost(key) {
+                *version = self.version;
+            }
+        }
+    }
+
     /// One client no longer watches `key`.
     pub(super) fn unwatch(&mut self, key: &[u8]) {
         if let Some((count, _)) = self.keys.get_mut(key) {
