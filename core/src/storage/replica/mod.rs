@@ -114,6 +114,8 @@ pub struct Replica {
     roll_wanted: bool,
     /// [`stop`](Self::stop) was called.
     stop_wanted: bool,
+    /// Openings in a row that failed since a segment could not be read.
+    unread_openings: u32,
     /// The disk was full: what was dropped starts here, and the cut is not durable yet.
     clearing: Option<Offset>,
     /// Until when writes are refused because the disk was full.
@@ -326,6 +328,7 @@ impl Replica {
             merge: merge::MergeState::default(),
             roll_wanted: false,
             stop_wanted: false,
+            unread_openings: 0,
             clearing: None,
             full_until: None,
             next_io: 0,
