@@ -80,7 +80,7 @@ pub(super) fn damaged(partition: usize, damage: &Damage) -> Reply {
     Reply::error_owned(format!(
         "CORRUPT offsets {} to {} of partition p{partition} can not be read, and a newer value of \
          this key may have been there: nothing was changed; restore the data directory, or write \
-         the key anew (see kvnode check)",
+         the key anew or delete it (see kvnode check)",
         damage.from, damage.to
     ))
 }

@@ -261,6 +261,17 @@ impl View for Eye<'_> {
         Ok(self.live(at, expire_at)?.then_some(Meta { value_len, expire_at }))
     }
 
+    fn suspect(&mut self, key: &[u8]) -> bool {
+        if self.partitions.is_empty() {
+            return false;
+        }
+        matches!(self.partitions[self.home(key)].replica.find(key), Found::Damaged(_))
+    }
+
+    fn damaged(&mut self) -> bool {
+        self.partitions.iter().any(|p| p.replica.damaged())
+    }
+
     fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {
         let item = self.load(key)?;
         match item {

@@ -260,7 +260,10 @@ impl Replica {
                     segment.count_other(record.kind, place.length);
                 }
                 match record.kind {
-                    Kind::Delete => self.keydir.remove(&record.key),
+                    Kind::Delete => {
+                        self.remember_gone(&record.key);
+                        self.keydir.remove(&record.key)
+                    }
                     Kind::Flush => {
                         self.flush_keydir();
                         None

@@ -10,8 +10,8 @@
 //! - a value that the keydir does not point at (and the switch waits until whatever superseded it
 //!   is durable, or a crash could lose both);
 //! - a **tombstone** whose key has a newer value, or for whose key no older segment outside the run
-//!   can hold a value. No older segment can if none holds a dead byte: a value of a deleted key is
-//!   a dead one. An expired value counts as a tombstone and is copied as one. Dropping the last
+//!   can hold a value. No older segment can if none holds a dead byte, or damage: a value of a
+//!   deleted key is a dead one. An expired value counts as a tombstone and is copied as one. Dropping the last
 //!   trace of a deleted key raises the *tombstone horizon*;
 //! - clock records: the manifest carries the clock.
 //!
@@ -76,7 +76,7 @@ struct Job {
     output: Option<Output>,
     hint: HintWriter,
     summary: Summary,
-    /// Tombstones may be dropped: no older segment holds a dead value.
+    /// Tombstones may be dropped: no older segment can hold a dead value.
     tombstones_go: bool,
     horizon: Offset,
 }
@@ -237,7 +237,7 @@ impl Replica {
 
     fn start_job(&mut self, run: core::ops::Range<usize>, merge: bool) {
         self.merge.jobs += 1;
-        let tombstones_go = self.segments.list()[..run.start].iter().all(|s| s.dead() == 0);
+        let tombstones_go = !self.segments.list()[..run.start].iter().any(Segment::may_hold_dead);
         let run = self.segments.list()[run].to_vec();
         let scanner = self.scanner_of(&run[0]);
         let output = merge.then(|| Output {

@@ -24,6 +24,7 @@
 mod append;
 mod choose;
 mod fault;
+mod gone;
 mod lookup;
 mod manifest;
 mod merge;
@@ -94,6 +95,7 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
+    gone: gone::Gone,
     tombstone_horizon: Offset,
     loss_accepted: Offset,
     next_segment: SegmentId,
@@ -313,6 +315,7 @@ impl Replica {
             tail: Tail::new(settings.seed),
             segments: Segments::default(),
             damages: Vec::new(),
+            gone: gone::Gone::default(),
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),
             next_segment: SegmentId(0),

@@ -85,6 +85,7 @@ impl Replica {
     }
 
     pub(super) fn load_delete(&mut self, key: &[u8]) {
+        self.remember_gone(key);
         if let Some(old) = self.keydir.remove(key) {
             self.segments.bury(old.place);
         }
@@ -290,6 +291,7 @@ impl Replica {
         if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, from, to });
+            self.gone.clear();
         }
     }
 

@@ -100,7 +100,7 @@ impl Replica {
         for damage in self.damages.clone() {
             let text = format!(
                 "{}: offsets {} to {} can not be read (segment {}, from byte {}): keys not \
-                 written since are answered with -CORRUPT; `kvnode check` tells more",
+                 written or deleted since are answered with -CORRUPT; `kvnode check` tells more",
                 self.id, damage.from, damage.to, damage.segment, damage.position
             );
             self.notice(Severity::Error, text);
