@@ -364,3 +364,22 @@ fn an_exec_aborts_after_a_failed_fsync_that_lost_what_was_watched() {
         assert_eq!(done, expected);
     }
 }
+
+#[test]
+fn a_mark_that_can_not_be_written_is_said_once_until_it_can() {
+    let mut world = World::fresh(Setup { merge: false, ..Setup::default() });
+    let client = world.client();
+    for round in 1..4 {
+        world.disk.fault = Some(Box::new(|op| {
+            let mark = matches!(op, DiskOp::Write { file, .. } if file.to_string() == "p0/MARK");
+            mark.then_some(DiskError::Full)
+        }));
+        for n in 0..10u8 {
+            world.set(client, &[n], &[n; 600]);
+        }
+        let said = world.notices.iter().filter(|n| n.contains("MARK could not be written"));
+        assert_eq!(said.count(), round, "{:?}", world.notices);
+        world.disk.fault = None;
+        world.set(client, b"k", b"v");
+    }
+}

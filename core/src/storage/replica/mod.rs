@@ -110,6 +110,8 @@ pub struct Replica {
     sync_flying: Option<Offset>,
     sync_due: Instant,
     mark_turn: u64,
+    /// The last write of MARK has failed, and that was said.
+    mark_failing: bool,
     manifest: ManifestState,
     merge: merge::MergeState,
     /// A fault has spoilt the active segment: the next write goes to a new one.
@@ -230,6 +232,7 @@ enum Purpose {
     Zeros,
     Sync(Offset),
     Mark,
+    SyncMark,
     Roll(SegmentId, roll::RollOp),
     Manifest(u64, manifest::ManifestOp),
     Merge(u64, merge::MergeOp),
@@ -327,6 +330,7 @@ impl Replica {
             sync_flying: None,
             sync_due: Instant::default(),
             mark_turn: 0,
+            mark_failing: false,
             manifest: ManifestState::default(),
             merge: merge::MergeState::default(),
             roll_wanted: false,
@@ -364,6 +368,7 @@ impl Replica {
             Purpose::Zeros => self.on_zeros(now, result),
             Purpose::Sync(end) => self.on_sync(now, end, result, cache),
             Purpose::Mark => self.on_mark(result),
+            Purpose::SyncMark => self.on_mark_synced(result),
             Purpose::Roll(id, op) => self.on_roll_io(now, id, op, result),
             Purpose::Manifest(attempt, op) => self.on_manifest_io(now, attempt, op, result),
             Purpose::Merge(job, op) => self.on_merge_io(now, job, op, result),

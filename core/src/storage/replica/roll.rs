@@ -121,7 +121,7 @@ impl Replica {
                 self.durable_end = self.written_end;
                 self.write_mark();
                 // So that a power failure leaves a mark that is at most a segment old.
-                self.submit(Purpose::Mark, DiskOp::Sync(File::Mark(self.id)));
+                self.submit(Purpose::SyncMark, DiskOp::Sync(File::Mark(self.id)));
             }
             RollOp::DirSynced => roll.waits -= 1,
         }
