@@ -366,6 +366,44 @@ fn an_exec_aborts_after_a_failed_fsync_that_lost_what_was_watched() {
 }
 
 #[test]
+fn a_roll_that_finds_no_room_leaves_no_file_behind() {
+    let setup =
+        Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    for step in ["create", "header", "sync", "old", "dir"] {
+        let mut world = World::fresh(setup);
+        let client = world.client();
+        for n in 0..8u8 {
+            world.set(client, &[n], &[n; 60]);
+        }
+        let before = world.disk.names();
+        assert_eq!(world.disk.segments().len(), 1);
+        world.disk.fault = Some(Box::new(move |op| {
+            let full = match op {
+                DiskOp::Create(file) => step == "create" && file.to_string().ends_with(".log"),
+                DiskOp::Write { file, at: 0, .. } => {
+                    step == "header" && file.to_string().ends_with(".log")
+                }
+                DiskOp::Sync(file) => step == "sync" && !file.to_string().ends_with("00000000.log"),
+                DiskOp::SyncDir(_) => step == "dir",
+                DiskOp::Truncate { .. } => step == "old",
+                _ => false,
+            };
+            full.then_some(DiskError::Full)
+        }));
+        for _ in 0..5 {
+            let reply = world.call(client, &[b"SET", b"big", &[1; 500]]);
+            assert_eq!(error_code(&reply), Some("DISKFULL"), "{step}: {reply:?}");
+            world.pass(Duration::from_secs(2));
+        }
+        assert_eq!(world.disk.names(), before, "{step}");
+        world.disk.fault = None;
+        world.set(client, b"big", &[1; 500]);
+        assert_eq!(world.disk.segments().len(), 2);
+        assert_eq!(world.get(client, b"\x03"), Some(vec![3; 60]));
+    }
+}
+
+#[test]
 fn a_mark_that_can_not_be_written_is_said_once_until_it_can() {
     let mut world = World::fresh(Setup { merge: false, ..Setup::default() });
     let client = world.client();
