@@ -11,17 +11,18 @@
 //!   is durable, or a crash could lose both);
 //! - a **tombstone** whose key has a newer value, or for whose key no older segment outside the run
 //!   can hold a value. No older segment can if none holds a dead byte, or damage: a value of a
-//!   deleted key is a dead one. An expired value counts as a tombstone and is copied as one. Dropping the last
-//!   trace of a deleted key raises the *tombstone horizon*;
+//!   deleted key is a dead one. An expired value counts as a tombstone and is copied as one.
+//!   Dropping the last trace of a deleted key raises the *tombstone horizon*;
 //! - clock records: the manifest carries the clock.
 //!
 //! Work is cut into steps of one window of input, and their pace is limited; it rises with the
 //! share of the log that is dead.
 //!
-//! Here is the job itself, step by step; [`copy`] decides what becomes of each record, [`switch`]
-//! brings the output into the table of segments.
+//! Here is the job itself, step by step; [`hint`] and [`copy`] decide what becomes of each record,
+//! and [`switch`] brings the output into the table of segments.
 
 mod copy;
+mod hint;
 mod switch;
 
 use alloc::format;
@@ -37,6 +38,7 @@ use crate::shard::Severity;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
 use crate::storage::hint::{HintWriter, Summary};
 use crate::storage::keydir::{Place, WARM_KEYS};
+use crate::storage::record::Kind;
 use crate::storage::scan::{Scanned, Scanner, Step};
 use crate::{Instant, Offset, SegmentId, Value};
 
@@ -121,6 +123,17 @@ enum Stage {
     AwaitManifest(u64),
     /// Moves keydir entries, from this one on.
     Moving(usize),
+}
+
+/// How a record stands to what the keydir knows of its key.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// The keydir points at it.
+    Current,
+    /// The keydir points at a newer one.
+    Superseded(Place),
+    /// The keydir does not know the key, or it has none.
+    Gone,
 }
 
 /// An operation of a job.
@@ -348,6 +361,28 @@ impl Replica {
         self.merge.job = Some(job);
     }
 
+    /// Decides what becomes of one record.
+    fn consider(&mut self, job: &mut Job, found: &Scanned) {
+        let head = found.head;
+        job.summary.epoch = job.summary.epoch.max(head.epoch);
+        job.summary.clock = job.summary.clock.max(head.clock);
+        let known = match head.kind {
+            Kind::Put | Kind::Delete => self.keydir.get(found.key()),
+            Kind::Epoch | Kind::Clock | Kind::Flush => None,
+        };
+        let (segment, position) = (job.run[job.at].id, position_of(found));
+        let standing = match known.map(|entry| entry.place) {
+            Some(at) if at.segment == segment && at.position == position => Standing::Current,
+            Some(by) => Standing::Superseded(by),
+            None => Standing::Gone,
+        };
+        if job.output.is_some() {
+            self.copy_record(job, found, standing);
+        } else {
+            self.hint_record(job, found, standing);
+        }
+    }
+
     /// The segment being read holds damage: it is left as it is from now on.
     fn quarantine(&mut self, job: &Job, what: &str) {
         let segment = job.run[job.at];
@@ -379,4 +414,8 @@ impl Replica {
             self.delete(File::Hint(self.id, job.run[0].base, output.id));
         }
     }
+}
+
+fn position_of(found: &Scanned) -> u32 {
+    u32::try_from(found.position).expect("a segment is shorter than 4 GiB")
 }
