@@ -141,6 +141,43 @@ fn compaction_keeps_what_tells_that_a_suspect_key_is_gone() {
 }
 
 #[test]
+fn compaction_keeps_it_also_where_the_damage_is_a_segment_cut_short() {
+    let mut world = World::fresh(setup(false));
+    let client = world.client();
+    (0..5u8).for_each(|n| world.set(client, &[b'k', n], &[n; 60]));
+    let mut disk = world.disk.crash(Unsynced::Kept);
+    let name = disk.segments()[0].clone();
+    // Between two records: no byte that is left is dead.
+    let two_records = 32 + 40 + 2 * (40 + 2 + 60);
+    disk.edit(&name, |bytes| bytes.truncate(two_records));
+    let mut world = World::open(disk, setup(true));
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"DEL", b"x"]), Reply::Int(1));
+    for n in 0..100u8 {
+        world.set(client, b"l", &[n; 60]);
+    }
+    world.compact();
+    let (mut world, client) = reopen(world, true);
+    assert!(!suspect(&mut world, client, b"x"));
+    assert!(suspect(&mut world, client, b"absent"));
+}
+
+#[test]
+fn a_suspect_key_that_expires_stays_suspect() {
+    let mut world = World::fresh(setup(false));
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"SET", b"t", b"v", b"PX", b"500"]), Reply::OK);
+    for n in 0..40u8 {
+        world.set(client, &[b'k', n], &[n; 60]);
+    }
+    let (mut world, client) = reopen_damaged(world, 0, false);
+    assert!(suspect(&mut world, client, b"t"));
+    world.set(client, b"sound", b"v");
+    world.pass(Duration::from_secs(2));
+    assert!(suspect(&mut world, client, b"t"), "it may have been made to stay");
+}
+
+#[test]
 fn what_was_deleted_before_later_damage_is_suspect_again() {
     let (mut world, client) = damaged(false);
     world.call(client, &[b"DEL", b"x"]);
