@@ -3,6 +3,7 @@
 //! - [`server`]: a redis-server or a kvnode on a free loopback port, stopped when dropped.
 //! - [`place`]: a directory on a real file system, and how long an fsync takes there.
 //! - [`stats`]: medians and ratios.
+//! - [`report`]: a table, or JSON.
 //! - [`fill`]: many keys into a server, quickly.
 //!
 //! Speeds depend on the machine and on what else it does, so everything is measured in turn with
@@ -10,19 +11,11 @@
 
 pub mod fill;
 pub mod place;
+pub mod report;
 pub mod server;
 pub mod stats;
 
-use std::fmt::Display;
-use std::process::ExitCode;
-
 use indicatif::{ProgressBar, ProgressStyle};
-
-/// Prints why a benchmark could not run.
-pub fn failed(why: impl Display) -> ExitCode {
-    eprintln!("{why}");
-    ExitCode::FAILURE
-}
 
 /// A bar for `steps`, on stderr.
 pub fn progress(steps: u64) -> ProgressBar {

@@ -40,6 +40,9 @@ pub const PARTITION_GATHER_BYTES_MAX: usize = 64 << 20;
 /// ends a good deal above, so that what is logged already always fits.
 pub const KEYDIR_BYTES_MAX: usize = 14 << 30;
 
+/// Bytes of keys of one partition that are remembered as gone since a range of its log was lost.
+pub const GONE_BYTES_MAX: usize = 16 << 20;
+
 /// Most partitions of one node.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
@@ -50,6 +53,7 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX < GONE_BYTES_MAX / 16);
 const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);

@@ -497,3 +497,31 @@ fn a_read_error_is_a_finding_and_the_check_goes_on() {
     assert_eq!(found(&report, &bad)[0].problem, Problem::Unreadable(DiskError::Io(5)));
     assert!(report.records > whole / 2 && report.records < whole);
 }
+
+#[test]
+fn an_end_of_the_log_that_could_not_be_read_is_a_loss_that_can_be_accepted() {
+    let setup = Setup { merge: false, ..small() };
+    let (world, _) = varied(setup);
+    let disk = world.disk.crash(Unsynced::Kept);
+    let name = disk.segments().pop().expect("a segment");
+    let mut world = World::cold(disk, setup);
+    let unreadable = name.clone();
+    world.disk.fault = Some(Box::new(move |op| {
+        let hit = matches!(op, DiskOp::Read { file, .. } if file.to_string() == unreadable);
+        hit.then_some(DiskError::Io(5))
+    }));
+    world.settle();
+    world.pass(Duration::from_secs(20));
+    assert!(world.opened, "{:?}", world.notices);
+    let client = world.client();
+    world.set(client, b"later", b"v");
+    let mut disk = world.stop();
+    disk.fault = None;
+    let report = check(&disk);
+    assert!(report.damaged && report.losses.len() == 1, "{:?}", report.findings);
+    accept(&mut disk).expect("there is a loss");
+    let mut world = World::open(disk, setup);
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"GET", b"absent"]), Reply::Null);
+    assert_eq!(world.get(client, b"later"), Some(b"v".to_vec()));
+}

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::reply::Reply;
+use kvnode_core::shard::FsyncMode;
+use kvnode_core::slot;
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
@@ -319,4 +321,103 @@ fn a_replica_opens_again_only_once_its_earlier_life_is_over() {
     world.pass(Duration::from_secs(3));
     assert_eq!(world.get(client, b"a").as_deref(), Some(&[1; 500][..]));
     assert_eq!(world.get(client, b"b"), None);
+}
+
+#[test]
+fn an_exec_aborts_after_a_failed_fsync_that_lost_what_was_watched() {
+    let setup = Setup {
+        fsync: FsyncMode::EveryMs(50),
+        partitions: Some(2),
+        merge: false,
+        ..Setup::default()
+    };
+    let home = |key: &[u8]| slot::partition(slot::slot(key), 2).0;
+    let of = |partition| (0..).map(|n: u8| [n]).filter(move |key| home(key) == partition);
+    let ([there, deleted], other) = ([0, 1].map(|n| of(0).nth(n).unwrap()), of(1).next().unwrap());
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, &deleted, b"old");
+    world.pass(Duration::from_millis(100));
+    // These two changes are acknowledged and not durable.
+    world.set(client, &there, b"lost");
+    assert_eq!(world.call(client, &[b"DEL", &deleted]), Reply::Int(1));
+    let watchers = [there, deleted, other].map(|key| {
+        let client = world.client();
+        assert_eq!(world.call(client, &[b"WATCH", &key]), Reply::OK);
+        world.call(client, &[b"GET", &key]);
+        client
+    });
+    let mut armed = true;
+    world.disk.fault = Some(Box::new(move |op| {
+        let log = matches!(op, DiskOp::Sync(file) if file.to_string().starts_with("p0/0"));
+        (log && core::mem::take(&mut armed)).then_some(DiskError::Io(5))
+    }));
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.get(client, &there), None, "it is lost");
+    assert_eq!(world.get(client, &deleted), Some(b"old".to_vec()), "its deletion is lost");
+    for (client, survives) in watchers.into_iter().zip([false, false, true]) {
+        assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+        world.call(client, &[b"PING"]);
+        let done = world.call(client, &[b"EXEC"]);
+        let expected =
+            if survives { Reply::Array(vec![Reply::Simple("PONG")]) } else { Reply::NullArray };
+        assert_eq!(done, expected);
+    }
+}
+
+#[test]
+fn a_roll_that_finds_no_room_leaves_no_file_behind() {
+    let setup =
+        Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    for step in ["create", "header", "sync", "old", "dir"] {
+        let mut world = World::fresh(setup);
+        let client = world.client();
+        for n in 0..8u8 {
+            world.set(client, &[n], &[n; 60]);
+        }
+        let before = world.disk.names();
+        assert_eq!(world.disk.segments().len(), 1);
+        world.disk.fault = Some(Box::new(move |op| {
+            let full = match op {
+                DiskOp::Create(file) => step == "create" && file.to_string().ends_with(".log"),
+                DiskOp::Write { file, at: 0, .. } => {
+                    step == "header" && file.to_string().ends_with(".log")
+                }
+                DiskOp::Sync(file) => step == "sync" && !file.to_string().ends_with("00000000.log"),
+                DiskOp::SyncDir(_) => step == "dir",
+                DiskOp::Truncate { .. } => step == "old",
+                _ => false,
+            };
+            full.then_some(DiskError::Full)
+        }));
+        for _ in 0..5 {
+            let reply = world.call(client, &[b"SET", b"big", &[1; 500]]);
+            assert_eq!(error_code(&reply), Some("DISKFULL"), "{step}: {reply:?}");
+            world.pass(Duration::from_secs(2));
+        }
+        assert_eq!(world.disk.names(), before, "{step}");
+        world.disk.fault = None;
+        world.set(client, b"big", &[1; 500]);
+        assert_eq!(world.disk.segments().len(), 2);
+        assert_eq!(world.get(client, b"\x03"), Some(vec![3; 60]));
+    }
+}
+
+#[test]
+fn a_mark_that_can_not_be_written_is_said_once_until_it_can() {
+    let mut world = World::fresh(Setup { merge: false, ..Setup::default() });
+    let client = world.client();
+    for round in 1..4 {
+        world.disk.fault = Some(Box::new(|op| {
+            let mark = matches!(op, DiskOp::Write { file, .. } if file.to_string() == "p0/MARK");
+            mark.then_some(DiskError::Full)
+        }));
+        for n in 0..10u8 {
+            world.set(client, &[n], &[n; 600]);
+        }
+        let said = world.notices.iter().filter(|n| n.contains("MARK could not be written"));
+        assert_eq!(said.count(), round, "{:?}", world.notices);
+        world.disk.fault = None;
+        world.set(client, b"k", b"v");
+    }
 }

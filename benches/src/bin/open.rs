@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use comfy_table::{Table, presets};
 use indicatif::ProgressBar;
 use kvnode_benches::server::{Kind, Server, build_kvnode};
 use kvnode_benches::stats::{Summary, grouped};
-use kvnode_benches::{failed, fill, place, progress};
+use kvnode_benches::{fill, place, progress, report};
 use serde::Serialize;
 
 /// Measure memory a key and the time to open many keys
@@ -75,20 +74,7 @@ struct Report {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match measure(&args) {
-        Ok(report) if args.json => match serde_json::to_string_pretty(&report) {
-            Ok(json) => {
-                println!("{json}");
-                ExitCode::SUCCESS
-            }
-            Err(e) => failed(e),
-        },
-        Ok(report) => {
-            print!("{}", table(&report));
-            ExitCode::SUCCESS
-        }
-        Err(e) => failed(e),
-    }
+    report::print(measure(&args), args.json, table)
 }
 
 fn measure(args: &Args) -> io::Result<Report> {
@@ -179,9 +165,7 @@ fn reopen(
 fn table(report: &Report) -> String {
     let verdict = |reached: bool| if reached { "reached" } else { "MISSED" };
     let seconds = |s: Summary| format!("{:.2} ({:.2} – {:.2})", s.median, s.min, s.max);
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["", "measured", "target", ""]);
+    let mut table = report::table(["", "measured", "target", ""]);
     let overhead = report.overhead_bytes_a_key;
     table.add_row([
         "bytes a key beyond the key".to_owned(),
@@ -211,7 +195,7 @@ fn table(report: &Report) -> String {
         ]);
     }
     format!(
-        "{} keys of {} bytes, values of {} bytes, index {}; medians of {} rounds.\n{table}\n",
+        "{} keys of {} bytes, values of {} bytes, index {}; medians of {} rounds.\n{table}",
         grouped(report.keys as f64),
         report.key_bytes,
         report.value_bytes,

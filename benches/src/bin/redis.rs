@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use comfy_table::{Table, presets};
 use kvnode_benches::server::{Kind, Server, build_kvnode};
 use kvnode_benches::stats::{Summary, grouped};
-use kvnode_benches::{failed, fill, place, progress};
+use kvnode_benches::{fill, place, progress, report};
 use serde::Serialize;
 
 /// Compare kvnode with redis-server under the same load
@@ -95,20 +94,7 @@ struct Measured {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match measure(&args) {
-        Ok(report) if args.json => match serde_json::to_string_pretty(&report) {
-            Ok(json) => {
-                println!("{json}");
-                ExitCode::SUCCESS
-            }
-            Err(e) => failed(e),
-        },
-        Ok(report) => {
-            print!("{}", table(&report));
-            ExitCode::SUCCESS
-        }
-        Err(e) => failed(e),
-    }
+    report::print(measure(&args), args.json, table)
 }
 
 fn measure(args: &Args) -> io::Result<Report> {
@@ -202,9 +188,7 @@ fn run(args: &Args, server: &Server, load: &Load, requests: u64) -> io::Result<f
 }
 
 fn table(report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["load", "redis, 1/s", "kvnode, 1/s", "ratio", "target"]);
+    let mut table = report::table(["load", "redis, 1/s", "kvnode, 1/s", "ratio", "target"]);
     let speed =
         |s: Summary| format!("{}\n{} – {}", grouped(s.median), grouped(s.min), grouped(s.max));
     for measured in &report.results {
@@ -221,7 +205,7 @@ fn table(report: &Report) -> String {
     format!(
         "Medians of {} rounds in turn, ranges below; {} keys, values of {} bytes.\n\
          Redis {}: {}. kvnode: --fsync always --cache {}.\n\
-         {} cores; write and fsync here: {:.0} µs.\n{table}\n",
+         {} cores; write and fsync here: {:.0} µs.\n{table}",
         report.rounds,
         grouped(report.keys as f64),
         report.value_bytes,

@@ -6,7 +6,8 @@
 //! Invariants:
 //! - `Changes` holds each key once, in the order in which the keys were first changed.
 //! - A write without a condition reads nothing.
-//! - Deleting a key that is not there changes nothing.
+//! - Deleting a key that is not there changes nothing; one that may have been lost to damage counts
+//!   as there, so that its deletion is logged behind the damage.
 
 use alloc::vec::Vec;
 
@@ -54,6 +55,11 @@ pub struct Item {
 pub trait View {
     /// What is known of `key` without its value; `None` if it does not exist.
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop>;
+    /// Whether `key` may have been lost to damage, so that nothing can be told of it: to ask for it
+    /// is an error, to write or delete it is not.
+    fn suspect(&mut self, key: &[u8]) -> bool;
+    /// Whether there may be keys that were lost to damage.
+    fn damaged(&mut self) -> bool;
     /// `key`'s value; `None` if it does not exist.
     fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop>;
     /// Number of keys. May count keys that have expired and are not swept yet, as in Redis.
@@ -137,9 +143,10 @@ impl<'a> Txn<'a> {
         self.set(key, Op::Put { value, expire_at })
     }
 
-    /// Deletes `key`; whether it was there.
+    /// Deletes `key`; whether it was there, or may have been.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool, Stop> {
-        let existed = self.exists(key)?;
+        let changed = self.changes.flushes() || self.changes.get(key).is_some();
+        let existed = (!changed && self.view.suspect(key)) || self.exists(key)?;
         if existed {
             self.set(key, Op::Delete)?;
         }
@@ -148,7 +155,7 @@ impl<'a> Txn<'a> {
 
     /// Deletes all keys. Must be the last thing a command does: it can not be undone alone.
     pub fn flush(&mut self) -> Result<(), Stop> {
-        if !self.is_empty()? {
+        if self.view.damaged() || !self.is_empty()? {
             self.changes.flush();
         }
         Ok(())

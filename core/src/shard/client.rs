@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::evaluate::Fetched;
+use super::view::{Depends, home};
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
@@ -36,6 +37,17 @@ struct Slot {
     reply: Reply,
     /// Commits to come before it may leave.
     waits: u32,
+    parts: Parts,
+}
+
+/// What became of the parts of a command, each in a partition of its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    count: u32,
+    /// Some changes are committed.
+    applied: bool,
+    /// The last part that was dropped; one of an unknown outcome rather than another.
+    dropped: Option<(usize, Dropped)>,
 }
 
 /// A command that waits for values from disk or for a commit.
@@ -60,10 +72,39 @@ pub(super) struct Waiter {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waits {
-    /// The client's reply of this number.
-    Reply(u64),
+    /// The client's reply of this number, to a command that logged changes there or did not.
+    Reply { number: u64, wrote: bool },
     /// The client's blocked command.
     Command,
+}
+
+/// What became of a part of a command.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// What it waited for is committed; whether that includes changes of its own.
+    Committed { wrote: bool },
+    /// What was logged in this partition is lost.
+    Dropped(usize, Dropped),
+}
+
+impl Parts {
+    fn take(&mut self, part: Part) {
+        match (part, self.dropped) {
+            (Part::Committed { wrote }, _) => self.applied |= wrote,
+            (Part::Dropped(..), Some((_, Dropped::Unknown))) => {}
+            (Part::Dropped(at, what), _) => self.dropped = Some((at, what)),
+        }
+    }
+
+    /// What the client is told in place of the reply.
+    fn error(self) -> Option<Reply> {
+        let (at, what) = self.dropped?;
+        Some(if self.applied && what != Dropped::Unknown {
+            errors::applied_in_part(at, what)
+        } else {
+            errors::dropped(at, what, self.count > 1)
+        })
+    }
 }
 
 impl Client {
@@ -120,18 +161,19 @@ impl Shard {
         }
     }
 
-    /// Queues a reply behind the client's others, to leave once each partition is committed up to
-    /// the offset named.
-    pub(super) fn enqueue(&mut self, id: ClientId, reply: Reply, waits: &[(usize, Offset)]) {
+    /// Queues a reply behind the client's others, to leave once each partition is committed as far
+    /// as it depends on it.
+    pub(super) fn enqueue(&mut self, id: ClientId, reply: Reply, waits: &[Depends]) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let protocol = client.session.protocol();
         client.closing |= client.session.closing();
         let number = client.first + client.queue.len() as u64;
         let mut left = 0;
-        for &(at, offset) in waits {
+        for &Depends { at, until, wrote } in waits {
             let partition = &mut self.partitions[at];
-            if partition.replica.high_watermark() < offset {
-                partition.wait(Waiter { offset, client: id, what: Waits::Reply(number) });
+            if partition.replica.high_watermark() < until {
+                let what = Waits::Reply { number, wrote };
+                partition.wait(Waiter { offset: until, client: id, what });
                 left += 1;
             }
         }
@@ -144,7 +186,8 @@ impl Shard {
             }
             return;
         }
-        client.queue.push_back(Slot { protocol, reply, waits: left });
+        let parts = Parts { count: waits.len() as u32, ..Parts::default() };
+        client.queue.push_back(Slot { protocol, reply, waits: left, parts });
         client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
     }
 
@@ -155,7 +198,9 @@ impl Shard {
         // Each turn takes a waiter; those it brings about wait for later offsets.
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(due) {
             match waiter.what {
-                Waits::Reply(number) => self.settle(waiter.client, number, None),
+                Waits::Reply { number, wrote } => {
+                    self.settle(waiter.client, number, Part::Committed { wrote });
+                }
                 Waits::Command => self.on_commit_for_command(waiter.client),
             }
         }
@@ -164,7 +209,11 @@ impl Shard {
 
     /// What was logged from `from` on is lost: its waiters are told.
     pub(super) fn on_dropped(&mut self, at: usize, from: Offset, what: Dropped) {
-        let error = errors::dropped(at, what);
+        if what == Dropped::Unknown {
+            // The partition stops, and may come back with less than was seen.
+            let count = self.partitions.len();
+            self.watched.on_lost(|key| home(key, count) == at);
+        }
         let lost = |w: &mut Waiter| w.offset > from;
         let mut waiters = Vec::new();
         while let Some(waiter) = self.partitions[at].waiters.pop_back_if(lost) {
@@ -172,21 +221,28 @@ impl Shard {
         }
         for waiter in waiters.into_iter().rev() {
             match waiter.what {
-                Waits::Reply(number) => self.settle(waiter.client, number, Some(&error)),
-                Waits::Command => self.fail_blocked(waiter.client, error.clone()),
+                Waits::Reply { number, wrote: _ } => {
+                    self.settle(waiter.client, number, Part::Dropped(at, what));
+                }
+                Waits::Command => {
+                    self.fail_blocked(waiter.client, errors::dropped(at, what, false));
+                }
             }
         }
         self.relieve();
     }
 
     /// One of the commits that a reply waited for has come, or has become impossible.
-    fn settle(&mut self, id: ClientId, number: u64, error: Option<&Reply>) {
+    fn settle(&mut self, id: ClientId, number: u64, part: Part) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let at = number.checked_sub(client.first).expect("a reply leaves after its last commit");
         let slot = &mut client.queue[at as usize];
         slot.waits -= 1;
-        if let Some(error) = error {
-            slot.reply = error.clone();
+        slot.parts.take(part);
+        if slot.waits == 0
+            && let Some(error) = slot.parts.error()
+        {
+            slot.reply = error;
         }
         while let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) {
             client.first += 1;

@@ -6,8 +6,10 @@ use alloc::format;
 use crate::reply::Reply;
 use crate::storage::replica::{Damage, Dropped, ReadFault, Refusal};
 
-/// For a write (or a read that depended on one) that was dropped.
-pub(super) fn dropped(partition: usize, what: Dropped) -> Reply {
+/// For a write (or a read that depended on one) that was dropped. A command of several `parts` has
+/// been dropped in this partition at least, and is not known to be applied in any.
+pub(super) fn dropped(partition: usize, what: Dropped, parts: bool) -> Reply {
+    let in_part = if parts { ", or only in part" } else { "" };
     Reply::error_owned(match what {
         Dropped::DiskFull => return disk_full(partition),
         Dropped::NotApplied => format!(
@@ -16,9 +18,28 @@ pub(super) fn dropped(partition: usize, what: Dropped) -> Reply {
         ),
         Dropped::Unknown => format!(
             "UNKNOWN partition p{partition} stopped on a disk error while the command was being \
-             written: it may or may not have been applied; read it back when the partition is back"
+             written: it may or may not have been applied{in_part}; read it back when the partition \
+             is back"
         ),
     })
+}
+
+/// For a command whose part in one partition was dropped for certain, and applied in others.
+pub(super) fn applied_in_part(partition: usize, what: Dropped) -> Reply {
+    let (happened, then) = match what {
+        Dropped::DiskFull => (format!("the disk of partition p{partition} is full"), "with space"),
+        Dropped::NotApplied | Dropped::Unknown => {
+            let happened = format!(
+                "partition p{partition} stopped on a disk error before its part of the command \
+                 was written"
+            );
+            (happened, "when the partition is back")
+        }
+    };
+    Reply::error_owned(format!(
+        "PARTIAL {happened}: the command was not applied to its keys there, and the rest was \
+         applied; read the keys back, and send the command again {then}"
+    ))
 }
 
 /// For a write that was refused before it was logged by a partition in this state.
@@ -59,7 +80,7 @@ pub(super) fn damaged(partition: usize, damage: &Damage) -> Reply {
     Reply::error_owned(format!(
         "CORRUPT offsets {} to {} of partition p{partition} can not be read, and a newer value of \
          this key may have been there: nothing was changed; restore the data directory, or write \
-         the key anew (see kvnode check)",
+         the key anew or delete it (see kvnode check)",
         damage.from, damage.to
     ))
 }

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::client::{Blocked, Waiter, Waits};
-use super::view::{Eye, Facts, Notes};
+use super::view::{Depends, Eye, Facts, Notes};
 use super::{Output, Shard, errors};
 use crate::args::{Args, OwnedArgs};
 use crate::disk::CacheKey;
@@ -127,7 +127,7 @@ impl Shard {
             let ops = changes.ops().iter().filter(mine);
             let end = replica.append(clock, changes.flushes(), takes(at), ops);
             self.pressed |= !replica.has_room();
-            self.notes.depends.push((at, end));
+            self.notes.wrote(at, end);
             self.touch(at);
         }
         Ok(())
@@ -236,11 +236,17 @@ impl Shard {
 
 impl Notes {
     /// The reply waits for this offset of the partition.
-    pub(super) fn depend(&mut self, at: usize, offset: Offset) {
-        match self.depends.iter_mut().find(|(i, _)| *i == at) {
-            Some((_, known)) => *known = offset.max(*known),
-            None => self.depends.push((at, offset)),
+    pub(super) fn depend(&mut self, at: usize, until: Offset) {
+        match self.depends.iter_mut().find(|known| known.at == at) {
+            Some(known) => known.until = until.max(known.until),
+            None => self.depends.push(Depends { at, until, wrote: false }),
         }
+    }
+
+    /// The command has logged changes that end at this offset of the partition.
+    fn wrote(&mut self, at: usize, end: Offset) {
+        self.depends.retain(|known| known.at != at);
+        self.depends.push(Depends { at, until: end, wrote: true });
     }
 
     /// A value must be read.

@@ -9,12 +9,13 @@
 //! client (other clients go on) and is then evaluated again from the start.
 //!
 //! [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
-//! commands, [`view`] is what they see.
+//! commands, [`view`] is what they see, [`stop`] ends it all.
 
 mod boot;
 mod client;
 mod errors;
 mod evaluate;
+mod stop;
 mod view;
 
 use alloc::boxed::Box;
@@ -36,6 +37,7 @@ use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings
 use crate::{ClientId, Instant, IoId, Millis, Now, PartitionId};
 
 use client::{Client, Waiter};
+use stop::Stop;
 use view::{Notes, Watched};
 
 /// One event for the shard.
@@ -103,6 +105,8 @@ pub enum Reason {
     Compaction,
     /// When to try again after a disk fault.
     Retry,
+    /// When a stop no longer waits for the commands under way.
+    Stop,
 }
 
 /// When a write is acknowledged.
@@ -169,7 +173,7 @@ pub struct Shard {
     reads: BTreeMap<ReadToken, ClientId>,
     next_read: u64,
     expiry_at: Instant,
-    stopping: bool,
+    stop: Stop,
     /// Clients wait because too much waits for the disk, or to be sent.
     pressed: bool,
     out: VecDeque<Output>,
@@ -239,7 +243,7 @@ impl Shard {
             reads: BTreeMap::new(),
             next_read: 0,
             expiry_at: Instant::default(),
-            stopping: false,
+            stop: Stop::default(),
             pressed: false,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -278,7 +282,12 @@ impl Shard {
                 }
                 return Some(output);
             }
-            let at = *self.touched.last()?;
+            let Some(&at) = self.touched.last() else {
+                if self.finish_if_drained() {
+                    continue;
+                }
+                return None;
+            };
             if let Some(event) = self.partitions[at].replica.poll_event() {
                 self.on_event(at, event);
             } else if let Some((io, op)) = self.partitions[at].replica.poll_op(self.now.mono) {
@@ -295,14 +304,16 @@ impl Shard {
         let expiring = |p: &Partition| p.replica.serving() && p.replica.expiring() > 0;
         let expiry = self.partitions.iter().any(expiring);
         let replicas = self.partitions.iter().filter_map(|p| p.replica.deadline());
-        replicas.chain(expiry.then_some((self.expiry_at, Reason::Expiry))).min_by_key(|&(at, _)| at)
+        let expiry = expiry.then_some((self.expiry_at, Reason::Expiry));
+        let drain = self.drain_deadline().map(|at| (at, Reason::Stop));
+        replicas.chain(expiry).chain(drain).min_by_key(|&(at, _)| at)
     }
 
     /// Whether the client's next command may be handed in now. It may not while an earlier one
     /// waits for the disk, too many of its replies wait for a commit, or too much waits to be
     /// written; an [`Output::Resume`] tells when it may again.
     pub fn accepts(&self, id: ClientId) -> bool {
-        !self.stopping && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
+        self.stop == Stop::No && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
     }
 
     /// Commands that read these keys will be handed in next. Changes nothing; a driver that holds several
@@ -360,6 +371,7 @@ impl Shard {
             self.expiry_at = self.now.mono.after(EXPIRY_EVERY);
             self.sweep_expired();
         }
+        self.give_up_draining();
     }
 
     /// Removes keys that have expired. Where their expiry is not committed yet, the clock is
@@ -376,22 +388,6 @@ impl Shard {
                 replica.append_clock(clock);
                 self.touch(at);
             }
-        }
-    }
-
-    fn on_stop(&mut self) {
-        self.stopping = true;
-        self.abandon_boot();
-        for at in 0..self.partitions.len() {
-            self.partitions[at].replica.stop(self.now.mono, &mut *self.config.cache);
-            self.touch(at);
-        }
-        self.end_if_stopped();
-    }
-
-    fn end_if_stopped(&mut self) {
-        if self.stopping && self.partitions.iter().all(|p| p.stopped) {
-            self.out.push_back(Output::Stopped);
         }
     }
 

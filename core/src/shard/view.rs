@@ -42,12 +42,23 @@ pub(super) struct Facts {
 /// What an evaluation has come upon.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The reply depends on what is logged before these offsets.
-    pub(super) depends: Vec<(usize, Offset)>,
+    /// What the reply depends on, once for each partition.
+    pub(super) depends: Vec<Depends>,
     /// Values to be read.
     pub(super) wants: Vec<(usize, Value, Place)>,
     /// Partitions whose clock must be committed.
     pub(super) clocks: Vec<usize>,
+}
+
+/// A reply depends on what is logged in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depends {
+    /// The partition.
+    pub(super) at: usize,
+    /// Everything before this offset.
+    pub(super) until: Offset,
+    /// The command itself has logged some of it.
+    pub(super) wrote: bool,
 }
 
 /// Keys under WATCH: by how many, and when last changed.
@@ -98,6 +109,17 @@ impl Watched {
 }
 
 impl Watched {
+    /// Values that were seen may be gone again: each watched key that may be `lost` counts as
+    /// changed.
+    pub(super) fn on_lost(&mut self, lost: impl Fn(&[u8]) -> bool) {
+        self.version += 1;
+        for (key, (_, version)) in &mut self.keys {
+            if lost(key) {
+                *version = self.version;
+            }
+        }
+    }
+
     /// One client no longer watches `key`.
     pub(super) fn unwatch(&mut self, key: &[u8]) {
         if let Some((count, _)) = self.keys.get_mut(key) {
@@ -237,6 +259,17 @@ impl View for Eye<'_> {
             Found::Absent | Found::Deleted(_) | Found::Damaged(_) => return Ok(None),
         };
         Ok(self.live(at, expire_at)?.then_some(Meta { value_len, expire_at }))
+    }
+
+    fn suspect(&mut self, key: &[u8]) -> bool {
+        if self.partitions.is_empty() {
+            return false;
+        }
+        matches!(self.partitions[self.home(key)].replica.find(key), Found::Damaged(_))
+    }
+
+    fn damaged(&mut self) -> bool {
+        self.partitions.iter().any(|p| p.replica.damaged())
     }
 
     fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {

@@ -4,6 +4,8 @@
 //! or take a record. At a bad record the owner either stops (a torn tail) or asks for a
 //! [`Scanner::resync`]: the scanner then looks at every later byte for the next sound head.
 
+use alloc::vec::Vec;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::format::{FormatError, SEGMENT_HEADER_BYTES, check_segment_header};
@@ -20,6 +22,10 @@ pub fn end_max(base: Offset, mark: Offset, len: u64) -> Offset {
 
 /// Bytes read at a time.
 pub const WINDOW_BYTES: u32 = 256 << 10;
+
+/// Bytes given up at a time where a read fails, and how often each is read before.
+const PAGE_BYTES: u64 = 4 << 10;
+const PAGE_TRIES: u32 = 3;
 
 /// Walks over one segment's file.
 #[derive(Debug)]
@@ -40,6 +46,13 @@ pub struct Scanner {
     dense: bool,
     /// No record can have this offset or a later one.
     end_max: Offset,
+    /// The read asked for: where and how many bytes; and how often it has failed.
+    asked: (u64, u32),
+    failed: u32,
+    /// Up to here the file is read page by page, since a larger read has failed.
+    careful_to: u64,
+    /// From where to where the file could not be read. The window holds zeros there.
+    unreadable: Vec<(u64, u64)>,
     /// Bytes passed over since the last record.
     skipped: u64,
     header_done: bool,
@@ -102,6 +115,10 @@ impl Scanner {
             epoch: Epoch(0),
             dense,
             end_max: Offset(u64::MAX),
+            asked: (0, 0),
+            failed: 0,
+            careful_to: 0,
+            unreadable: Vec::new(),
             skipped: 0,
             header_done: false,
             crc: crc32fast::Hasher::new(),
@@ -138,10 +155,45 @@ impl Scanner {
     /// Takes the answer to [`Step::Read`]. Short data means that the file has shrunk below the
     /// length it was said to have: what is missing counts as bad.
     pub fn fill(&mut self, data: &[u8]) {
+        self.failed = 0;
         self.window.extend_from_slice(data);
-        if self.window.len() < self.need {
+        if data.len() < self.asked.1 as usize && self.window.len() < self.need {
             self.len = self.at + self.window.len() as u64;
         }
+    }
+
+    /// The answer to [`Step::Read`] is an error, and the owner would rather lose some bytes than
+    /// give up. What is to be read is narrowed down to pages; a page that fails again and again is
+    /// taken for zeros.
+    pub fn fail_read(&mut self) {
+        let (at, len) = self.asked;
+        let end = at + u64::from(len);
+        self.failed += 1;
+        if u64::from(len) > PAGE_BYTES {
+            self.careful_to = end;
+            self.failed = 0;
+        } else if self.failed == PAGE_TRIES {
+            self.failed = 0;
+            self.window.resize(self.window.len() + len as usize, 0);
+            match self.unreadable.last_mut() {
+                Some((_, to)) if *to == at => *to = end,
+                Some(_) | None => self.unreadable.push((at, end)),
+            }
+        }
+    }
+
+    /// From where to where the file could not be read, in order.
+    pub fn unreadable(&self) -> &[(u64, u64)] {
+        &self.unreadable
+    }
+
+    /// Whether what stands here may be a record that reaches into bytes that could not be read.
+    pub fn hidden(&self) -> bool {
+        let Some(&(from, _)) = self.unreadable.iter().find(|&&(_, to)| to > self.at) else {
+            return false;
+        };
+        let known = self.window.len().min(from.saturating_sub(self.at) as usize);
+        matches!(record::parse(&self.window[..known]), Parsed::Need(_))
     }
 
     /// What comes next.
@@ -251,12 +303,13 @@ impl Scanner {
             return None;
         }
         self.need = need;
-        let len = (need - held).max(WINDOW_BYTES as usize) as u64;
-        Some(Step::Read(DiskOp::Read {
-            file: self.file(),
-            at: self.at + held as u64,
-            len: len.min(left) as u32,
-        }))
+        let at = self.at + held as u64;
+        let mut len = left.min((need - held).max(WINDOW_BYTES as usize) as u64);
+        if at < self.careful_to {
+            len = len.min(PAGE_BYTES - at % PAGE_BYTES);
+        }
+        self.asked = (at, len as u32);
+        Some(Step::Read(DiskOp::Read { file: self.file(), at, len: len as u32 }))
     }
 }
 

@@ -91,9 +91,9 @@ fn the_register_rejects_forged_histories() {
 /// What a client waits for.
 #[derive(Clone, Debug)]
 enum Wait {
-    /// `OK` to writes of these keys. Errors other than UNKNOWN say that nothing was applied,
-    /// unless the command went to several partitions.
-    Write(Vec<(usize, u64)>, bool),
+    /// `OK` to writes of these keys. Errors other than UNKNOWN and PARTIAL say that nothing was
+    /// applied.
+    Write(Vec<(usize, u64)>),
     Read(usize, u64),
     /// Both keys of a pair, which are only ever written together.
     Pair,
@@ -121,7 +121,6 @@ struct Adversary {
     seed: u64,
     random: u64,
     setup: Setup,
-    partitions: u32,
     world: World,
     clients: Vec<Client>,
     /// Handed out, not done yet.
@@ -199,7 +198,6 @@ impl Adversary {
             seed,
             random,
             setup,
-            partitions,
             world: World::cold(MemDisk::default(), setup),
             clients: Vec::new(),
             ops: Vec::new(),
@@ -338,7 +336,7 @@ impl Adversary {
             }
             40..=49 => {
                 let op = self.keys[key].invoke_by(Some(self.clients[at].id), Op::Clear);
-                self.command(at, Wait::Write(vec![(key, op)], false), &[b"DEL", &name]);
+                self.command(at, Wait::Write(vec![(key, op)]), &[b"DEL", &name]);
             }
             50..=71 => self.get(at, key),
             72..=77 => {
@@ -376,8 +374,7 @@ impl Adversary {
                         (key, self.keys[key].invoke_by(Some(self.clients[at].id), Op::Clear))
                     })
                     .collect();
-                let scattered = self.partitions > 1;
-                self.command(at, Wait::Write(ops, scattered), &[b"FLUSHALL"]);
+                self.command(at, Wait::Write(ops), &[b"FLUSHALL"]);
             }
             89..=91 => self.command(at, Wait::Other, &[b"KEYS", b"*"]),
             92 => self.command(at, Wait::Other, &[b"DBSIZE"]),
@@ -427,7 +424,7 @@ impl Adversary {
         let bytes = self.next_value();
         let value = self.value;
         let op = self.keys[key].invoke_by(Some(self.clients[at].id), Op::Set(value));
-        let wait = Wait::Write(vec![(key, op)], false);
+        let wait = Wait::Write(vec![(key, op)]);
         match ttl {
             None => self.command(at, wait, &[b"SET", &name(key), &bytes]),
             Some(ms) => {
@@ -508,7 +505,8 @@ impl Adversary {
         let code = error_code(&reply);
         let seed = self.seed;
         if let Some(code) = code {
-            let by_fault = ["DISKFULL", "DOWN", "UNKNOWN", "LOADING", "EXECABORT", "CROSSSLOT"];
+            let by_fault =
+                ["DISKFULL", "DOWN", "UNKNOWN", "PARTIAL", "LOADING", "EXECABORT", "CROSSSLOT"];
             let unread = code == "CORRUPT" && format!("{reply:?}").contains("I/O error");
             assert!(
                 by_fault.contains(&code) || (unread && self.faults.read > 0),
@@ -516,11 +514,11 @@ impl Adversary {
             );
         }
         match wait {
-            Wait::Write(ops, scattered) => {
+            Wait::Write(ops) => {
                 for (key, op) in ops {
                     let holds = match code {
                         None => self.keys[key].done(op),
-                        Some(told) if told == "UNKNOWN" || scattered => {
+                        Some("UNKNOWN" | "PARTIAL") => {
                             self.keys[key].unknown(op);
                             true
                         }

@@ -16,11 +16,10 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use comfy_table::{Table, presets};
 use kvnode_benches::fill::key;
 use kvnode_benches::server::memory_of;
 use kvnode_benches::stats::grouped;
-use kvnode_benches::{failed, place, progress};
+use kvnode_benches::{place, progress, report};
 use serde::{Deserialize, Serialize};
 
 use engine::Engine;
@@ -94,20 +93,15 @@ struct Read {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match (args.engine, args.step) {
-        (Some(engine), Some(step)) => child(&args, engine, step),
-        (Some(_), None) | (None, _) => parent(&args),
-    };
-    match result {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
+    match (args.engine, args.step) {
+        (Some(engine), Some(step)) => report::print_text(child(&args, engine, step)),
+        (Some(_), None) | (None, _) => {
+            report::print(parent(&args), args.json, |all| table(&args, all))
         }
-        Err(e) => failed(e),
     }
 }
 
-fn parent(args: &Args) -> io::Result<String> {
+fn parent(args: &Args) -> io::Result<Vec<Measured>> {
     let dir = place::temporary(args.dir.as_deref())?;
     let names = Name::value_variants();
     let bar = progress(names.len() as u64 * 2);
@@ -128,7 +122,7 @@ fn parent(args: &Args) -> io::Result<String> {
         });
     }
     bar.finish_and_clear();
-    if args.json { Ok(serde_json::to_string_pretty(&all)?) } else { Ok(table(args, &all)) }
+    Ok(all)
 }
 
 /// What one process with one engine prints.
@@ -219,9 +213,7 @@ fn bytes_below(dir: &Path) -> io::Result<u64> {
 }
 
 fn table(args: &Args, all: &[Measured]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([
+    let mut table = report::table([
         "",
         "durable batches, 1/s",
         "keys, 1/s",

@@ -77,6 +77,14 @@ impl View for MapView {
         Ok(self.live(key).map(meta))
     }
 
+    fn suspect(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn damaged(&mut self) -> bool {
+        false
+    }
+
     fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {
         self.ask()?;
         if self.cold.contains(key) {

@@ -214,7 +214,21 @@ impl Replica {
     }
 
     pub(super) fn on_mark(&mut self, result: DiskResult) {
+        match done(result) {
+            Ok(()) => self.mark_failing = false,
+            Err(error) => self.note_mark_failing(error),
+        }
+    }
+
+    pub(super) fn on_mark_synced(&mut self, result: DiskResult) {
         if let Err(error) = done(result) {
+            self.note_mark_failing(error);
+        }
+    }
+
+    /// Says so once until it is written again: on a full disk it fails with every commit.
+    fn note_mark_failing(&mut self, error: DiskError) {
+        if !core::mem::replace(&mut self.mark_failing, true) {
             let file = File::Mark(self.id);
             let text =
                 format!("{file} could not be written: {error}; what it said before stays true");
@@ -260,7 +274,10 @@ impl Replica {
                     segment.count_other(record.kind, place.length);
                 }
                 match record.kind {
-                    Kind::Delete => self.keydir.remove(&record.key),
+                    Kind::Delete => {
+                        self.remember_gone(&record.key);
+                        self.keydir.remove(&record.key)
+                    }
                     Kind::Flush => {
                         self.flush_keydir();
                         None

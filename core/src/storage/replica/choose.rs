@@ -15,7 +15,7 @@ impl Replica {
         let settings = self.settings.merge;
         let list = self.segments.list();
         let sealed = &list[..list.len() - 1];
-        let dead_below = |at: usize| sealed[..at].iter().any(|s| s.dead() > 0);
+        let dead_below = |at: usize| sealed[..at].iter().any(Segment::may_hold_dead);
         let garbage = |at: usize| {
             let s = &sealed[at];
             let tombstones = if s.tombstones > 0 && !dead_below(at) { s.tombstones } else { 0 };

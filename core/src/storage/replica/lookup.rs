@@ -3,8 +3,10 @@
 //! A key is in the tail (newest, uncommitted), or in the keydir, or nowhere. Where a range of the
 //! log can not be read, it may have held any key: a key whose newest known record is older than
 //! the damage, or that is not known at all, is answered with an error, never with an old value or
-//! "not found". Keys written after the damage are served as usual, and so is everything after a
-//! flush behind it.
+//! "not found". Keys written or deleted after the damage are served as usual (the [`gone`] ones as
+//! absent), and so is everything after a flush behind it.
+//!
+//! [`gone`]: super::gone
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -73,9 +75,15 @@ impl Replica {
         }
         let entry = self.keydir.get(key);
         match self.suspect(entry.map(|e| e.place)) {
+            Some(_) if entry.is_none() && self.gone.contains(key) => Found::Absent,
             Some(damage) => Found::Damaged(damage),
             None => entry.map_or(Found::Absent, Found::Committed),
         }
+    }
+
+    /// Whether keys may have been in a range of the log that can not be read.
+    pub fn damaged(&self) -> bool {
+        !self.damages.is_empty()
     }
 
     /// These keys will be looked up soon; see [`Keydir::warm`](crate::storage::keydir::Keydir::warm).
@@ -263,6 +271,9 @@ impl Replica {
         for (key, place) in expired {
             // The walk may visit a key twice.
             if self.keydir.get(&key).is_some_and(|e| e.place == place) {
+                if self.suspect(Some(place)).is_none() {
+                    self.remember_gone(&key);
+                }
                 self.keydir.remove(&key);
                 self.segments.bury(place);
                 self.counters.expired += 1;
@@ -284,6 +295,7 @@ impl Replica {
         }
         // What the damage held is deleted too.
         self.damages.clear();
+        self.gone.clear();
     }
 
     fn for_each_fresh(&self, visit: &mut dyn FnMut(&[u8], Option<Millis>)) {

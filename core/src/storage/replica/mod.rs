@@ -24,6 +24,7 @@
 mod append;
 mod choose;
 mod fault;
+mod gone;
 mod lookup;
 mod manifest;
 mod merge;
@@ -94,6 +95,7 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
+    gone: gone::Gone,
     tombstone_horizon: Offset,
     loss_accepted: Offset,
     next_segment: SegmentId,
@@ -108,12 +110,16 @@ pub struct Replica {
     sync_flying: Option<Offset>,
     sync_due: Instant,
     mark_turn: u64,
+    /// The last write of MARK has failed, and that was said.
+    mark_failing: bool,
     manifest: ManifestState,
     merge: merge::MergeState,
     /// A fault has spoilt the active segment: the next write goes to a new one.
     roll_wanted: bool,
     /// [`stop`](Self::stop) was called.
     stop_wanted: bool,
+    /// Openings in a row that failed since a segment could not be read.
+    unread_openings: u32,
     /// The disk was full: what was dropped starts here, and the cut is not durable yet.
     clearing: Option<Offset>,
     /// Until when writes are refused because the disk was full.
@@ -226,6 +232,7 @@ enum Purpose {
     Zeros,
     Sync(Offset),
     Mark,
+    SyncMark,
     Roll(SegmentId, roll::RollOp),
     Manifest(u64, manifest::ManifestOp),
     Merge(u64, merge::MergeOp),
@@ -311,6 +318,7 @@ impl Replica {
             tail: Tail::new(settings.seed),
             segments: Segments::default(),
             damages: Vec::new(),
+            gone: gone::Gone::default(),
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),
             next_segment: SegmentId(0),
@@ -322,10 +330,12 @@ impl Replica {
             sync_flying: None,
             sync_due: Instant::default(),
             mark_turn: 0,
+            mark_failing: false,
             manifest: ManifestState::default(),
             merge: merge::MergeState::default(),
             roll_wanted: false,
             stop_wanted: false,
+            unread_openings: 0,
             clearing: None,
             full_until: None,
             next_io: 0,
@@ -358,6 +368,7 @@ impl Replica {
             Purpose::Zeros => self.on_zeros(now, result),
             Purpose::Sync(end) => self.on_sync(now, end, result, cache),
             Purpose::Mark => self.on_mark(result),
+            Purpose::SyncMark => self.on_mark_synced(result),
             Purpose::Roll(id, op) => self.on_roll_io(now, id, op, result),
             Purpose::Manifest(attempt, op) => self.on_manifest_io(now, attempt, op, result),
             Purpose::Merge(job, op) => self.on_merge_io(now, job, op, result),

@@ -4,6 +4,8 @@
 //! and made durable; then the manifest names both, and only then is the new one written to.
 //! Gathered records wait for that: a few fsyncs in every segment's worth of writes.
 
+use alloc::string::ToString;
+
 use bytes::Bytes;
 
 use super::fault::Failed;
@@ -97,11 +99,14 @@ impl Replica {
         // A roll that failed is gone; its other answers are of no interest.
         let Some(roll) = self.roll.as_mut().filter(|roll| roll.new.id == id) else { return };
         if let Err(error) = done(result) {
+            let new = roll.new.file(self.id);
             self.roll = None;
             match error {
-                // The old segment stays the active one; the leftover of the new one is no
-                // partition's.
-                DiskError::Full if op != RollOp::OldSynced => self.clear_full(now),
+                // The old segment stays the active one, and no manifest names the new one.
+                DiskError::Full if op != RollOp::OldSynced => {
+                    self.submit(Purpose::Tidy(new.to_string()), DiskOp::Delete(new));
+                    self.clear_full(now);
+                }
                 DiskError::Full | DiskError::Io(_) | DiskError::NotFound => {
                     self.stop_on_fault(now, Failed::Roll, error);
                 }
@@ -121,7 +126,7 @@ impl Replica {
                 self.durable_end = self.written_end;
                 self.write_mark();
                 // So that a power failure leaves a mark that is at most a segment old.
-                self.submit(Purpose::Mark, DiskOp::Sync(File::Mark(self.id)));
+                self.submit(Purpose::SyncMark, DiskOp::Sync(File::Mark(self.id)));
             }
             RollOp::DirSynced => roll.waits -= 1,
         }

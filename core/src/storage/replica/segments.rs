@@ -59,6 +59,11 @@ impl Segment {
         }
     }
 
+    /// Whether it may hold a value of a key that has been deleted since.
+    pub(super) fn may_hold_dead(&self) -> bool {
+        self.dead() > 0 || self.quarantined
+    }
+
     /// Bytes of records with a value that nothing points at any more. Zero for the active segment.
     pub(super) fn dead(&self) -> u64 {
         self.sealed.map_or(0, |s| {

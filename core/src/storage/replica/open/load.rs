@@ -85,6 +85,7 @@ impl Replica {
     }
 
     pub(super) fn load_delete(&mut self, key: &[u8]) {
+        self.remember_gone(key);
         if let Some(old) = self.keydir.remove(key) {
             self.segments.bury(old.place);
         }
@@ -136,6 +137,7 @@ impl Replica {
                     if self.is_active(at)
                         && record.head.offset >= opening.mark
                         && !record.value_sound
+                        && !opening.unreadable_in(record.position, record.bytes.len() as u64)
                     {
                         // Its head reached the disk before the crash, its value did not.
                         return self.torn_at(opening, (record.position, record.head.offset));
@@ -158,7 +160,10 @@ impl Replica {
                     scanner.skip_header();
                 }
                 (Step::Bad { position }, Scan::Records) => {
-                    if self.is_active(at) && scanner.end() >= opening.mark {
+                    if self.is_active(at)
+                        && scanner.end() >= opening.mark
+                        && !opening.may_be_hidden(&scanner)
+                    {
                         return self.torn_tail(opening, &scanner);
                     }
                     self.apply_batch(opening);
@@ -257,13 +262,14 @@ impl Replica {
             Scan::Resync { from, position } => (from, position),
         };
         let Some(sealed) = segment.sealed else {
-            if from >= opening.mark {
+            if from >= opening.mark && scan == Scan::Records {
                 return self.torn_tail(opening, scanner);
             }
-            // The log ends before what was durable.
+            // The log ends before what was durable, or its end can not be read.
             self.apply_batch(opening);
-            self.add_damage(at, position, from, opening.mark);
-            return self.settle_tail(opening, (scanner.position(), opening.mark));
+            let end = opening.end_behind(scanner, (position, from));
+            self.add_damage(at, position, from, end);
+            return self.settle_tail(opening, (scanner.position(), end));
         };
         self.apply_batch(opening);
         let short = match scan {
@@ -285,6 +291,7 @@ impl Replica {
         if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, from, to });
+            self.gone.clear();
         }
     }
 

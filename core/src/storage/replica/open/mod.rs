@@ -8,7 +8,8 @@
 //! The last segment alone may end in a *torn tail*: bytes that a crash left half written. They are
 //! cut. What lies below the durable mark was fsynced, so a bad record there (or a log that ends
 //! before the mark) is *damage*: it is never cut, the range is remembered, and [`lookup`] answers
-//! with errors where it may matter. The offsets of lost records are not given out again.
+//! with errors where it may matter. The offsets of lost records are not given out again. So is what
+//! the disk does not give back ([`unreadable`]), and there even the tail.
 //!
 //! The tail above the mark is written once more before it is fsynced and trusted: had an fsync
 //! failed before the crash, the system may hold pages that it takes for clean and that never
@@ -18,6 +19,7 @@
 
 mod load;
 mod settle;
+mod unreadable;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -53,6 +55,8 @@ pub(super) struct Opening {
     batch_start: (u64, Offset),
     /// Where the records above the mark start in the active segment.
     untrusted_from: Option<u64>,
+    /// From where to where the active segment could not be read.
+    unreadable: Vec<(u64, u64)>,
     /// Checksum of the records up to the last whole batch.
     crc: crc32fast::Hasher,
     /// The log is durable to its end, by this opening's own work.
@@ -126,6 +130,7 @@ impl Replica {
         self.events = old.events;
         self.roll_wanted = old.roll_wanted;
         self.stop_wanted = old.stop_wanted;
+        self.unread_openings = old.unread_openings;
         self.state = State::Opening(Box::new(Opening {
             stage: Stage::List,
             distrust,
@@ -135,6 +140,7 @@ impl Replica {
             batch: Vec::new(),
             batch_start: (0, Offset(0)),
             untrusted_from: None,
+            unreadable: Vec::new(),
             crc: crc32fast::Hasher::new(),
             settled: false,
         }));
@@ -168,6 +174,7 @@ impl Replica {
             }
             Stage::AwaitEpoch(end) if self.high_watermark >= end => {
                 self.state = State::Serving;
+                self.unread_openings = 0;
                 self.events.push_back(Event::Opened);
                 let text = format!(
                     "{}: serving: epoch {}, log end {}, {} keys in {} segments",
@@ -214,12 +221,15 @@ impl Replica {
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
             Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
             Stage::Hint(at) => return self.on_hint(opening, at, result),
-            Stage::Scan(at, mut scanner, scan) => done_data(result).map(|data| {
-                scanner.fill(&data);
-                self.scan_on(opening, at, scanner, scan)
-            }),
+            Stage::Scan(at, mut scanner, scan) => match done_data(result) {
+                Ok(data) => {
+                    scanner.fill(&data);
+                    return self.scan_on(opening, at, scanner, scan);
+                }
+                Err(error) => return self.on_scan_error(opening, at, (scanner, scan), error),
+            },
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
-            Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(at)),
+            Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(opening, at)),
             Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
             Stage::SyncDirName => done(result).map(|()| self.create_active()),
             Stage::CreateSegment(left) => done(result).map(|()| match left {

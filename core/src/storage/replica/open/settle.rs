@@ -38,15 +38,16 @@ impl Replica {
             self.submit(Purpose::Tidy(name(file)), DiskOp::Create(file));
         }
         let from = opening.untrusted_from.unwrap_or(len).min(len);
-        self.rewrite_tail(from)
+        self.rewrite_tail(opening, from)
     }
 
-    /// Writes the tail once more from byte `at` on, then makes it durable.
-    pub(super) fn rewrite_tail(&mut self, at: u64) -> Next {
+    /// Writes the tail once more from byte `at` on, where it could be read, then makes it durable.
+    pub(super) fn rewrite_tail(&mut self, opening: &Opening, at: u64) -> Next {
         let file = self.segments.active().file(self.id);
         let end = self.active.len;
+        let (at, until) = opening.readable(at, end);
         if at < end {
-            let len = (end - at).min(u64::from(WINDOW_BYTES)) as u32;
+            let len = (until - at).min(u64::from(WINDOW_BYTES)) as u32;
             self.submit(Purpose::Open, DiskOp::Read { file, at, len });
             return Next::Stage(Stage::RewriteRead(at));
         }
@@ -99,7 +100,7 @@ impl Replica {
         for damage in self.damages.clone() {
             let text = format!(
                 "{}: offsets {} to {} can not be read (segment {}, from byte {}): keys not \
-                 written since are answered with -CORRUPT; `kvnode check` tells more",
+                 written or deleted since are answered with -CORRUPT; `kvnode check` tells more",
                 self.id, damage.from, damage.to, damage.segment, damage.position
             );
             self.notice(Severity::Error, text);

@@ -10,16 +10,22 @@
 //! - a value that the keydir does not point at (and the switch waits until whatever superseded it
 //!   is durable, or a crash could lose both);
 //! - a **tombstone** whose key has a newer value, or for whose key no older segment outside the run
-//!   can hold a value. No older segment can if none holds a dead byte: a value of a deleted key is
-//!   a dead one. An expired value counts as a tombstone and is copied as one. Dropping the last
-//!   trace of a deleted key raises the *tombstone horizon*;
+//!   can hold a value. No older segment can if none holds a dead byte, or damage: a value of a
+//!   deleted key is a dead one. An expired value counts as a tombstone and is copied as one.
+//!   Dropping the last trace of a deleted key raises the *tombstone horizon*;
 //! - clock records: the manifest carries the clock.
 //!
 //! Work is cut into steps of one window of input, and their pace is limited; it rises with the
 //! share of the log that is dead.
+//!
+//! Here is the job itself, step by step; [`hint`] and [`copy`] decide what becomes of each record,
+//! and [`switch`] brings the output into the table of segments.
+
+mod copy;
+mod hint;
+mod switch;
 
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -27,14 +33,14 @@ use bytes::Bytes;
 
 use super::segments::Segment;
 use super::{Purpose, Replica, done, done_data};
-use crate::disk::{CacheKey, Dir, DiskError, DiskOp, DiskResult, File, ValueCache};
+use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::shard::Severity;
-use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
-use crate::storage::hint::{HintWriter, Hinted, Summary};
-use crate::storage::keydir::{Entry, Place, WARM_KEYS};
-use crate::storage::record::{self, Head, Kind};
+use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
+use crate::storage::hint::{HintWriter, Summary};
+use crate::storage::keydir::{Place, WARM_KEYS};
+use crate::storage::record::Kind;
 use crate::storage::scan::{Scanned, Scanner, Step};
-use crate::{Instant, Millis, Offset, SegmentId, Value};
+use crate::{Instant, Offset, SegmentId, Value};
 
 /// When and how fast segments are compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +82,7 @@ struct Job {
     output: Option<Output>,
     hint: HintWriter,
     summary: Summary,
-    /// Tombstones may be dropped: no older segment holds a dead value.
+    /// Tombstones may be dropped: no older segment can hold a dead value.
     tombstones_go: bool,
     horizon: Offset,
 }
@@ -119,6 +125,17 @@ enum Stage {
     Moving(usize),
 }
 
+/// How a record stands to what the keydir knows of its key.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// The keydir points at it.
+    Current,
+    /// The keydir points at a newer one.
+    Superseded(Place),
+    /// The keydir does not know the key, or it has none.
+    Gone,
+}
+
 /// An operation of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MergeOp {
@@ -128,8 +145,6 @@ pub(super) enum MergeOp {
     Write,
 }
 
-/// Keydir entries moved in one step.
-const MOVES_A_STEP: usize = 4096;
 /// How long to wait after a job that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -237,7 +252,7 @@ impl Replica {
 
     fn start_job(&mut self, run: core::ops::Range<usize>, merge: bool) {
         self.merge.jobs += 1;
-        let tombstones_go = self.segments.list()[..run.start].iter().all(|s| s.dead() == 0);
+        let tombstones_go = !self.segments.list()[..run.start].iter().any(Segment::may_hold_dead);
         let run = self.segments.list()[run].to_vec();
         let scanner = self.scanner_of(&run[0]);
         let output = merge.then(|| Output {
@@ -346,176 +361,26 @@ impl Replica {
         self.merge.job = Some(job);
     }
 
-    /// Hands what was copied to the disk.
-    fn write_output(&mut self, job: &mut Job) {
-        let Some(output) = job.output.as_mut().filter(|o| !o.buffer.is_empty()) else { return };
-        let file = File::Segment(self.id, job.run[0].base, output.id);
-        let data = Bytes::from(core::mem::take(&mut output.buffer));
-        output.crc.update(&data);
-        let at = output.len;
-        output.len += data.len() as u64;
-        self.submit_for(job, DiskOp::Write { file, at, data });
-    }
-
     /// Decides what becomes of one record.
     fn consider(&mut self, job: &mut Job, found: &Scanned) {
         let head = found.head;
         job.summary.epoch = job.summary.epoch.max(head.epoch);
         job.summary.clock = job.summary.clock.max(head.clock);
-        let position = u32::try_from(found.position).expect("a segment is shorter than 4 GiB");
-        let current = match head.kind {
+        let known = match head.kind {
             Kind::Put | Kind::Delete => self.keydir.get(found.key()),
             Kind::Epoch | Kind::Clock | Kind::Flush => None,
         };
-        let segment = job.run[job.at].id;
-        let is_current = |e: &Entry| e.place.segment == segment && e.place.position == position;
-        if job.output.is_some() {
-            match (head.kind, current) {
-                (Kind::Put, Some(entry)) if is_current(&entry) => job.copy_live(found, segment),
-                (Kind::Put | Kind::Delete, Some(_)) | (Kind::Clock, _) => {}
-                (Kind::Put, None) => {
-                    if expired(&head, self.committed_clock) {
-                        job.copy_tombstone(found);
-                    }
-                }
-                (Kind::Delete | Kind::Flush, None | Some(_)) => job.copy_tombstone(found),
-                (Kind::Epoch, _) => {
-                    job.copy_other(&head, &[]);
-                }
-            }
-            return;
-        }
-        // A hint leaves out what is superseded for certain: by a record that is durable.
-        let durable = |e: &Entry| e.place.segment != self.segments.active().id;
-        let superseded = current.is_some_and(|e| !is_current(&e) && durable(&e));
-        let length = found.bytes.len() as u32;
-        match head.kind {
-            Kind::Put => {
-                let place = Place { segment, position, length };
-                if !superseded {
-                    let entry = Entry { place, expire_at: head.expire_at };
-                    job.hint.push(Hinted::Put(found.key(), entry));
-                }
-            }
-            Kind::Delete | Kind::Flush | Kind::Epoch | Kind::Clock => {
-                job.summary.other_bytes += u64::from(length);
-                match head.kind {
-                    Kind::Delete => {
-                        job.summary.tombstone_bytes += u64::from(length);
-                        job.hint.push(Hinted::Delete(found.key()));
-                    }
-                    Kind::Flush => {
-                        job.summary.tombstone_bytes += u64::from(length);
-                        job.hint.push(Hinted::Flush);
-                    }
-                    Kind::Put | Kind::Epoch | Kind::Clock => {}
-                }
-            }
-        }
-    }
-
-    /// Everything was read: makes the output and its hint durable.
-    fn seal_output(&mut self, mut job: Job) {
-        self.write_output(&mut job);
-        let (first, last) = (job.run[0], job.run[job.run.len() - 1]);
-        let last_sealed = last.sealed.expect("only sealed segments are worked on");
-        let output = match &job.output {
-            None => first,
-            Some(output) => {
-                let sealed = Sealed {
-                    len: output.len,
-                    crc: output.crc.clone().finalize(),
-                    end: last_sealed.end,
-                    compacted: true,
-                    damaged: false,
-                };
-                let mut segment = Segment::new(output.id, first.base, Some(sealed));
-                segment.other = job.summary.other_bytes;
-                segment.tombstones = job.summary.tombstone_bytes;
-                segment
-            }
+        let (segment, position) = (job.run[job.at].id, position_of(found));
+        let standing = match known.map(|entry| entry.place) {
+            Some(at) if at.segment == segment && at.position == position => Standing::Current,
+            Some(by) => Standing::Superseded(by),
+            None => Standing::Gone,
         };
-        let sealed = output.sealed.expect("it was sealed just now");
-        let hint = core::mem::replace(&mut job.hint, HintWriter::new());
-        let data = Bytes::from(hint.finish(&self.owner(&output, sealed), &job.summary));
-        let file = output.hint(self.id);
-        self.submit_for(&mut job, DiskOp::Create(file));
-        self.submit_for(&mut job, DiskOp::Write { file, at: 0, data });
-        self.submit_for(&mut job, DiskOp::Sync(file));
         if job.output.is_some() {
-            self.submit_for(&mut job, DiskOp::Sync(output.file(self.id)));
+            self.copy_record(job, found, standing);
+        } else {
+            self.hint_record(job, found, standing);
         }
-        job.stage = Stage::Sealing(Segment { hinted: true, ..output });
-        self.merge.job = Some(job);
-    }
-
-    /// The output and its hint are durable.
-    fn name_output(&mut self, output: Segment) {
-        let mut job = self.merge.job.take().expect("a job was sealed");
-        if job.output.is_none() {
-            // A hint is no more than a help: its name need not be durable.
-            if let Some(segment) = self.segments.get_mut(output.id) {
-                segment.hinted = true;
-            }
-            return;
-        }
-        self.submit_for(&mut job, DiskOp::SyncDir(Dir::Partition(self.id)));
-        job.stage = Stage::Naming(output);
-        self.merge.job = Some(job);
-    }
-
-    /// Puts the output in the place of the run, in memory first; the manifest follows.
-    fn switch(&mut self) {
-        let mut job = self.merge.job.take().expect("a job is durable");
-        let Stage::AwaitDurable(_, output) = job.stage else {
-            unreachable!("called for a durable job")
-        };
-        let list = self.segments.list();
-        let from =
-            list.iter().position(|s| s.id == job.run[0].id).expect("nothing else removes segments");
-        let to = from + job.run.len();
-        let freed: u64 = job.run.iter().filter_map(|s| s.sealed).map(|s| s.len).sum();
-        let empty = output.sealed.is_some_and(|s| s.len == SEGMENT_HEADER_BYTES as u64);
-        self.merge.retired = list[from..to].to_vec();
-        self.segments.replace(from, to, (!empty).then_some(output));
-        if empty {
-            self.merge.retired.push(output);
-        }
-        self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
-        self.counters.merges += 1;
-        self.counters.merged_bytes += freed - output.sealed.map_or(0, |s| s.len).min(freed);
-        job.stage = Stage::AwaitManifest(self.change_manifest());
-        self.merge.job = Some(job);
-    }
-
-    /// Moves some keydir entries to the output; deletes the run when all have been.
-    fn move_entries(&mut self, cache: &mut dyn ValueCache) {
-        let job = self.merge.job.as_mut().expect("a job moves entries");
-        let Stage::Moving(at) = &mut job.stage else { unreachable!("called for a moving job") };
-        let output = job.output.as_mut().expect("only a merge moves entries");
-        let end = output.moves.len().min(*at + MOVES_A_STEP);
-        for moved in &output.moves[*at..end] {
-            if self.keydir.relocate(&moved.key, moved.from, moved.to) {
-                self.segments.enliven(moved.to);
-                let (partition, (segment, position)) = (self.id, moved.from);
-                let from = CacheKey { partition, segment, position };
-                let (segment, position) = (moved.to.segment, moved.to.position);
-                cache.moved(&moved.key, from, CacheKey { partition, segment, position });
-            }
-        }
-        *at = end;
-        if end < output.moves.len() {
-            return;
-        }
-        self.merge.job = None;
-        for segment in core::mem::take(&mut self.merge.retired) {
-            self.delete(segment.file(self.id));
-            self.delete(segment.hint(self.id));
-        }
-    }
-
-    fn delete(&mut self, file: File) {
-        self.submit(Purpose::Tidy(file.to_string()), DiskOp::Delete(file));
     }
 
     /// The segment being read holds damage: it is left as it is from now on.
@@ -551,52 +416,6 @@ impl Replica {
     }
 }
 
-impl Job {
-    fn copy_live(&mut self, found: &Scanned, segment: SegmentId) {
-        let output = self.output.as_mut().expect("only a merge copies");
-        let position = output.position();
-        record::copy_alone(&found.bytes, &mut output.buffer);
-        let length = found.bytes.len() as u32;
-        let to = Place { segment: output.id, position, length };
-        let from = (segment, u32::try_from(found.position).expect("checked by the caller"));
-        output.moves.push(Move { key: Value::copy_from(found.key()), from, to });
-        let entry = Entry { place: to, expire_at: found.head.expire_at };
-        self.hint.push(Hinted::Put(found.key(), entry));
-    }
-
-    /// Keeps the trace of a deleted key, or drops it if nothing older can come back.
-    fn copy_tombstone(&mut self, found: &Scanned) {
-        let head = found.head;
-        if self.tombstones_go {
-            self.horizon = self.horizon.max(head.offset.plus(1));
-            return;
-        }
-        let kind = if head.kind == Kind::Put { Kind::Delete } else { head.kind };
-        let head = Head { kind, expire_at: None, ..head };
-        let bytes = self.copy_other(&head, found.key());
-        self.summary.tombstone_bytes += bytes;
-        self.hint.push(match kind {
-            Kind::Flush => Hinted::Flush,
-            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock => Hinted::Delete(found.key()),
-        });
-    }
-
-    fn copy_other(&mut self, head: &Head, key: &[u8]) -> u64 {
-        let output = self.output.as_mut().expect("only a merge copies");
-        let head = Head { more: false, ..*head };
-        let bytes = record::encode(&head, key, &[], &mut output.buffer) as u64;
-        self.summary.other_bytes += bytes;
-        bytes
-    }
-}
-
-impl Output {
-    /// Where the next record goes.
-    fn position(&self) -> u32 {
-        u32::try_from(self.len + self.buffer.len() as u64).expect("it is no longer than its input")
-    }
-}
-
-fn expired(head: &Head, committed: Millis) -> bool {
-    head.expire_at.is_some_and(|at| at <= committed)
+fn position_of(found: &Scanned) -> u32 {
+    u32::try_from(found.position).expect("a segment is shorter than 4 GiB")
 }

@@ -1,0 +1,78 @@
+//! A stop: what was taken is answered first, then the partitions finish.
+//!
+//! A command that waits for the disk may yet write, so that the partitions go on serving until
+//! none waits. That takes as long as the disk takes for what is under way: a disk that does not
+//! answer holds a stop up for [`DRAIN_MAX`], and then the commands that still wait are told that
+//! they were not applied.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Output, Shard, errors};
+use crate::{ClientId, Instant};
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// None is wanted.
+    #[default]
+    No,
+    /// Nothing more is taken; commands that wait are waited for until then.
+    Draining(Instant),
+    /// The partitions finish.
+    Finishing,
+}
+
+/// How long commands that wait are waited for.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+impl Shard {
+    pub(super) fn on_stop(&mut self) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Draining(self.now.mono.after(DRAIN_MAX));
+            self.abandon_boot();
+        }
+    }
+
+    /// When commands that wait are no longer waited for.
+    pub(super) fn drain_deadline(&self) -> Option<Instant> {
+        match self.stop {
+            Stop::Draining(until) => Some(until),
+            Stop::No | Stop::Finishing => None,
+        }
+    }
+
+    /// Gives up the commands that still wait when a stop has waited for them long enough.
+    pub(super) fn give_up_draining(&mut self) {
+        if self.drain_deadline().is_none_or(|until| until > self.now.mono) {
+            return;
+        }
+        let waiting = self.clients.iter().filter(|(_, client)| client.blocked.is_some());
+        let mut waiting: Vec<ClientId> = waiting.map(|(&id, _)| id).collect();
+        waiting.sort_unstable();
+        for id in waiting {
+            self.fail_blocked(id, errors::not_serving(0, "stopping"));
+        }
+    }
+
+    /// Has the partitions finish once no command waits. Returns whether it has done so just now.
+    pub(super) fn finish_if_drained(&mut self) -> bool {
+        let waits = || self.clients.values().any(|client| client.blocked.is_some());
+        if !matches!(self.stop, Stop::Draining(_)) || waits() {
+            return false;
+        }
+        self.stop = Stop::Finishing;
+        for at in 0..self.partitions.len() {
+            self.partitions[at].replica.stop(self.now.mono, &mut *self.config.cache);
+            self.touch(at);
+        }
+        self.end_if_stopped();
+        true
+    }
+
+    pub(super) fn end_if_stopped(&mut self) {
+        if self.stop == Stop::Finishing && self.partitions.iter().all(|p| p.stopped) {
+            self.out.push_back(Output::Stopped);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! A hint: what it says of each record.
+
+use super::{Job, Standing, position_of};
+use crate::storage::hint::Hinted;
+use crate::storage::keydir::{Entry, Place};
+use crate::storage::record::Kind;
+use crate::storage::replica::Replica;
+use crate::storage::scan::Scanned;
+
+impl Replica {
+    /// Adds a record to the hint of its segment.
+    pub(super) fn hint_record(&self, job: &mut Job, found: &Scanned, standing: Standing) {
+        let length = found.bytes.len() as u32;
+        let tombstone = match found.head.kind {
+            Kind::Put => {
+                let place =
+                    Place { segment: job.run[job.at].id, position: position_of(found), length };
+                // What is superseded for certain, by a record that is durable, is left out.
+                let active = self.segments.active().id;
+                if !matches!(standing, Standing::Superseded(by) if by.segment != active) {
+                    let entry = Entry { place, expire_at: found.head.expire_at };
+                    job.hint.push(Hinted::Put(found.key(), entry));
+                }
+                return;
+            }
+            Kind::Delete => Some(Hinted::Delete(found.key())),
+            Kind::Flush => Some(Hinted::Flush),
+            Kind::Epoch | Kind::Clock => None,
+        };
+        job.summary.other_bytes += u64::from(length);
+        if let Some(tombstone) = tombstone {
+            job.summary.tombstone_bytes += u64::from(length);
+            job.hint.push(tombstone);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Keys that damage may have held, and what is written after it is known.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
+
+mod world;
+
+use std::time::Duration;
+
+use kvnode_core::ClientId;
+use kvnode_core::limits::GONE_BYTES_MAX;
+use kvnode_core::reply::Reply;
+use world::disk::Unsynced;
+use world::{Setup, World, error_code};
+
+fn setup(merge: bool) -> Setup {
+    Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge, ..Setup::default() }
+}
+
+/// A world with a damaged record in the first of its segments: whatever is not written since may
+/// have been there.
+fn damaged(merge: bool) -> (World, ClientId) {
+    let mut world = World::fresh(setup(false));
+    let client = world.client();
+    for n in 0..40u8 {
+        world.set(client, &[b'k', n], &[n; 60]);
+    }
+    reopen_damaged(world, 0, merge)
+}
+
+/// Damages a record of the segment at `at`.
+fn reopen_damaged(world: World, at: usize, merge: bool) -> (World, ClientId) {
+    let mut disk = world.disk.crash(Unsynced::Lost);
+    let name = disk.segments()[at].clone();
+    // One of them hits the head of a record, with and without an epoch record before.
+    disk.edit(&name, |bytes| [150, 200].iter().for_each(|&at| bytes[at] ^= 1));
+    let mut world = World::open(disk, setup(merge));
+    let client = world.client();
+    assert!(suspect(&mut world, client, b"absent"));
+    (world, client)
+}
+
+fn reopen(world: World, merge: bool) -> (World, ClientId) {
+    let mut world = World::open(world.disk.crash(Unsynced::Lost), setup(merge));
+    let client = world.client();
+    (world, client)
+}
+
+fn suspect(world: &mut World, client: ClientId, key: &[u8]) -> bool {
+    match world.call(client, &[b"GET", key]) {
+        Reply::Null => false,
+        reply => {
+            assert_eq!(error_code(&reply), Some("CORRUPT"), "{reply:?}");
+            true
+        }
+    }
+}
+
+#[test]
+fn a_suspect_key_that_is_deleted_is_gone_for_good() {
+    let (mut world, mut client) = damaged(false);
+    assert_eq!(world.call(client, &[b"DEL", b"x", b"k\x00"]), Reply::Int(2), "they may be there");
+    for round in 0..3 {
+        for key in [b"x".as_slice(), b"k\x00"] {
+            assert!(!suspect(&mut world, client, key), "round {round}");
+            assert_eq!(world.call(client, &[b"EXISTS", key]), Reply::Int(0));
+        }
+        assert_eq!(world.call(client, &[b"DEL", b"x"]), Reply::Int(0));
+        assert!(suspect(&mut world, client, b"absent"), "it is a matter of each key");
+        (world, client) = reopen(world, false);
+    }
+}
+
+#[test]
+fn a_suspect_key_can_be_deleted_within_a_transaction() {
+    let (mut world, client) = damaged(false);
+    assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+    world.call(client, &[b"DEL", b"x"]);
+    world.call(client, &[b"GET", b"x"]);
+    let done = world.call(client, &[b"EXEC"]);
+    assert_eq!(done, Reply::Array(vec![Reply::Int(1), Reply::Null]));
+    assert!(!suspect(&mut world, client, b"x"));
+}
+
+#[test]
+fn a_key_that_was_written_after_the_damage_and_went_again_is_not_suspect() {
+    let (mut world, mut client) = damaged(false);
+    world.set(client, b"deleted", b"v");
+    assert_eq!(world.get(client, b"deleted"), Some(b"v".to_vec()));
+    assert_eq!(world.call(client, &[b"DEL", b"deleted"]), Reply::Int(1));
+    assert_eq!(world.call(client, &[b"SET", b"expired", b"v", b"PX", b"50"]), Reply::OK);
+    world.pass(Duration::from_secs(1));
+    for _ in 0..3 {
+        assert!(!suspect(&mut world, client, b"deleted"));
+        assert!(!suspect(&mut world, client, b"expired"));
+        (world, client) = reopen(world, false);
+        world.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_flush_ends_the_damage_even_where_no_key_is_left() {
+    for flush_twice in [false, true] {
+        let (mut world, mut client) = damaged(false);
+        if flush_twice {
+            let Reply::Array(keys) = world.call(client, &[b"KEYS", b"*"]) else { panic!() };
+            for key in keys {
+                let Reply::Bulk(key) = key else { panic!() };
+                world.call(client, &[b"DEL", &key]);
+            }
+            assert_eq!(world.call(client, &[b"DBSIZE"]), Reply::Int(0));
+        }
+        assert!(suspect(&mut world, client, b"absent"));
+        assert_eq!(world.call(client, &[b"FLUSHALL"]), Reply::OK);
+        assert!(!suspect(&mut world, client, b"absent"));
+        (world, client) = reopen(world, true);
+        assert!(!suspect(&mut world, client, b"absent"));
+    }
+}
+
+#[test]
+fn compaction_keeps_what_tells_that_a_suspect_key_is_gone() {
+    for flush in [false, true] {
+        let (mut world, client) = damaged(true);
+        world.call(client, &[b"DEL", b"x"]);
+        if flush {
+            world.call(client, &[b"FLUSHALL"]);
+        }
+        for n in 0..200u8 {
+            world.set(client, b"k\x01", &[n; 60]);
+        }
+        world.compact();
+        let (mut world, _) = reopen(world, true);
+        world.compact();
+        let (mut world, client) = reopen(world, true);
+        assert!(!suspect(&mut world, client, b"x"));
+        assert_eq!(suspect(&mut world, client, b"absent"), !flush);
+    }
+}
+
+#[test]
+fn compaction_keeps_it_also_where_the_damage_is_a_segment_cut_short() {
+    let mut world = World::fresh(setup(false));
+    let client = world.client();
+    (0..5u8).for_each(|n| world.set(client, &[b'k', n], &[n; 60]));
+    let mut disk = world.disk.crash(Unsynced::Kept);
+    let name = disk.segments()[0].clone();
+    // Between two records: no byte that is left is dead.
+    let two_records = 32 + 40 + 2 * (40 + 2 + 60);
+    disk.edit(&name, |bytes| bytes.truncate(two_records));
+    let mut world = World::open(disk, setup(true));
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"DEL", b"x"]), Reply::Int(1));
+    for n in 0..100u8 {
+        world.set(client, b"l", &[n; 60]);
+    }
+    world.compact();
+    let (mut world, client) = reopen(world, true);
+    assert!(!suspect(&mut world, client, b"x"));
+    assert!(suspect(&mut world, client, b"absent"));
+}
+
+#[test]
+fn a_suspect_key_that_expires_stays_suspect() {
+    let mut world = World::fresh(setup(false));
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"SET", b"t", b"v", b"PX", b"500"]), Reply::OK);
+    for n in 0..40u8 {
+        world.set(client, &[b'k', n], &[n; 60]);
+    }
+    let (mut world, client) = reopen_damaged(world, 0, false);
+    assert!(suspect(&mut world, client, b"t"));
+    world.set(client, b"sound", b"v");
+    world.pass(Duration::from_secs(2));
+    assert!(suspect(&mut world, client, b"t"), "it may have been made to stay");
+}
+
+#[test]
+fn what_was_deleted_before_later_damage_is_suspect_again() {
+    let (mut world, client) = damaged(false);
+    world.call(client, &[b"DEL", b"x"]);
+    for n in 0..40u8 {
+        world.set(client, &[b'l', n], &[n; 60]);
+    }
+    let last = world.disk.segments().len() - 2;
+    let (mut world, client) = reopen_damaged(world, last, false);
+    assert!(suspect(&mut world, client, b"x"), "it may have been written since");
+    world.call(client, &[b"DEL", b"x"]);
+    assert!(!suspect(&mut world, client, b"x"));
+}
+
+#[test]
+fn more_deleted_suspect_keys_than_fit_are_suspect_again_and_never_wrong() {
+    let (mut world, client) = damaged(false);
+    let key = |n: usize| format!("{n:060000}").into_bytes();
+    let count = GONE_BYTES_MAX / 60_000 + 10;
+    for n in 0..count {
+        assert_eq!(world.call(client, &[b"DEL", &key(n)]), Reply::Int(1));
+    }
+    let gone = (0..count).filter(|&n| !suspect(&mut world, client, &key(n))).count();
+    assert!(gone > count / 2 && gone < count, "{gone} of {count}");
+    assert_eq!(world.notices.iter().filter(|n| n.contains("remembered")).count(), 1);
+    let last = key(count - 1);
+    assert!(suspect(&mut world, client, &last));
+    world.set(client, &last, b"v");
+    assert_eq!(world.get(client, &last), Some(b"v".to_vec()));
+}

@@ -1,0 +1,170 @@
+//! Segments that the disk can not give back when the replica opens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::reply::Reply;
+use world::disk::Unsynced;
+use world::{MemDisk, Setup, World, error_code};
+
+const PAGE: usize = 4096;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn setup() -> Setup {
+    Setup { segment_bytes: 20_000, merge: false, zero_ahead_bytes: 0, ..Setup::default() }
+}
+
+/// Three segments of about five pages, with records that lie across pages and within.
+fn written(setup: Setup) -> (MemDisk, Model) {
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    let mut model = Model::new();
+    for n in 0..60u8 {
+        let (key, value) = (vec![b'k', n % 50], vec![n; [20, 300, 3000][usize::from(n % 3)]]);
+        world.set(client, &key, &value);
+        model.insert(key, value);
+    }
+    let batch: [&[u8]; 5] = [b"MSET", b"a", &[1; 2500], b"b", &[2; 2500]];
+    assert_eq!(world.call(client, &batch), Reply::OK);
+    model.extend([(b"a".to_vec(), vec![1; 2500]), (b"b".to_vec(), vec![2; 2500])]);
+    (world.disk.crash(Unsynced::Kept), model)
+}
+
+/// Reads of these bytes of a file fail, so often.
+fn fail_reads(world: &mut World, name: &str, from: usize, to: usize, times: usize) {
+    let (name, mut left) = (name.to_owned(), times);
+    world.disk.fault = Some(Box::new(move |op| match op {
+        DiskOp::Read { file, at, len } if file.to_string() == name && left > 0 => {
+            let hit = (*at as usize) < to && from < *at as usize + *len as usize;
+            left -= usize::from(hit);
+            hit.then_some(DiskError::Io(5))
+        }
+        _ => None,
+    }));
+}
+
+/// Every key reads as the model says, or gives an error; returns how many gave one.
+fn right_or_error(world: &mut World, model: &Model, what: &str) -> usize {
+    let client = world.client();
+    let mut errors = 0;
+    let absent = b"absent".to_vec();
+    for key in model.keys().chain([&absent]) {
+        match world.call(client, &[b"GET", key]) {
+            Reply::Bulk(found) => assert_eq!(Some(&found.to_vec()), model.get(key), "{what}"),
+            Reply::Null => assert_eq!(key, &absent, "{what}: it is silently gone"),
+            reply => {
+                assert_eq!(error_code(&reply), Some("CORRUPT"), "{what}: {key:?}, {reply:?}");
+                errors += 1;
+            }
+        }
+    }
+    errors
+}
+
+fn open_with(
+    disk: &MemDisk,
+    setup: Setup,
+    name: &str,
+    (from, to): (usize, usize),
+    times: usize,
+) -> World {
+    let mut world = World::cold(disk.clone(), setup);
+    fail_reads(&mut world, name, from, to, times);
+    world.settle();
+    world.pass(Duration::from_secs(60));
+    assert!(world.opened, "{name} {from}: {:?}", world.notices);
+    world
+}
+
+#[test]
+fn a_page_that_can_not_be_read_costs_what_lies_on_it_and_nothing_is_cut() {
+    let (disk, model) = written(setup());
+    assert!(disk.segments().len() >= 3);
+    for name in disk.segments() {
+        let len = disk.bytes(&name).len();
+        for page in 0..len.div_ceil(PAGE) {
+            let what = format!("{name} page {page}");
+            let range = (page * PAGE, page * PAGE + 1);
+            let mut world = open_with(&disk, setup(), &name, range, usize::MAX);
+            let errors = right_or_error(&mut world, &model, &what);
+            assert!(errors > 0, "{what} is missing unnoticed");
+            assert!(world.disk.bytes(&name) == disk.bytes(&name), "{what}: it is kept as it is");
+            let client = world.client();
+            // It is no matter of the whole partition: what is written is served.
+            world.set(client, b"k\x01", b"anew");
+            // Later everything can be read again.
+            let mut model = model.clone();
+            model.insert(b"k\x01".to_vec(), b"anew".to_vec());
+            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup());
+            let errors = right_or_error(&mut world, &model, &what);
+            // Only where the log ended can not be told any more.
+            let active = disk.segments().last() == Some(&name);
+            assert!(errors == 0 || active, "{what}: {:?}", world.notices);
+            let client = world.client();
+            assert_eq!(world.get(client, b"k\x01"), Some(b"anew".to_vec()));
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_tail_is_never_taken_for_a_torn_one_even_where_nothing_was_marked_durable() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup() };
+    let (mut disk, model) = written(setup);
+    disk.edit("p0/MARK", Vec::clear);
+    let name = disk.segments()[0].clone();
+    let len = disk.bytes(&name).len();
+    for from in (0..len).step_by(PAGE / 4) {
+        for to in [from + 1, from + 3 * PAGE, len] {
+            let what = format!("bytes {from} to {to}");
+            let mut world = open_with(&disk, setup, &name, (from, to), usize::MAX);
+            assert!(right_or_error(&mut world, &model, &what) > 0, "{what}");
+            assert!(world.disk.bytes(&name) == disk.bytes(&name), "{what}: it is kept as it is");
+            let client = world.client();
+            world.set(client, b"k\x01", b"anew");
+            // The bytes are there still, and their offsets were not given out again.
+            let mut model = model.clone();
+            model.insert(b"k\x01".to_vec(), b"anew".to_vec());
+            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+            right_or_error(&mut world, &model, &what);
+            let client = world.client();
+            assert_eq!(world.get(client, b"k\x01"), Some(b"anew".to_vec()), "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_error_that_passes_is_tried_again_and_costs_nothing() {
+    let (disk, model) = written(setup());
+    for name in disk.segments() {
+        for times in 1..7 {
+            let mut world = open_with(&disk, setup(), &name, (0, 1 << 20), times);
+            let what = format!("{name}, {times} times");
+            assert_eq!(right_or_error(&mut world, &model, &what), 0, "{:?}", world.notices);
+            let said = world.notices.iter().find(|n| n.contains("damage"));
+            assert_eq!(said, None, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_before_unreadable_zeros_is_torn_all_the_same() {
+    let setup = Setup { zero_ahead_bytes: 20_000, segment_bytes: 1 << 20, ..setup() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    world.set(client, b"k", b"v");
+    let disk = world.disk.crash(Unsynced::Kept);
+    let name = disk.segments()[0].clone();
+    let mut world = open_with(&disk, setup, &name, (PAGE, 2 * PAGE), usize::MAX);
+    let client = world.client();
+    assert_eq!(world.get(client, b"k"), Some(b"v".to_vec()));
+    assert_eq!(world.get(client, b"absent"), None);
+}
