@@ -43,6 +43,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "20")]
     failures: NonZero<usize>,
 
+    /// Instead of drawing faults: put every single fault into the short run of the first seed
+    ///
+    /// For each sector of each file that the run ever writes: corruption, an unreadable sector, a
+    /// failing write, a full disk, one run each.
+    #[arg(long, conflicts_with_all = ["seeds", "profile"])]
+    sweep: bool,
+
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -55,6 +62,9 @@ pub(crate) fn explore(args: &Args) -> ExitCode {
         return ExitCode::from(2);
     };
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok());
+    if args.sweep {
+        return sweep(args, jobs.map_or(1, NonZero::get));
+    }
     let campaign = Campaign {
         seeds: args.from..end,
         profile: args.profile,
@@ -75,6 +85,47 @@ pub(crate) fn explore(args: &Args) -> ExitCode {
         print(&summary, args.profile);
     }
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn sweep(args: &Args, jobs: usize) -> ExitCode {
+    let bar = bar(0);
+    let sweep = kvnode_sim::sweep::sweep(args.from, jobs, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let fallen: Vec<_> = sweep
+        .fallen
+        .iter()
+        .map(|fallen| {
+            (fallen.plan.iter().map(ToString::to_string).collect::<Vec<_>>(), &fallen.text)
+        })
+        .collect();
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "seed": args.from,
+                "sectors": sweep.sectors,
+                "runs": sweep.runs,
+                "struck": sweep.struck,
+                "violations": fallen.len(),
+                "failures": fallen,
+            })
+        );
+    } else {
+        for (plan, text) in &fallen {
+            println!("{}\n  {text}", plan.join("\n"));
+        }
+        println!(
+            "sectors={} runs={} struck={} violations={}",
+            sweep.sectors,
+            sweep.runs,
+            sweep.struck,
+            fallen.len()
+        );
+    }
+    if fallen.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn bar(seeds: u64) -> ProgressBar {

@@ -27,6 +27,7 @@ pub mod run;
 pub mod settings;
 mod storage;
 pub mod story;
+pub mod sweep;
 mod world;
 
 pub use disk::{Strike, Unsynced};

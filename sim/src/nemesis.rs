@@ -1,9 +1,11 @@
 //! Carries a plan out, and takes everything back at the end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kvnode_core::disk::File;
 use madsim::net::NetSim;
 use madsim::plugin::simulator;
 use madsim::runtime::{Handle, NodeHandle};
@@ -128,12 +130,11 @@ impl Nemesis {
             Fault::Rot { node } => self.damage(node, class, NodeDisk::rot),
             Fault::BadSector { node } => self.damage(node, class, NodeDisk::spoil),
             Fault::Spot { node, file, sector, harm } => {
-                match harm {
-                    Harm::Corrupt | Harm::Unreadable => self.world.injected(Some(node), class),
-                    // These count when they strike.
-                    Harm::WriteError | Harm::Full => {}
+                let there = self.disk(node, |disk| disk.spot(file, sector, harm));
+                // What waits for a write counts when it strikes.
+                if there && matches!(harm, Harm::Corrupt | Harm::Unreadable) {
+                    self.world.injected(Some(node), class);
                 }
-                self.disk(node, |disk| disk.spot(file, sector, harm));
             }
             Fault::Full { node, room, for_ms } => {
                 self.world.injected(Some(node), class);
@@ -307,6 +308,11 @@ impl Nemesis {
             sleep(Duration::from_millis(10)).await;
         }
         false
+    }
+
+    /// The sectors that a node's disk has noted.
+    pub(crate) fn take_written(&self, node: u32) -> BTreeSet<(File, u32)> {
+        self.disk(node, NodeDisk::take_written)
     }
 
     /// A copy of what is on a node's disk.

@@ -4,12 +4,13 @@
 //! the first is made. A panic ends the run and is a violation in itself.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use kvnode_core::disk::File;
 use madsim::plugin::simulator;
 use madsim::runtime::Runtime;
 use madsim::task::spawn_local;
@@ -83,6 +84,8 @@ pub struct Outcome {
     pub story: Vec<Event>,
     /// What the clients saw.
     pub history: History,
+    /// In the [short](Profile::Short) profile: the sectors that were ever written on the node's disk.
+    pub written: BTreeSet<(File, u32)>,
 }
 
 /// Runs it.
@@ -141,6 +144,7 @@ fn conclude(
         simulated_ns,
         story: trace.into_events(),
         history,
+        written: world.take_written(),
     }
 }
 
@@ -194,6 +198,7 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
         let _ = client.await;
     }
     verify(&world, &nemesis).await;
+    world.note_written(nemesis.take_written(1));
 }
 
 fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
@@ -213,7 +218,11 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
             .init(move || live(Arc::clone(&shared), id, Arc::clone(&mailboxes)))
             .build();
         let chance = Chance::new(world.seed, Purpose::Disk(id));
-        simulator::<DiskSim>().add(node.id(), NodeDisk::new(chance, world.settings.pace));
+        let mut disk = NodeDisk::new(chance, world.settings.pace);
+        if world.settings.profile == Profile::Short {
+            disk.note_written();
+        }
+        simulator::<DiskSim>().add(node.id(), disk);
         nodes.push(node.id());
     }
     // One more than there are clients in the workload: the auditor.

@@ -22,6 +22,8 @@ pub enum Profile {
     Clock,
     /// As standard, with network faults alone.
     Network,
+    /// A few seconds without faults on small segments: what sweeps put their single faults into.
+    Short,
 }
 
 impl Profile {
@@ -36,6 +38,7 @@ impl Profile {
             Self::Disk => "disk",
             Self::Clock => "clock",
             Self::Network => "network",
+            Self::Short => "short",
         }
     }
 
@@ -47,6 +50,7 @@ impl Profile {
             Self::Disk => "crashes and disk faults, many of them",
             Self::Clock => "clocks that jump and drift, crashes, much expiry",
             Self::Network => "network faults alone",
+            Self::Short => "a few seconds without faults, for sweeps over single ones",
         }
     }
 
@@ -83,7 +87,7 @@ impl Profile {
         let usual = crate::plan::usual_share(class);
         match self {
             Self::Standard => usual,
-            Self::Calm => 0,
+            Self::Calm | Self::Short => 0,
             Self::Disk if crash || disk => usual * 5 / 4,
             Self::Clock if crash => usual,
             Self::Clock if clock => 90,
@@ -156,9 +160,9 @@ impl Settings {
         let faults = match profile {
             Profile::Standard | Profile::Clock | Profile::Network => 24,
             Profile::Disk => 36,
-            Profile::Calm => 0,
+            Profile::Calm | Profile::Short => 0,
         };
-        Self {
+        let settings = Self {
             profile,
             nodes: 1,
             clients: 4,
@@ -190,6 +194,34 @@ impl Settings {
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),
             value_bytes_max: c.pick(&[64, 300, 2000, 20_000]),
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
+        };
+        if profile == Profile::Short { settings.short() } else { settings }
+    }
+
+    /// Much on little room: every file is there, and each has few sectors.
+    fn short(self) -> Self {
+        Self {
+            clients: 2,
+            duration_ms: 8_000,
+            drift_ppm_max: 0,
+            partitions: 1,
+            fsync: FsyncMode::Always,
+            segment_bytes: 4096,
+            zero_ahead_bytes: 1024,
+            merge: MergeSettings {
+                garbage_percent: 40,
+                small_files: 3,
+                bytes_per_second: 64 << 20,
+                check_every: Duration::from_millis(200),
+            },
+            think_ms: 40,
+            pipeline: 1,
+            pace: Pace { min_ns: 100_000, max_ns: 1_000_000 },
+            latency_us: (100, 1000),
+            groups: 3,
+            mix: vec![6; crate::client::MIX],
+            value_bytes_max: 300,
+            ..self
         }
     }
 

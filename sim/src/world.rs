@@ -3,10 +3,11 @@
 //! A run is one thread, so that the locks here are never contended; they are there because madsim
 //! wants what its tasks share to be `Sync`. None is held over an `await`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Mutex;
 
+use kvnode_core::disk::File;
 use kvnode_core::marks::Marks;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Instant, Now};
@@ -69,6 +70,7 @@ struct Record {
     tally: BTreeMap<Class, u64>,
     marks: u128,
     violations: Vec<Violation>,
+    written: BTreeSet<(File, u32)>,
 }
 
 impl World {
@@ -345,6 +347,14 @@ impl World {
     /// How many calls there were.
     pub(crate) fn calls(&self) -> usize {
         lock(&self.record).history.calls.len()
+    }
+
+    pub(crate) fn note_written(&self, written: BTreeSet<(File, u32)>) {
+        lock(&self.record).written = written;
+    }
+
+    pub(crate) fn take_written(&self) -> BTreeSet<(File, u32)> {
+        std::mem::take(&mut lock(&self.record).written)
     }
 
     // Judgement.

@@ -41,7 +41,7 @@ impl Forge {
         self.history.calls.len() - 1
     }
 
-    /// The node answers.
+    /// The node answers; if it had before, then what it answered at that time is now this.
     pub(super) fn told(&mut self, call: usize, answer: Answer) -> &mut Self {
         self.end(call, Outcome::Answered(answer))
     }
@@ -88,9 +88,10 @@ impl Forge {
     }
 
     fn end(&mut self, call: usize, outcome: Outcome) -> &mut Self {
-        let returned = self.moment();
+        let now = self.moment();
         let call = &mut self.history.calls[call];
-        (call.returned, call.outcome) = (Some(returned), outcome);
+        call.returned.get_or_insert(now);
+        call.outcome = outcome;
         self
     }
 

@@ -5,11 +5,12 @@
 //! the whole is linearizable if each group is. FLUSHALL, which is of every group, is thereby not
 //! held to be one moment for all of them; neither is the point to which a loss goes back.
 //!
-//! What is put in order, by the [`search`](super::search):
+//! What is put in order, by `search.rs`:
 //! - **Answered** calls, each of which has to be explained by the [`model`](super::model). But an
 //!   EXEC that was aborted did nothing, and may always have been.
 //! - **Unknown** calls, which may have taken effect before [`Call::until`] or not at all, by any
-//!   clock from their invocation on. Those that only read are left out.
+//!   clock from their invocation on. Those that only read are left out: what they may have found
+//!   expired, later calls find expired too.
 //! - Calls answered with **garbage**, as if unknown and over with that answer: another checker tells
 //!   of them.
 //! - **Losses**, each at one point between crash and restart.
@@ -54,6 +55,9 @@ fn by_group(history: &History) -> BTreeMap<Group, Vec<usize>> {
     let of_call: Vec<_> = history.calls.iter().map(|call| group_of(&call.action)).collect();
     for group in of_call.iter().flatten() {
         groups.entry(*group).or_default();
+    }
+    if groups.is_empty() && !history.calls.is_empty() {
+        groups.insert(Group(0), Vec::new());
     }
     for (i, group) in of_call.iter().enumerate() {
         match group {
@@ -134,10 +138,7 @@ fn violation(
         let interval = words::interval(loss.from, Some(loss.to));
         text.push_str(&format!("and a loss that left {:?} {interval}\n", loss.left));
     }
-    let mut involved = [vec![at], meanwhile, before].concat();
-    involved.sort_unstable();
-    let at_ns = call.returned.map_or(call.invoked.at_ns, |returned| returned.at_ns);
-    Violation { checker: NAME, text: text.trim_end().into(), calls: involved, at_ns }
+    Violation::at(NAME, history, at, [meanwhile, before].concat(), text.trim_end().into())
 }
 
 /// The calls that bear on the one `at`: those that overlap it, and of those before it the writers of
@@ -187,3 +188,6 @@ fn involved(history: &History, calls: &[usize], at: usize) -> (Vec<usize>, Vec<u
     before.drain(..before.len().saturating_sub(CALLS_TOLD_MAX));
     (meanwhile, before)
 }
+
+#[cfg(test)]
+mod tests;

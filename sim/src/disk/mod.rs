@@ -9,7 +9,8 @@
 mod faults;
 mod image;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -87,6 +88,8 @@ pub(crate) struct NodeDisk {
     doom: Doom,
     /// Most operations that were under way at once.
     flying_max: usize,
+    /// Sectors that were ever written, if somebody wants to know.
+    written: Option<BTreeSet<(File, u32)>>,
 }
 
 struct Flying {
@@ -128,6 +131,7 @@ impl NodeDisk {
             stalled_until_ns: 0,
             doom: Doom::Process,
             flying_max: 0,
+            written: None,
         }
     }
 
@@ -160,6 +164,9 @@ impl NodeDisk {
     }
 
     fn perform(&mut self, op: &DiskOp) -> (DiskResult, Option<Strike>) {
+        if let (Some(written), Some((file, sectors))) = (&mut self.written, sectors(op)) {
+            written.extend(sectors.map(|sector| (file, sector as u32)));
+        }
         if let Some(at) =
             self.spots.iter().position(|(file, sector, _)| touches(op, *file, *sector))
         {
@@ -251,18 +258,30 @@ impl NodeDisk {
         self.armed.push(strike);
     }
 
-    /// Harms one sector of a file.
-    pub(crate) fn spot(&mut self, file: File, sector: u32, harm: Harm) {
-        let at = sector as usize * image::SECTOR;
+    /// Notes from now on which sectors are written.
+    pub(crate) fn note_written(&mut self) {
+        self.written = Some(BTreeSet::new());
+    }
+
+    /// The sectors noted.
+    pub(crate) fn take_written(&mut self) -> BTreeSet<(File, u32)> {
+        self.written.take().unwrap_or_default()
+    }
+
+    /// Harms one sector of a file; whether it is there to be harmed at once.
+    pub(crate) fn spot(&mut self, file: File, sector: u32, harm: Harm) -> bool {
+        let (name, at) = (file.to_string(), sector as usize * image::SECTOR);
+        let there = self.image.now(&name).is_some_and(|bytes| at < bytes.len());
         match harm {
             Harm::Corrupt => {
                 let within = self.chance.index(image::SECTOR);
-                self.image.harm(&file.to_string(), at, within, self.chance.any() as u8);
+                self.image.harm(&name, at, within, self.chance.any() as u8);
             }
-            Harm::Unreadable => self.image.spoil(&file.to_string(), at),
+            Harm::Unreadable => self.image.spoil(&name, at),
             Harm::WriteError => self.spots.push((file, sector, Strike::Write)),
             Harm::Full => self.spots.push((file, sector, Strike::WriteFull)),
         }
+        there
     }
 
     /// From now on there is so much room, or enough.
@@ -316,6 +335,11 @@ impl NodeDisk {
 
 /// Whether the operation writes to a sector of the file.
 fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {
+    sectors(op).is_some_and(|(file, sectors)| file == wanted && sectors.contains(&sector.into()))
+}
+
+/// The sectors that the operation writes to.
+fn sectors(op: &DiskOp) -> Option<(File, Range<u64>)> {
     let (file, at, len) = match op {
         DiskOp::Write { file, at, data } => (*file, *at, data.len() as u64),
         DiskOp::WriteZeros { file, at, len } => (*file, *at, *len),
@@ -328,10 +352,10 @@ fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {
         | DiskOp::Rename { .. }
         | DiskOp::Delete(_)
         | DiskOp::DeleteNamed(..)
-        | DiskOp::SyncDir(_) => return false,
+        | DiskOp::SyncDir(_) => return None,
     };
-    let (first, end) = (at / image::SECTOR as u64, (at + len).div_ceil(image::SECTOR as u64));
-    file == wanted && (first..end).contains(&u64::from(sector))
+    let sector = image::SECTOR as u64;
+    Some((file, at / sector..(at + len).div_ceil(sector)))
 }
 
 /// Whether `later` must wait for `earlier`: both are on one file.

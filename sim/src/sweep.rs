@@ -1,0 +1,97 @@
+//! Every single fault, one run each: for a fixed short workload, each sector of each file that it
+//! ever writes, harmed in each way.
+//!
+//! A write fails, or finds the disk full, when that sector is next written. Corruption and unreadable
+//! sectors strike while the node is stopped in good order, when everything it has is durable and no
+//! part of the log can pass for a torn tail. Whatever the node then says, it must not be wrong.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kvnode_core::disk::File;
+
+use crate::lock;
+use crate::plan::{Fault, Harm, Plan, Planned};
+use crate::run::{Request, run};
+use crate::settings::Profile;
+
+/// A run of the sweep that failed.
+#[derive(Clone, Debug)]
+pub struct Fallen {
+    /// Its plan.
+    pub plan: Plan,
+    /// What was found.
+    pub text: String,
+}
+
+/// What came of a sweep.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Sectors that the workload writes.
+    pub sectors: usize,
+    /// Runs, one for each sector and harm.
+    pub runs: usize,
+    /// Runs in which the harm was done: the sector existed then, or was written.
+    pub struck: usize,
+    /// Runs with a violation.
+    pub fallen: Vec<Fallen>,
+}
+
+/// When the node is stopped for what strikes at rest, and when it strikes.
+const STOP_AT_MS: u64 = 5_000;
+const DOWN_MS: u64 = 900;
+const STRIKE_AT_MS: u64 = 5_700;
+
+/// Sweeps over the workload of `seed`.
+pub fn sweep(seed: u64, jobs: usize, progress: impl Fn(usize, usize) + Sync) -> Sweep {
+    let stop = Planned { at_ms: STOP_AT_MS, fault: Fault::Restart { node: 1, down_ms: DOWN_MS } };
+    let request = |plan: Plan| Request { plan: Some(plan), ..Request::new(Profile::Short, seed) };
+    let base = run(&request(vec![stop]));
+    let places: Vec<(File, u32)> = base.written.iter().copied().collect();
+    let cases: Vec<Plan> = places
+        .iter()
+        .flat_map(|&(file, sector)| {
+            Harm::ALL.map(|harm| {
+                let at_ms = match harm {
+                    Harm::Corrupt | Harm::Unreadable => STRIKE_AT_MS,
+                    Harm::WriteError | Harm::Full => 0,
+                };
+                let fault = Fault::Spot { node: 1, file, sector, harm };
+                let mut plan = vec![stop, Planned { at_ms, fault }];
+                plan.sort_by_key(|planned| planned.at_ms);
+                plan
+            })
+        })
+        .collect();
+    let sweep = Mutex::new(Sweep { sectors: places.len(), runs: cases.len(), ..Sweep::default() });
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(plan) = cases.get(at) else { break };
+                    let outcome = run(&request(plan.clone()));
+                    let mut sweep = lock(&sweep);
+                    let struck = plan.iter().any(|planned| {
+                        let class = planned.fault.class();
+                        matches!(planned.fault, Fault::Spot { .. })
+                            && outcome.injected.contains_key(&class)
+                    });
+                    sweep.struck += usize::from(struck);
+                    if let Some(violation) = outcome.violations.first() {
+                        let text = format!("{}: {}", violation.checker, violation.text);
+                        sweep.fallen.push(Fallen { plan: plan.clone(), text });
+                    }
+                    drop(sweep);
+                    progress(at + 1, cases.len());
+                }
+            });
+        }
+    });
+    let mut sweep = std::mem::take(&mut *lock(&sweep));
+    sweep
+        .fallen
+        .sort_by_key(|fallen| fallen.plan.iter().map(ToString::to_string).collect::<String>());
+    sweep
+}
