@@ -1,6 +1,7 @@
 //! Compaction and hints: the background work on sealed segments, one job at a time.
 //!
-//! A **hint** job reads a sealed segment and writes its hint. A **merge** job reads a run of
+//! A **hint** job reads a sealed segment that has no hint (one is written while the segment is, but
+//! a crash may spoil it) and writes it. A **merge** job reads a run of
 //! neighbouring segments, copies what is live into one new segment with its hint, makes both
 //! durable, has the manifest name the new segment in place of the old ones, moves the keydir
 //! entries that still point at what was copied, and deletes the old files: in this order, so that
@@ -30,7 +31,7 @@ use super::{Purpose, Replica, done, done_data};
 use crate::disk::{CacheKey, Dir, DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::shard::Severity;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
-use crate::storage::hint::{HintWriter, Hinted, Summary};
+use crate::storage::hint::{HintWriter, Hinted, Part, Summary};
 use crate::storage::keydir::{Entry, Place, WARM_KEYS};
 use crate::storage::record::{self, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
@@ -343,7 +344,24 @@ impl Replica {
             }
         }
         self.write_output(&mut job);
+        self.write_hint_blocks(&mut job);
         self.merge.job = Some(job);
+    }
+
+    /// Hands the blocks of the hint that are full to the disk.
+    fn write_hint_blocks(&mut self, job: &mut Job) {
+        let file = self.hint_of(job);
+        while let Some(Part { at, data }) = job.hint.take_block() {
+            if at == 0 {
+                self.submit_for(job, DiskOp::Create(file));
+            }
+            self.submit_for(job, DiskOp::Write { file, at, data });
+        }
+    }
+
+    fn hint_of(&self, job: &Job) -> File {
+        let id = job.output.as_ref().map_or(job.run[0].id, |output| output.id);
+        File::Hint(self.id, job.run[0].base, id)
     }
 
     /// Hands what was copied to the disk.
@@ -417,6 +435,7 @@ impl Replica {
     /// Everything was read: makes the output and its hint durable.
     fn seal_output(&mut self, mut job: Job) {
         self.write_output(&mut job);
+        self.write_hint_blocks(&mut job);
         let (first, last) = (job.run[0], job.run[job.run.len() - 1]);
         let last_sealed = last.sealed.expect("only sealed segments are worked on");
         let output = match &job.output {
@@ -437,10 +456,12 @@ impl Replica {
         };
         let sealed = output.sealed.expect("it was sealed just now");
         let hint = core::mem::replace(&mut job.hint, HintWriter::new());
-        let data = Bytes::from(hint.finish(&self.owner(&output, sealed), &job.summary));
+        let Part { at, data } = hint.finish(&self.owner(&output, sealed), &job.summary);
         let file = output.hint(self.id);
-        self.submit_for(&mut job, DiskOp::Create(file));
-        self.submit_for(&mut job, DiskOp::Write { file, at: 0, data });
+        if at == 0 {
+            self.submit_for(&mut job, DiskOp::Create(file));
+        }
+        self.submit_for(&mut job, DiskOp::Write { file, at, data });
         self.submit_for(&mut job, DiskOp::Sync(file));
         if job.output.is_some() {
             self.submit_for(&mut job, DiskOp::Sync(output.file(self.id)));
