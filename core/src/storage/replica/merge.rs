@@ -1,11 +1,11 @@
 //! Compaction and hints: the background work on sealed segments, one job at a time.
 //!
 //! A **hint** job reads a sealed segment that has no hint (one is written while the segment is, but
-//! a crash may spoil it) and writes it. A **merge** job reads a run of
-//! neighbouring segments, copies what is live into one new segment with its hint, makes both
-//! durable, has the manifest name the new segment in place of the old ones, moves the keydir
-//! entries that still point at what was copied, and deletes the old files: in this order, so that
-//! a crash at any point leaves one whole set or the other.
+//! a crash may spoil it) and writes it. A **merge** job reads a run of neighbouring segments, copies
+//! what is live into one new segment with its hint, makes both durable, has the manifest name the
+//! new segment in place of the old ones, moves the keydir entries that still point at what was
+//! copied, and deletes the old files: in this order, so that a crash at any point leaves one whole
+//! set or the other.
 //!
 //! Records keep their offsets. What is not copied:
 //! - a value that the keydir does not point at (and the switch waits until whatever superseded it
@@ -515,13 +515,17 @@ impl Replica {
         let Stage::Moving(at) = &mut job.stage else { unreachable!("called for a moving job") };
         let output = job.output.as_mut().expect("only a merge moves entries");
         let end = output.moves.len().min(*at + MOVES_A_STEP);
-        for moved in &output.moves[*at..end] {
-            if self.keydir.relocate(&moved.key, moved.from, moved.to) {
-                self.segments.enliven(moved.to);
-                let (partition, (segment, position)) = (self.id, moved.from);
-                let from = CacheKey { partition, segment, position };
-                let (segment, position) = (moved.to.segment, moved.to.position);
-                cache.moved(&moved.key, from, CacheKey { partition, segment, position });
+        for some in output.moves[*at..end].chunks(WARM_KEYS) {
+            self.keydir.warm(some.iter().map(|moved| &moved.key[..]));
+            some.iter().for_each(|moved| cache.warm(&moved.key));
+            for moved in some {
+                if self.keydir.relocate(&moved.key, moved.from, moved.to) {
+                    self.segments.enliven(moved.to);
+                    let (partition, (segment, position)) = (self.id, moved.from);
+                    let from = CacheKey { partition, segment, position };
+                    let (segment, position) = (moved.to.segment, moved.to.position);
+                    cache.moved(&moved.key, from, CacheKey { partition, segment, position });
+                }
             }
         }
         *at = end;
