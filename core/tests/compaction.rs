@@ -114,7 +114,7 @@ fn a_crash_after_each_disk_operation_of_a_compaction_leaves_every_key() {
     let mut ended = false;
     for crash_after in 0.. {
         if ended {
-            assert!(crash_after > 30, "only {crash_after} operations");
+            assert!(crash_after > 20, "only {crash_after} operations");
             break;
         }
         let mut world = World::open(disk.clone(), setup());

@@ -36,6 +36,8 @@ fn reopen_damaged(world: World, at: usize, merge: bool) -> (World, ClientId) {
     let name = disk.segments()[at].clone();
     // One of them hits the head of a record, with and without an epoch record before.
     disk.edit(&name, |bytes| [150, 200].iter().for_each(|&at| bytes[at] ^= 1));
+    // With its hint the segment's keys would be known, and no others doubtful.
+    disk.remove(&name.replace(".log", ".hint"));
     let mut world = World::open(disk, setup(merge));
     let client = world.client();
     assert!(suspect(&mut world, client, b"absent"));

@@ -8,7 +8,7 @@
 //! p0/MANIFEST                            which segments the partition consists of
 //! p0/MARK                                how far the log was known durable
 //! p0/<base offset>-<segment id>.log      records; the last one is the active segment
-//! p0/<base offset>-<segment id>.hint     a sealed segment's keys without its values
+//! p0/<base offset>-<segment id>.hint     a segment's keys without its values, once it is sealed
 //! ```
 //!
 //! A segment's name holds its id beside its base offset, since what compaction writes starts at

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::storage::format::ManifestSegment;
-use crate::storage::hint::{Hint, Hinted, Owner, Paused, Summary};
+use crate::storage::hint::{Cursor, Footer, Hinted, Owner, Summary};
 use crate::storage::record::Kind;
 use crate::storage::scan::Scanned;
 use crate::{Offset, PartitionId, SegmentId};
@@ -16,7 +16,8 @@ use crate::{Offset, PartitionId, SegmentId};
 #[derive(Debug)]
 pub(super) struct HintWalk {
     bytes: Bytes,
-    at: Paused,
+    footer: Footer,
+    at: Cursor,
     /// What the records seen so far sum up to.
     seen: Summary,
 }
@@ -30,8 +31,11 @@ impl HintWalk {
             base: Offset(spec.base),
             sealed: spec.sealed?,
         };
-        let at = Hint::verify(&bytes, &owner)?.pause();
-        Some(Self { bytes, at, seen: Summary::default() })
+        let len = bytes.len() as u64;
+        let (at, _) = Footer::span(len)?;
+        let footer = Footer::verify(&bytes[at as usize..], len, &owner)?;
+        let (at, seen) = (Cursor::default(), Summary::default());
+        footer.fits(&bytes).then_some(Self { bytes, footer, at, seen })
     }
 
     /// Whether the hint names the record, or leaves it out as it may; `None` if it says otherwise.
@@ -46,9 +50,8 @@ impl HintWalk {
         if matches!(head.kind, Kind::Delete | Kind::Flush) {
             self.seen.tombstone_bytes += length as u64;
         }
-        let mut walk = Hint::resume(&self.bytes, self.at);
-        let next = walk.next();
-        let names = match (head.kind, next) {
+        let next = self.footer.next(&self.bytes, self.at);
+        let names = match (head.kind, next.map(|(hinted, _)| hinted)) {
             (Kind::Epoch | Kind::Clock, _) => return Some(true),
             (Kind::Put, Some(Hinted::Put(key, entry))) => {
                 let position = u64::from(entry.place.position);
@@ -66,15 +69,15 @@ impl HintWalk {
             (Kind::Delete, Some(Hinted::Put(..) | Hinted::Flush) | None)
             | (Kind::Flush, Some(Hinted::Put(..) | Hinted::Delete(_)) | None) => false,
         };
-        self.at = walk.pause();
+        self.at = next.map_or(self.at, |(_, behind)| behind);
         names.then_some(true)
     }
 
     /// At the end of the segment: whether the hint has come to its end too, with the right sums.
     /// (Its epoch and clock may be those of records that compaction dropped.)
     pub(super) fn is_complete(&self) -> bool {
-        let (told, seen) = (self.at.summary, self.seen);
-        Hint::resume(&self.bytes, self.at).next().is_none()
+        let (told, seen) = (self.footer.summary, self.seen);
+        self.footer.next(&self.bytes, self.at).is_none()
             && told.epoch >= seen.epoch
             && told.clock >= seen.clock
             && told.other_bytes == seen.other_bytes

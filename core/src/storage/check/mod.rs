@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The same judges as in [opening](super::replica) decide what is a record, a torn tail and a
-//! damage (the [`Scanner`](super::scan::Scanner), the [`Manifest`], the [`Hint`](super::hint::Hint)
+//! damage (the [`Scanner`](super::scan::Scanner), the [`Manifest`], the [hint](super::hint)
 //! and the durable mark), so that the check foretells what the next start makes of the directory.
 //! Beyond what opening looks at it reads the values and the segments that have hints, compares
 //! hints and manifest with the records, and follows epochs and clocks over the whole partition.

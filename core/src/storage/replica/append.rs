@@ -263,9 +263,10 @@ impl Replica {
     }
 
     fn apply(&mut self, record: &TailRecord, place: Place) {
+        let entry = Entry { place, expire_at: record.expire_at };
+        self.gather_hint(record.kind, &record.key, entry);
         let replaced = match record.kind {
             Kind::Put => {
-                let entry = Entry { place, expire_at: record.expire_at };
                 self.segments.enliven(place);
                 self.keydir.insert(&record.key, entry).expect("room was made sure of before")
             }

@@ -9,6 +9,9 @@ use core::ops::Range;
 use super::Replica;
 use super::segments::Segment;
 
+/// A segment is small below one part in so many of the size at which the active one rolls.
+pub(super) const SMALL_SHARE: u64 = 4;
+
 impl Replica {
     /// The neighbouring segments that are most worth compacting.
     pub(super) fn choose_run(&self) -> Option<Range<usize>> {
@@ -23,7 +26,8 @@ impl Replica {
             if s.quarantined { 0 } else { (s.dead() + tombstones) * 100 / len }
         };
         let small = |s: &Segment| {
-            !s.quarantined && s.sealed.is_some_and(|l| l.len < self.settings.segment_bytes / 4)
+            let below = self.settings.segment_bytes / SMALL_SHARE;
+            !s.quarantined && s.sealed.is_some_and(|l| l.len < below)
         };
         let worst = (0..sealed.len()).max_by_key(|&at| (garbage(at), Reverse(at)));
         if let Some(at) = worst.filter(|&at| garbage(at) >= settings.garbage_percent.max(1)) {

@@ -25,6 +25,7 @@ mod append;
 mod choose;
 mod fault;
 mod gone;
+mod hints;
 mod lookup;
 mod manifest;
 mod merge;
@@ -43,7 +44,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::disk::{CacheKey, DiskDone, DiskError, DiskOp, DiskResult, ValueCache};
 use crate::shard::{FsyncMode, IndexKind, Reason, Severity};
-use crate::storage::format::Sealed;
+use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::hint::Owner;
 use crate::storage::keydir::{Keydir, Place};
 use crate::{Epoch, Instant, Millis, Offset, PartitionId, SegmentId, Value};
@@ -210,6 +211,8 @@ struct Active {
     zeroed_to: u64,
     /// CRC-32 of the records submitted.
     crc: crc32fast::Hasher,
+    /// Its hint; `None` if that was given up.
+    hint: Option<hints::Gathering>,
 }
 
 /// The write in flight.
@@ -233,6 +236,10 @@ enum Purpose {
     Sync(Offset),
     Mark,
     SyncMark,
+    /// A part of a hint that opening reads.
+    ReadHint(SegmentId, open::HintPart),
+    /// A part of the hint of a segment that is, or was, the active one.
+    Hint(SegmentId),
     Roll(SegmentId, roll::RollOp),
     Manifest(u64, manifest::ManifestOp),
     Merge(u64, merge::MergeOp),
@@ -291,6 +298,15 @@ pub struct Status {
     pub counters: Counters,
 }
 
+impl Active {
+    /// Of a segment without records.
+    fn empty() -> Self {
+        let len = SEGMENT_HEADER_BYTES as u64;
+        let (crc, hint) = (crc32fast::Hasher::new(), Some(hints::Gathering::new()));
+        Self { len, zeroed_to: len, crc, hint }
+    }
+}
+
 /// How long a replica stays down after a disk fault, and how long writes are refused after the
 /// disk was full before one is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -322,7 +338,7 @@ impl Replica {
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),
             next_segment: SegmentId(0),
-            active: Active { len: 0, zeroed_to: 0, crc: crc32fast::Hasher::new() },
+            active: Active::empty(),
             gather: BytesMut::new(),
             gather_base: Offset(0),
             flying: None,
@@ -364,6 +380,8 @@ impl Replica {
         };
         match purpose {
             Purpose::Open => self.on_open_io(now, result),
+            Purpose::ReadHint(id, part) => self.on_hint_read(now, id, part, result),
+            Purpose::Hint(id) => self.on_hint_written(id, result),
             Purpose::Write => self.on_write(now, result, cache),
             Purpose::Zeros => self.on_zeros(now, result),
             Purpose::Sync(end) => self.on_sync(now, end, result, cache),

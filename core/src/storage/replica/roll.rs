@@ -1,7 +1,8 @@
 //! Rolling: the active segment is sealed and a new one takes its place.
 //!
 //! The old one is cut to its records (zeros ahead go) and made durable while the new one is made
-//! and made durable; then the manifest names both, and only then is the new one written to.
+//! and made durable; then the old one's [hint](super::hints) is ended and the manifest names both,
+//! and only then is the new one written to.
 //! Gathered records wait for that: a few fsyncs in every segment's worth of writes.
 
 use alloc::string::ToString;
@@ -135,7 +136,10 @@ impl Replica {
 
     fn name_new_segment(&mut self) {
         let Some(roll) = self.roll.take_if(|roll| roll.waits == 0) else { return };
-        self.segments.active_mut().sealed = Some(roll.old);
+        let hinted = self.finish_hint(*self.segments.active(), roll.old);
+        let old = self.segments.active_mut();
+        old.sealed = Some(roll.old);
+        old.hinted = hinted;
         self.segments.push(roll.new);
         let version = Some(self.change_manifest());
         self.roll = Some(Roll { version, ..roll });
@@ -146,8 +150,7 @@ impl Replica {
         let named = |roll: &mut Roll| roll.version.is_some_and(|v| self.manifest.durable(v));
         if self.roll.take_if(named).is_some() {
             self.roll_wanted = false;
-            let len = SEGMENT_HEADER_BYTES as u64;
-            self.active = Active { len, zeroed_to: len, crc: crc32fast::Hasher::new() };
+            self.active = Active::empty();
         }
     }
 }

@@ -1,7 +1,11 @@
 //! A clean stop: everything durable, the zeros ahead cut off, the manifest marked as clean.
+//!
+//! An active segment that has grown long is sealed first, so that the next opening has a hint for
+//! it and need not scan it. What is shorter is scanned sooner than small segments are worth.
 
 use alloc::format;
 
+use super::choose::SMALL_SHARE;
 use super::{Event, Purpose, Replica, State, done};
 use crate::Instant;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
@@ -11,6 +15,8 @@ use crate::disk::{DiskOp, DiskResult, ValueCache};
 pub(super) enum Stopping {
     /// What was gathered is written.
     Drain,
+    /// The active segment is sealed, with its hint, and a new one made.
+    Roll,
     /// The log is cut to its records and made durable: so many answers to come.
     Sync(u32),
     /// The clean manifest must be durable.
@@ -29,7 +35,7 @@ impl Replica {
         self.advance(now, cache);
     }
 
-    pub(super) fn advance_stop(&mut self, _now: Instant) {
+    pub(super) fn advance_stop(&mut self, now: Instant) {
         if !self.stop_wanted {
             return;
         }
@@ -51,16 +57,30 @@ impl Replica {
                     && self.flying.is_none()
                     && self.roll.is_none()
                     && self.clearing.is_none()
-                    && self.sync_flying.is_none();
-                if idle {
+                    && self.sync_flying.is_none()
+                    && !self.writes_hints();
+                if idle && self.roll_pays() {
+                    self.start_roll(now);
+                    self.state = State::Stopping(Stopping::Roll);
+                } else if idle {
                     self.seal_tail();
                 }
+            }
+            // It may have failed for want of space: then the log ends where it did.
+            State::Stopping(Stopping::Roll) if self.roll.is_none() && !self.writes_hints() => {
+                self.seal_tail();
             }
             State::Stopping(Stopping::Manifest(version)) if self.manifest.durable(version) => {
                 self.end_stop();
             }
             State::Stopping(_) | State::Serving | State::Ended => {}
         }
+    }
+
+    /// Whether the active segment is long enough to be sealed. Compaction would merge a shorter one
+    /// with its neighbours.
+    fn roll_pays(&self) -> bool {
+        self.active.len >= self.settings.segment_bytes / SMALL_SHARE
     }
 
     fn seal_tail(&mut self) {

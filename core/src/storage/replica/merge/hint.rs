@@ -1,7 +1,8 @@
-//! A hint: what it says of each record.
+//! A hint: what it says of each record, and its blocks on their way to the disk.
 
 use super::{Job, Standing, position_of};
-use crate::storage::hint::Hinted;
+use crate::disk::{DiskOp, File};
+use crate::storage::hint::{Hinted, Part};
 use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::Kind;
 use crate::storage::replica::Replica;
@@ -32,5 +33,23 @@ impl Replica {
             job.summary.tombstone_bytes += u64::from(length);
             job.hint.push(tombstone);
         }
+    }
+
+    /// Hands the blocks of the hint that are full to the disk.
+    pub(super) fn write_hint_blocks(&mut self, job: &mut Job) {
+        while let Some(part) = job.hint.take_block() {
+            self.write_hint_part(job, part);
+        }
+    }
+
+    /// Hands a part of the hint to the disk; the first one makes the file.
+    pub(super) fn write_hint_part(&mut self, job: &mut Job, part: Part) {
+        let id = job.output.as_ref().map_or(job.run[0].id, |output| output.id);
+        let file = File::Hint(self.id, job.run[0].base, id);
+        let Part { at, data } = part;
+        if at == 0 {
+            self.submit_for(job, DiskOp::Create(file));
+        }
+        self.submit_for(job, DiskOp::Write { file, at, data });
     }
 }

@@ -1,10 +1,11 @@
 //! Compaction and hints: the background work on sealed segments, one job at a time.
 //!
-//! A **hint** job reads a sealed segment and writes its hint. A **merge** job reads a run of
-//! neighbouring segments, copies what is live into one new segment with its hint, makes both
-//! durable, has the manifest name the new segment in place of the old ones, moves the keydir
-//! entries that still point at what was copied, and deletes the old files: in this order, so that
-//! a crash at any point leaves one whole set or the other.
+//! A **hint** job reads a sealed segment that has no hint (one is written while the segment is, but
+//! a crash may spoil it) and writes it. A **merge** job reads a run of neighbouring segments, copies
+//! what is live into one new segment with its hint, makes both durable, has the manifest name the
+//! new segment in place of the old ones, moves the keydir entries that still point at what was
+//! copied, and deletes the old files: in this order, so that a crash at any point leaves one whole
+//! set or the other.
 //!
 //! Records keep their offsets. What is not copied:
 //! - a value that the keydir does not point at (and the switch waits until whatever superseded it
@@ -358,6 +359,7 @@ impl Replica {
             }
         }
         self.write_output(&mut job);
+        self.write_hint_blocks(&mut job);
         self.merge.job = Some(job);
     }
 

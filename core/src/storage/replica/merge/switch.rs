@@ -9,6 +9,7 @@ use super::{Job, Stage};
 use crate::disk::{CacheKey, Dir, DiskOp, File, ValueCache};
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::hint::HintWriter;
+use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::segments::Segment;
 use crate::storage::replica::{Purpose, Replica};
 
@@ -30,6 +31,7 @@ impl Replica {
     /// Everything was read: makes the output and its hint durable.
     pub(super) fn seal_output(&mut self, mut job: Job) {
         self.write_output(&mut job);
+        self.write_hint_blocks(&mut job);
         let (first, last) = (job.run[0], job.run[job.run.len() - 1]);
         let last_sealed = last.sealed.expect("only sealed segments are worked on");
         let output = match &job.output {
@@ -50,11 +52,9 @@ impl Replica {
         };
         let sealed = output.sealed.expect("it was sealed just now");
         let hint = core::mem::replace(&mut job.hint, HintWriter::new());
-        let data = Bytes::from(hint.finish(&self.owner(&output, sealed), &job.summary));
-        let file = output.hint(self.id);
-        self.submit_for(&mut job, DiskOp::Create(file));
-        self.submit_for(&mut job, DiskOp::Write { file, at: 0, data });
-        self.submit_for(&mut job, DiskOp::Sync(file));
+        let part = hint.finish(&self.owner(&output, sealed), &job.summary);
+        self.write_hint_part(&mut job, part);
+        self.submit_for(&mut job, DiskOp::Sync(output.hint(self.id)));
         if job.output.is_some() {
             self.submit_for(&mut job, DiskOp::Sync(output.file(self.id)));
         }
@@ -107,13 +107,17 @@ impl Replica {
         let Stage::Moving(at) = &mut job.stage else { unreachable!("called for a moving job") };
         let output = job.output.as_mut().expect("only a merge moves entries");
         let end = output.moves.len().min(*at + MOVES_A_STEP);
-        for moved in &output.moves[*at..end] {
-            if self.keydir.relocate(&moved.key, moved.from, moved.to) {
-                self.segments.enliven(moved.to);
-                let (partition, (segment, position)) = (self.id, moved.from);
-                let from = CacheKey { partition, segment, position };
-                let (segment, position) = (moved.to.segment, moved.to.position);
-                cache.moved(&moved.key, from, CacheKey { partition, segment, position });
+        for some in output.moves[*at..end].chunks(WARM_KEYS) {
+            self.keydir.warm(some.iter().map(|moved| &moved.key[..]));
+            some.iter().for_each(|moved| cache.warm(&moved.key));
+            for moved in some {
+                if self.keydir.relocate(&moved.key, moved.from, moved.to) {
+                    self.segments.enliven(moved.to);
+                    let (partition, (segment, position)) = (self.id, moved.from);
+                    let from = CacheKey { partition, segment, position };
+                    let (segment, position) = (moved.to.segment, moved.to.position);
+                    cache.moved(&moved.key, from, CacheKey { partition, segment, position });
+                }
             }
         }
         *at = end;

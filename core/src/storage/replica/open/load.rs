@@ -4,76 +4,21 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use super::{Next, Opening, Scan, Stage, name};
-use crate::disk::DiskOp;
-use crate::disk::DiskResult;
 use crate::shard::Severity;
 use crate::storage::format::{FormatError, SEGMENT_HEADER_BYTES};
-use crate::storage::hint::{Hint, Hinted, Summary};
-use crate::storage::keydir::{Entry, Place, WARM_KEYS};
+use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::Kind;
-use crate::storage::replica::{Damage, Purpose, Replica, done_data};
+use crate::storage::replica::{Damage, Purpose, Replica};
 use crate::storage::scan::{self, Scanned, Scanner, Step};
 use crate::{Offset, Value};
 
 impl Replica {
     /// Loads the segment at `at` of the table, by its hint if it has one.
     pub(super) fn load(&mut self, opening: &mut Opening, at: usize) -> Next {
-        let segment = self.segments.list()[at];
-        let hint = segment.hint(self.id);
-        let len = opening.files.get(&name(segment.file(self.id))).copied();
-        if let (Some(sealed), Some(&hint_len)) = (segment.sealed, opening.files.get(&name(hint)))
-            && len == Some(sealed.len)
-            && !sealed.damaged
-            && let Ok(hint_len) = u32::try_from(hint_len)
-        {
-            self.submit(Purpose::Open, DiskOp::Read { file: hint, at: 0, len: hint_len });
-            return Next::Stage(Stage::Hint(at));
+        match self.usable_hint(opening, at) {
+            Some(len) => self.load_hint(opening, at, len),
+            None => self.scan_segment(opening, at),
         }
-        self.scan_segment(opening, at)
-    }
-
-    pub(super) fn on_hint(&mut self, opening: &mut Opening, at: usize, result: DiskResult) -> Next {
-        let segment = self.segments.list()[at];
-        let sealed = segment.sealed.expect("only sealed segments have hints");
-        let owner = self.owner(&segment, sealed);
-        let data = done_data(result).unwrap_or_default();
-        let Some(hint) = Hint::verify(&data, &owner) else {
-            let text = format!(
-                "{} does not fit its segment or is damaged: ignored, and built anew",
-                segment.hint(self.id)
-            );
-            self.notice(Severity::Warn, text);
-            return self.scan_segment(opening, at);
-        };
-        let Summary { epoch, clock, other_bytes, tombstone_bytes } = hint.summary;
-        self.reserve(opening, &hint, data.len());
-        let mut ahead = hint.clone();
-        for (at, hinted) in hint.enumerate() {
-            if at % WARM_KEYS == 0 {
-                self.warm(ahead.by_ref().take(WARM_KEYS).filter_map(|h| h.key()));
-            }
-            match hinted {
-                Hinted::Put(key, entry) => self.load_put(key, entry),
-                Hinted::Delete(key) => self.load_delete(key),
-                Hinted::Flush => self.flush_keydir(),
-            }
-        }
-        let segment = self.segments.at_mut(at);
-        segment.hinted = true;
-        segment.other = other_bytes;
-        segment.tombstones = tombstone_bytes;
-        self.epoch = self.epoch.max(epoch);
-        self.committed_clock = self.committed_clock.max(clock);
-        self.log_end = Offset(sealed.end);
-        self.load(opening, at + 1)
-    }
-
-    /// Makes the index ready for the keys of all hints, by what the first one says of its own.
-    pub(super) fn reserve(&mut self, opening: &Opening, hint: &Hint<'_>, bytes: usize) {
-        let hints = opening.files.iter().filter(|(name, _)| name.ends_with(".hint"));
-        let total: u64 = hints.map(|(_, len)| len).sum();
-        let keys = hint.entries() as u128 * u128::from(total) / bytes.max(1) as u128;
-        self.keydir.reserve(usize::try_from(keys).unwrap_or(usize::MAX));
     }
 
     pub(super) fn load_put(&mut self, key: &[u8], entry: Entry) {
@@ -239,6 +184,9 @@ impl Replica {
                 && let Some(segment) = self.segments.get_mut(entry.place.segment)
             {
                 segment.count_other(kind, entry.place.length);
+            }
+            if entry.place.segment == self.segments.active().id {
+                self.gather_hint(kind, &key, entry);
             }
             match kind {
                 Kind::Put => self.load_put(&key, entry),

@@ -17,6 +17,7 @@
 //!
 //! [`lookup`]: super::lookup
 
+mod hint;
 mod load;
 mod settle;
 mod unreadable;
@@ -26,6 +27,8 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+
+pub(super) use hint::HintPart;
 
 use super::fault::Failed;
 use super::segments::Segments;
@@ -74,7 +77,7 @@ enum Stage {
     CreateSegment(u32),
     Manifest,
     Mark,
-    Hint(usize),
+    Hint(Box<hint::HintLoad>),
     Scan(usize, Box<Scanner>, Scan),
     /// The tail is rewritten from here to the log end.
     RewriteRead(u64),
@@ -148,11 +151,16 @@ impl Replica {
     }
 
     pub(super) fn on_open_io(&mut self, now: Instant, result: DiskResult) {
+        self.open_on(now, |replica, opening, stage| replica.open_step(opening, stage, result));
+    }
+
+    /// Takes the step that an answer to an operation of the opening allows.
+    fn open_on(&mut self, now: Instant, step: impl FnOnce(&mut Self, &mut Opening, Stage) -> Next) {
         let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended) else {
             unreachable!("only an opening submits operations of its own")
         };
         let stage = core::mem::replace(&mut opening.stage, Stage::List);
-        let next = self.open_step(&mut opening, stage, result);
+        let next = step(self, &mut opening, stage);
         self.state = State::Opening(opening);
         self.enter(now, next);
     }
@@ -220,7 +228,6 @@ impl Replica {
             Stage::List => return self.on_listing(opening, result),
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
             Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
-            Stage::Hint(at) => return self.on_hint(opening, at, result),
             Stage::Scan(at, mut scanner, scan) => match done_data(result) {
                 Ok(data) => {
                     scanner.fill(&data);
@@ -240,8 +247,8 @@ impl Replica {
                 1 => self.settled(opening),
                 _ => Next::Stage(Stage::Settle(left - 1)),
             }),
-            Stage::AwaitManifest(_) | Stage::AwaitEpoch(_) => {
-                unreachable!("these wait for no operation of the opening")
+            Stage::Hint(_) | Stage::AwaitManifest(_) | Stage::AwaitEpoch(_) => {
+                unreachable!("these wait for no operation of this kind")
             }
         };
         step.unwrap_or_else(Next::Fail)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Next, Opening, Stage, name};
 use crate::disk::{Dir, DiskError, DiskOp, File};
 use crate::shard::Severity;
-use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
+use crate::storage::format::encode_segment_header;
 use crate::storage::replica::segments::Segment;
 use crate::storage::replica::{Active, Purpose, Replica};
 use crate::storage::scan::{Scanner, WINDOW_BYTES};
@@ -28,9 +28,10 @@ impl Replica {
 
     /// The log ends here: at a byte of the active segment, and at an offset.
     pub(super) fn settle_tail(&mut self, opening: &mut Opening, (len, end): (u64, Offset)) -> Next {
-        self.active = Active { len, zeroed_to: len, crc: opening.crc.clone() };
-        self.log_end = end;
         let active = *self.segments.active();
+        let hint = self.active.hint.take().filter(|_| !active.quarantined);
+        self.active = Active { len, zeroed_to: len, crc: opening.crc.clone(), hint };
+        self.log_end = end;
         // A segment with damage is kept as it is: the log goes on in another.
         self.roll_wanted |= active.quarantined;
         let file = active.file(self.id);
@@ -75,8 +76,7 @@ impl Replica {
             self.segments.push(Segment::new(id, Offset(0), None));
         }
         let segment = *self.segments.active();
-        let len = SEGMENT_HEADER_BYTES as u64;
-        self.active = Active { len, zeroed_to: len, crc: crc32fast::Hasher::new() };
+        self.active = Active::empty();
         self.log_end = segment.base;
         let file = segment.file(self.id);
         let header = encode_segment_header(self.id, segment.id, segment.base);
