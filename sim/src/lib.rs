@@ -10,5 +10,6 @@ compile_error!(
      hides that file: unset RUSTFLAGS, or add `--cfg madsim` to it."
 );
 
+pub mod checkers;
 pub mod history;
 pub mod story;

@@ -1,0 +1,410 @@
+//! The search for an order: Wing & Gong's, with the memory that Lowe gave it.
+//!
+//! It walks depth first over *configurations*: which operations have taken effect, and what the
+//! keys may then be. An operation may come next if no other had returned before it was asked for.
+//! - A node carries a **set** of candidate states, so that a doubt about a time of expiry does not
+//!   branch the search. Each pair of operations done and candidate is visited once: what comes
+//!   after does not depend on the way there, nor one candidate on the others.
+//! - An operation whose end nobody knows may be left out. Where it changes nothing it is, and once
+//!   one was asked for after its last moment, it counts as done: so that sets of operations that
+//!   differ in nothing that matters are one.
+//! - A [`Left::Prefix`] takes the keys back to some earlier point. That point is guessed on the way
+//!   there, not searched on the way back: from the moment on that the loss may reach, each
+//!   candidate goes on both as it is and with what it is now *kept* for the loss. So the past need
+//!   not be remembered, and where no loss is there is nothing to pay.
+//!
+//! The work is bounded by [`MEMORY_WORDS_MAX`]; past that the answer is [`Found::Undecided`].
+
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::rc::Rc;
+
+use super::model::{Span, State, apply};
+use crate::history::{Action, Answer, Left, Order};
+
+/// What the search may remember, in words of eight bytes, counted roughly: 256 MiB.
+pub(super) const MEMORY_WORDS_MAX: usize = 32 << 20;
+
+/// States that are told of a search that came to no end.
+const STATES_TOLD_MAX: usize = 4;
+
+/// One operation to be put in order.
+#[derive(Debug)]
+pub(super) struct Op<'a> {
+    /// It took effect after this.
+    pub(super) from: Order,
+    /// And before this.
+    pub(super) to: Order,
+    /// Otherwise it may have taken no effect.
+    pub(super) required: bool,
+    /// What it does.
+    pub(super) what: What<'a>,
+}
+
+#[derive(Debug)]
+pub(super) enum What<'a> {
+    /// A command; without an answer any will do.
+    Call { action: &'a Action, answer: Option<&'a Answer>, clock: Span },
+    /// A loss of data.
+    Loss(Left),
+}
+
+/// What came of a search.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// There is an order.
+    Order,
+    /// There is none.
+    NoOrder(Stuck),
+    /// The search was given up.
+    Undecided,
+}
+
+/// How far a search came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stuck {
+    /// No order of what happened up to the return of this operation explains it; of what happened
+    /// before, one does.
+    pub(super) op: usize,
+    /// What the keys may have been then: some of the possibilities.
+    pub(super) states: Vec<State>,
+}
+
+/// Looks for an order of `ops`, which are sorted by `from`.
+pub(super) fn search(ops: &[Op<'_>], memory_words: usize) -> Found {
+    Search::new(ops, memory_words).run()
+}
+
+/// A set of operations.
+type Bits = Box<[u64]>;
+type FixedState = BuildHasherDefault<DefaultHasher>;
+type StateId = u32;
+type CandidateId = u32;
+type SetId = u32;
+
+/// What the keys may be, and what they were at the point to which a later loss will take them back:
+/// by the loss's place among `losses`, the earliest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Candidate {
+    state: StateId,
+    kept: Vec<(usize, StateId)>,
+}
+
+#[derive(Debug)]
+struct LossPlace {
+    op: usize,
+    /// The operations that it keeps, if it keeps any.
+    keeps: Option<Bits>,
+}
+
+struct Frame {
+    done: Bits,
+    set: SetId,
+    candidates: Vec<CandidateId>,
+    /// Which operations may come next, and how many of them were tried.
+    options: Vec<usize>,
+    tried: usize,
+}
+
+struct Search<'a> {
+    ops: &'a [Op<'a>],
+    required: Bits,
+    optional: Vec<usize>,
+    losses: Vec<LossPlace>,
+    states: Interner<State>,
+    candidates: Interner<Candidate>,
+    sets: Interner<Bits>,
+    steps: HashMap<(usize, StateId), Rc<[StateId]>, FixedState>,
+    visited: HashSet<(SetId, CandidateId), FixedState>,
+    memory_words: usize,
+    /// The latest return that could not be reached, and whose it is.
+    stuck: (Order, usize),
+    stuck_states: BTreeSet<StateId>,
+}
+
+impl<'a> Search<'a> {
+    fn new(ops: &'a [Op<'a>], memory_words: usize) -> Self {
+        let of = |wanted: &dyn Fn(&Op<'_>) -> bool| {
+            let mut bits = vec![0; ops.len().div_ceil(64).max(1)].into_boxed_slice();
+            (0..ops.len()).filter(|&i| wanted(&ops[i])).for_each(|i| insert(&mut bits, i));
+            bits
+        };
+        let is_call = |op: &Op<'_>| matches!(op.what, What::Call { .. });
+        let losses = ops.iter().enumerate().filter_map(|(i, op)| match op.what {
+            What::Call { .. } => None,
+            What::Loss(Left::Nothing) => Some(LossPlace { op: i, keeps: None }),
+            What::Loss(Left::Prefix(until)) => {
+                let until = until.min(op.from);
+                let keeps = of(&|op| is_call(op) && op.required && op.to <= until);
+                Some(LossPlace { op: i, keeps: Some(keeps) })
+            }
+        });
+        Self {
+            ops,
+            required: of(&|op| op.required),
+            optional: (0..ops.len()).filter(|&i| !ops[i].required).collect(),
+            losses: losses.collect(),
+            states: Interner::default(),
+            candidates: Interner::default(),
+            sets: Interner::default(),
+            steps: HashMap::default(),
+            visited: HashSet::default(),
+            memory_words,
+            stuck: (0, 0),
+            stuck_states: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self) -> Found {
+        let nothing = vec![0; self.required.len()].into_boxed_slice();
+        let empty = self.states.id(State::default());
+        let start = self.candidates.id(Candidate { state: empty, kept: Vec::new() });
+        let mut frames: Vec<Frame> = self.enter(nothing, vec![start]).into_iter().collect();
+        while let Some(frame) = frames.last_mut() {
+            let Some(&op) = frame.options.get(frame.tried) else {
+                if frame.options.is_empty() && self.is_complete(&frame.done) {
+                    return Found::Order;
+                }
+                frames.pop();
+                continue;
+            };
+            frame.tried += 1;
+            if let Some(next) = self.advance(frame, op) {
+                frames.push(next);
+            }
+            if self.used_words() > self.memory_words {
+                return Found::Undecided;
+            }
+        }
+        let states = self.stuck_states.iter().map(|&id| State::clone(self.states.get(id)));
+        Found::NoOrder(Stuck { op: self.stuck.1, states: states.collect() })
+    }
+
+    fn is_complete(&self, done: &Bits) -> bool {
+        self.required.iter().zip(done).all(|(required, done)| required & !done == 0)
+    }
+
+    fn used_words(&self) -> usize {
+        self.sets.len() * (self.required.len() + 8) + self.visited.len() * 3
+    }
+
+    /// What follows from `op` as the next to take effect, if that was not seen before.
+    fn advance(&mut self, frame: &Frame, op: usize) -> Option<Frame> {
+        let mut candidates = Vec::new();
+        for &candidate in &frame.candidates {
+            self.take_effect(op, candidate, &frame.done, &mut candidates);
+        }
+        if !self.ops[op].required {
+            // Without it the same can be reached.
+            candidates.retain(|&candidate| !self.visited.contains(&(frame.set, candidate)));
+        }
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut done = frame.done.clone();
+        insert(&mut done, op);
+        for &other in &self.optional {
+            if self.ops[other].to < self.ops[op].from {
+                insert(&mut done, other);
+            }
+        }
+        self.enter(done, candidates)
+    }
+
+    fn enter(&mut self, done: Bits, mut candidates: Vec<CandidateId>) -> Option<Frame> {
+        self.keep_for_losses(&done, &mut candidates);
+        candidates.sort_unstable();
+        candidates.dedup();
+        let set = self.sets.id(done.clone());
+        candidates.retain(|&candidate| self.visited.insert((set, candidate)));
+        if candidates.is_empty() {
+            return None;
+        }
+        let options = self.options(&done);
+        if let Some(&first) = options.first() {
+            self.note_stuck((self.ops[first].to, first), &candidates);
+        }
+        Some(Frame { done, set, candidates, options, tried: 0 })
+    }
+
+    fn note_stuck(&mut self, at: (Order, usize), candidates: &[CandidateId]) {
+        if at < self.stuck {
+            return;
+        }
+        if at > self.stuck {
+            self.stuck = at;
+            self.stuck_states.clear();
+        }
+        for &candidate in candidates {
+            if self.stuck_states.len() < STATES_TOLD_MAX {
+                self.stuck_states.insert(self.candidates.get(candidate).state);
+            }
+        }
+    }
+
+    /// Which operations may come next: those that must, the first to return first, then those that
+    /// may. None if no more must.
+    fn options(&self, done: &Bits) -> Vec<usize> {
+        let mut options = Vec::new();
+        let mut first_return = Order::MAX;
+        let mut loss = false;
+        'words: for (at, (required, done)) in self.required.iter().zip(done).enumerate() {
+            let mut left = required & !done;
+            while left != 0 {
+                let i = at * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let op = &self.ops[i];
+                if op.from > first_return {
+                    break 'words;
+                }
+                first_return = first_return.min(op.to);
+                // Losses come in their own order.
+                let is_loss = matches!(op.what, What::Loss(_));
+                if !(is_loss && loss) {
+                    options.push(i);
+                }
+                loss |= is_loss;
+            }
+        }
+        options.sort_by_key(|&i| self.ops[i].to);
+        if !options.is_empty() {
+            let open = |&&i: &&usize| self.ops[i].from < first_return && !contains(done, i);
+            options.extend(self.optional.iter().filter(open));
+        }
+        options
+    }
+
+    fn take_effect(
+        &mut self,
+        op: usize,
+        candidate: CandidateId,
+        done: &Bits,
+        out: &mut Vec<CandidateId>,
+    ) {
+        let Candidate { state, kept } = self.candidates.get(candidate).clone();
+        match self.ops[op].what {
+            What::Call { action, answer, clock } => {
+                for &state in self.after_call(op, state, action, answer, clock).iter() {
+                    out.push(self.candidates.id(Candidate { state, kept: kept.clone() }));
+                }
+            }
+            What::Loss(Left::Nothing) => {
+                // What a later loss would keep is gone.
+                if kept.is_empty() {
+                    let state = self.states.id(State::default());
+                    out.push(self.candidates.id(Candidate { state, kept }));
+                }
+            }
+            What::Loss(Left::Prefix(_)) => {
+                let at = self.losses.iter().position(|loss| loss.op == op);
+                let at = at.expect("every loss is among the losses");
+                match kept.first() {
+                    Some(&(loss, state)) if loss == at => {
+                        let kept = kept[1..].to_vec();
+                        out.push(self.candidates.id(Candidate { state, kept }));
+                    }
+                    Some(_) | None => {
+                        assert!(self.is_open(&self.losses[at], done), "what it keeps came before");
+                        out.push(candidate);
+                    }
+                }
+            }
+        }
+    }
+
+    fn after_call(
+        &mut self,
+        op: usize,
+        state: StateId,
+        action: &Action,
+        answer: Option<&Answer>,
+        clock: Span,
+    ) -> Rc<[StateId]> {
+        if let Some(known) = self.steps.get(&(op, state)) {
+            return Rc::clone(known);
+        }
+        let mut after = Vec::new();
+        for step in apply(self.states.get(state), action, clock) {
+            if answer.is_none() || step.answer.as_ref() == answer {
+                after.push(self.states.id(step.state));
+            }
+        }
+        let after: Rc<[StateId]> = after.into();
+        self.steps.insert((op, state), Rc::clone(&after));
+        after
+    }
+
+    /// Adds the candidates of which a loss to come keeps what they are now.
+    ///
+    /// The point that a later loss goes back to is not after that of an earlier: what lay between
+    /// was lost already. So the later loss's point is guessed first.
+    fn keep_for_losses(&mut self, done: &Bits, candidates: &mut Vec<CandidateId>) {
+        for at in 0..self.losses.len() {
+            let loss = &self.losses[at];
+            if contains(done, loss.op) || !self.is_open(loss, done) {
+                continue;
+            }
+            let mut i = 0;
+            while i < candidates.len() {
+                let Candidate { state, mut kept } = self.candidates.get(candidates[i]).clone();
+                if kept.first().is_none_or(|&(loss, _)| loss > at) {
+                    kept.insert(0, (at, state));
+                    let keeping = self.candidates.id(Candidate { state, kept });
+                    candidates.push(keeping);
+                }
+                i += 1;
+            }
+        }
+    }
+
+    /// Whether everything that the loss keeps is done.
+    fn is_open(&self, loss: &LossPlace, done: &Bits) -> bool {
+        let Some(keeps) = &loss.keeps else { return false };
+        keeps.iter().zip(done).all(|(keeps, done)| keeps & !done == 0)
+    }
+}
+
+fn insert(bits: &mut Bits, i: usize) {
+    bits[i / 64] |= 1 << (i % 64);
+}
+
+fn contains(bits: &Bits, i: usize) -> bool {
+    bits[i / 64] >> (i % 64) & 1 == 1
+}
+
+/// Gives equal things one small number.
+struct Interner<T> {
+    ids: HashMap<Rc<T>, u32, FixedState>,
+    all: Vec<Rc<T>>,
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self { ids: HashMap::default(), all: Vec::new() }
+    }
+}
+
+impl<T: Hash + Eq> Interner<T>
+where
+    Rc<T>: Borrow<T>,
+{
+    fn id(&mut self, thing: T) -> u32 {
+        if let Some(&id) = self.ids.get(&thing) {
+            return id;
+        }
+        let id = u32::try_from(self.all.len()).expect("memory is bounded");
+        let thing = Rc::new(thing);
+        self.all.push(Rc::clone(&thing));
+        self.ids.insert(thing, id);
+        id
+    }
+
+    fn get(&self, id: u32) -> &T {
+        &self.all[id as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+}
