@@ -15,6 +15,8 @@ mod sights;
 mod words;
 
 #[cfg(test)]
+mod brute;
+#[cfg(test)]
 mod forge;
 
 use crate::history::{Group, History};
