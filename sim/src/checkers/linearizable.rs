@@ -137,10 +137,7 @@ fn violation(
         let interval = words::interval(loss.from, Some(loss.to));
         text.push_str(&format!("and a loss that left {:?} {interval}\n", loss.left));
     }
-    let mut involved = [vec![at], meanwhile, before].concat();
-    involved.sort_unstable();
-    let at_ns = call.returned.map_or(call.invoked.at_ns, |returned| returned.at_ns);
-    Violation { checker: NAME, text: text.trim_end().into(), calls: involved, at_ns }
+    Violation::at(NAME, history, at, [meanwhile, before].concat(), text.trim_end().into())
 }
 
 /// The calls that bear on the one `at`: those that overlap it, and of those before it the writers of

@@ -3,15 +3,23 @@
 //! | checker | property | source |
 //! |---|---|---|
 //! | [`linearizable`] | each call takes effect at one point between invocation and return | Herlihy & Wing, *Linearizability*, 1990; searched as in Wing & Gong 1993 and Lowe, *Testing for linearizability*, 2017 |
+//! | [`stale`] | deleted stays deleted, overwritten stays overwritten | monotonic reads and read your writes, Terry et al. 1994, across clients; Bitcask's tombstones |
+//! | [`expired`] | expired stays expired, and what was seen gone stays gone | DESIGN §6; Redis's EXPIRE |
+//! | [`unwritten`] | what is seen was written: no thin air, no refused write, no other group's value | DESIGN §5; Herlihy & Wing's legality |
+//! | [`garbage`] | each reply is one that its command can have, each value whole | Redis command reference; DESIGN §3, torn and mixed values |
 //! | [`model`] | (what a command does to keys, and answers) | the Redis 7.2 command reference; `core/src/kv` |
 //!
 //! [`judge`] runs them all. The first is exact but for what its header names, and it may have to
 //! give up; the others are simple, linear in the history, and know no model.
 
+pub mod expired;
+pub mod garbage;
 pub mod linearizable;
 pub mod model;
 mod search;
 mod sights;
+pub mod stale;
+pub mod unwritten;
 mod words;
 
 #[cfg(test)]
@@ -20,6 +28,7 @@ mod brute;
 mod forge;
 
 use crate::history::{Group, History};
+use sights::Facts;
 
 /// A promise broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +52,33 @@ pub struct Verdict {
     pub undecided: Vec<Group>,
 }
 
-/// Judges a history by every checker, in a fixed order.
+/// Judges a history by every checker, in a fixed order: the simple ones first, whose texts say more.
 pub fn judge(history: &History) -> Verdict {
-    let (violations, undecided) = linearizable::check(history);
+    let facts = Facts::of(history);
+    let mut violations = garbage::check(history);
+    violations.extend(unwritten::check(history, &facts));
+    violations.extend(stale::check(history, &facts));
+    violations.extend(expired::check(history, &facts));
+    let (orderless, undecided) = linearizable::check(history);
+    violations.extend(orderless);
     Verdict { violations, undecided }
+}
+
+impl Violation {
+    /// One that showed in the answer to call `at`, with the other calls involved.
+    fn at(
+        checker: &'static str,
+        history: &History,
+        at: usize,
+        others: Vec<usize>,
+        text: String,
+    ) -> Self {
+        let mut calls = others;
+        calls.push(at);
+        calls.sort_unstable();
+        calls.dedup();
+        let call = &history.calls[at];
+        let at_ns = call.returned.map_or(call.invoked.at_ns, |returned| returned.at_ns);
+        Self { checker, text, calls, at_ns }
+    }
 }

@@ -94,7 +94,7 @@ struct Candidate {
 #[derive(Debug)]
 struct LossPlace {
     op: usize,
-    /// The operations that it keeps, if it keeps any.
+    /// The calls that it keeps, unless an earlier one has lost them; `None` if it keeps nothing.
     keeps: Option<Bits>,
 }
 
@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
     fn advance(&mut self, frame: &Frame, op: usize) -> Option<Frame> {
         let mut candidates = Vec::new();
         for &candidate in &frame.candidates {
-            self.take_effect(op, candidate, &frame.done, &mut candidates);
+            self.take_effect(op, candidate, &mut candidates);
         }
         if !self.ops[op].required {
             // Without it the same can be reached.
@@ -249,23 +249,18 @@ impl<'a> Search<'a> {
         let mut options = Vec::new();
         let mut first_return = Order::MAX;
         let mut loss = false;
-        'words: for (at, (required, done)) in self.required.iter().zip(done).enumerate() {
-            let mut left = required & !done;
-            while left != 0 {
-                let i = at * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                let op = &self.ops[i];
-                if op.from > first_return {
-                    break 'words;
-                }
-                first_return = first_return.min(op.to);
-                // Losses come in their own order.
-                let is_loss = matches!(op.what, What::Loss(_));
-                if !(is_loss && loss) {
-                    options.push(i);
-                }
-                loss |= is_loss;
+        for i in members(self.required.iter().zip(done).map(|(required, done)| required & !done)) {
+            let op = &self.ops[i];
+            if op.from > first_return {
+                break;
             }
+            first_return = first_return.min(op.to);
+            // Losses come in their own order.
+            let is_loss = matches!(op.what, What::Loss(_));
+            if !(is_loss && loss) {
+                options.push(i);
+            }
+            loss |= is_loss;
         }
         options.sort_by_key(|&i| self.ops[i].to);
         if !options.is_empty() {
@@ -275,16 +270,13 @@ impl<'a> Search<'a> {
         options
     }
 
-    fn take_effect(
-        &mut self,
-        op: usize,
-        candidate: CandidateId,
-        done: &Bits,
-        out: &mut Vec<CandidateId>,
-    ) {
+    fn take_effect(&mut self, op: usize, candidate: CandidateId, out: &mut Vec<CandidateId>) {
         let Candidate { state, kept } = self.candidates.get(candidate).clone();
         match self.ops[op].what {
             What::Call { action, answer, clock } => {
+                if kept.first().is_some_and(|&(at, _)| self.losses[at].keeps(op)) {
+                    return;
+                }
                 for &state in self.after_call(op, state, action, answer, clock).iter() {
                     out.push(self.candidates.id(Candidate { state, kept: kept.clone() }));
                 }
@@ -304,10 +296,8 @@ impl<'a> Search<'a> {
                         let kept = kept[1..].to_vec();
                         out.push(self.candidates.id(Candidate { state, kept }));
                     }
-                    Some(_) | None => {
-                        assert!(self.is_open(&self.losses[at], done), "what it keeps came before");
-                        out.push(candidate);
-                    }
+                    // It loses nothing.
+                    Some(_) | None => out.push(candidate),
                 }
             }
         }
@@ -338,11 +328,11 @@ impl<'a> Search<'a> {
     /// Adds the candidates of which a loss to come keeps what they are now.
     ///
     /// The point that a later loss goes back to is not after that of an earlier: what lay between
-    /// was lost already. So the later loss's point is guessed first.
+    /// was lost already. So the later loss's point is guessed first. From there to the earlier
+    /// loss's point nothing may come that the later keeps.
     fn keep_for_losses(&mut self, done: &Bits, candidates: &mut Vec<CandidateId>) {
         for at in 0..self.losses.len() {
-            let loss = &self.losses[at];
-            if contains(done, loss.op) || !self.is_open(loss, done) {
+            if contains(done, self.losses[at].op) || !self.may_be_kept(at, done) {
                 continue;
             }
             let mut i = 0;
@@ -358,11 +348,35 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether everything that the loss keeps is done.
-    fn is_open(&self, loss: &LossPlace, done: &Bits) -> bool {
-        let Some(keeps) = &loss.keeps else { return false };
-        keeps.iter().zip(done).all(|(keeps, done)| keeps & !done == 0)
+    /// Whether the loss may go back to this point: everything that it keeps is done, or may still
+    /// be lost by an earlier one.
+    fn may_be_kept(&self, at: usize, done: &Bits) -> bool {
+        let Some(keeps) = &self.losses[at].keeps else { return false };
+        let missing = || members(keeps.iter().zip(done).map(|(keeps, done)| keeps & !done));
+        missing().next().is_none()
+            || self.losses[..at].iter().any(|earlier| {
+                let to = self.ops[earlier.op].to;
+                let may_lose = |op| !earlier.keeps(op) && self.ops[op].from < to;
+                !contains(done, earlier.op) && earlier.keeps.is_some() && missing().all(may_lose)
+            })
     }
+}
+
+impl LossPlace {
+    fn keeps(&self, op: usize) -> bool {
+        self.keeps.as_ref().is_some_and(|keeps| contains(keeps, op))
+    }
+}
+
+/// The numbers in a set given by its words.
+fn members(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(at, mut word)| {
+        std::iter::from_fn(move || {
+            let bit = word.trailing_zeros() as usize;
+            word &= word.wrapping_sub(1);
+            (bit < 64).then_some(at * 64 + bit)
+        })
+    })
 }
 
 fn insert(bits: &mut Bits, i: usize) {
