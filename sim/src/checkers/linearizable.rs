@@ -9,7 +9,8 @@
 //! - **Answered** calls, each of which has to be explained by the [`model`](super::model). But an
 //!   EXEC that was aborted did nothing, and may always have been.
 //! - **Unknown** calls, which may have taken effect before [`Call::until`] or not at all, by any
-//!   clock from their invocation on. Those that only read are left out.
+//!   clock from their invocation on. Those that only read are left out: what they may have found
+//!   expired, later calls find expired too.
 //! - Calls answered with **garbage**, as if unknown and over with that answer: another checker tells
 //!   of them.
 //! - **Losses**, each at one point between crash and restart.

@@ -5,9 +5,10 @@
 //! - A node carries a **set** of candidate states, so that a doubt about a time of expiry does not
 //!   branch the search. Each pair of operations done and candidate is visited once: what comes
 //!   after does not depend on the way there, nor one candidate on the others.
-//! - An operation whose end nobody knows may be left out. Where it changes nothing it is, and once
-//!   one was asked for after its last moment, it counts as done: so that sets of operations that
-//!   differ in nothing that matters are one.
+//! - An operation whose end nobody knows may be left out, and is where the keys come out the same
+//!   without it. Once another was asked for after its last moment, it counts as done: so that sets
+//!   of operations that differ in nothing that matters are one. Such operations are tried last, and
+//!   few of them before many, so that of two ways to the same keys the one with fewer is known.
 //! - A [`Left::Prefix`] takes the keys back to some earlier point. That point is guessed on the way
 //!   there, not searched on the way back: from the moment on that the loss may reach, each
 //!   candidate goes on both as it is and with what it is now *kept* for the loss. So the past need
@@ -16,15 +17,16 @@
 //! The work is bounded by [`MEMORY_WORDS_MAX`]; past that the answer is [`Found::Undecided`].
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::rc::Rc;
 
 use super::model::{Span, State, apply};
 use crate::history::{Action, Answer, Left, Order};
 
-/// What the search may remember, in words of eight bytes, counted roughly: 256 MiB.
-pub(super) const MEMORY_WORDS_MAX: usize = 32 << 20;
+/// What the search may remember, in words of eight bytes, counted roughly: 64 MiB, which takes
+/// seconds to fill. A history of a hundred calls takes a few thousand words.
+pub(super) const MEMORY_WORDS_MAX: usize = 8 << 20;
 
 /// States that are told of a search that came to no end.
 const STATES_TOLD_MAX: usize = 4;
@@ -102,9 +104,15 @@ struct Frame {
     done: Bits,
     set: SetId,
     candidates: Vec<CandidateId>,
-    /// Which operations may come next, and how many of them were tried.
+    /// Operations that must take effect and may be next, and how many of them were tried.
     options: Vec<usize>,
     tried: usize,
+    /// The latest that one that may be left out can have been asked for, to be next.
+    asked_by: Order,
+    /// Whether it was reached by one that may be left out.
+    optional: bool,
+    /// Otherwise: what can be reached from here by more and more of those.
+    detours: VecDeque<Frame>,
 }
 
 struct Search<'a> {
@@ -160,18 +168,25 @@ impl<'a> Search<'a> {
         let nothing = vec![0; self.required.len()].into_boxed_slice();
         let empty = self.states.id(State::default());
         let start = self.candidates.id(Candidate { state: empty, kept: Vec::new() });
-        let mut frames: Vec<Frame> = self.enter(nothing, vec![start]).into_iter().collect();
+        let mut frames: Vec<Frame> = self.enter(nothing, vec![start], false).into_iter().collect();
         while let Some(frame) = frames.last_mut() {
-            let Some(&op) = frame.options.get(frame.tried) else {
-                if frame.options.is_empty() && self.is_complete(&frame.done) {
-                    return Found::Order;
+            if frame.options.is_empty() {
+                return Found::Order;
+            }
+            if let Some(&op) = frame.options.get(frame.tried) {
+                frame.tried += 1;
+                let next = self.advance(frame, op);
+                frames.extend(next);
+            } else if frame.tried == frame.options.len() {
+                frame.tried += 1;
+                let detours = self.detours(frame);
+                let root = frames.iter_mut().rev().find(|frame| !frame.optional);
+                root.expect("the first frame is one").detours.extend(detours);
+            } else {
+                match frame.detours.pop_front() {
+                    Some(detour) => frames.push(detour),
+                    None => _ = frames.pop(),
                 }
-                frames.pop();
-                continue;
-            };
-            frame.tried += 1;
-            if let Some(next) = self.advance(frame, op) {
-                frames.push(next);
             }
             if self.used_words() > self.memory_words {
                 return Found::Undecided;
@@ -179,10 +194,6 @@ impl<'a> Search<'a> {
         }
         let states = self.stuck_states.iter().map(|&id| State::clone(self.states.get(id)));
         Found::NoOrder(Stuck { op: self.stuck.1, states: states.collect() })
-    }
-
-    fn is_complete(&self, done: &Bits) -> bool {
-        self.required.iter().zip(done).all(|(required, done)| required & !done == 0)
     }
 
     fn used_words(&self) -> usize {
@@ -209,23 +220,61 @@ impl<'a> Search<'a> {
                 insert(&mut done, other);
             }
         }
-        self.enter(done, candidates)
+        self.enter(done, candidates, !self.ops[op].required)
     }
 
-    fn enter(&mut self, done: Bits, mut candidates: Vec<CandidateId>) -> Option<Frame> {
+    /// What follows if one that may be left out is next.
+    fn detours(&mut self, frame: &Frame) -> Vec<Frame> {
+        let mut detours = Vec::new();
+        for i in 0..self.optional.len() {
+            let op = self.optional[i];
+            if self.ops[op].from < frame.asked_by && !contains(&frame.done, op) {
+                detours.extend(self.advance(frame, op));
+            }
+        }
+        detours
+    }
+
+    fn enter(
+        &mut self,
+        done: Bits,
+        mut candidates: Vec<CandidateId>,
+        optional: bool,
+    ) -> Option<Frame> {
         self.keep_for_losses(&done, &mut candidates);
         candidates.sort_unstable();
         candidates.dedup();
         let set = self.sets.id(done.clone());
         candidates.retain(|&candidate| self.visited.insert((set, candidate)));
+        for without in self.sets_without_one(&done) {
+            candidates.retain(|&candidate| !self.visited.contains(&(without, candidate)));
+        }
         if candidates.is_empty() {
             return None;
         }
         let options = self.options(&done);
+        let mut asked_by = Order::MAX;
         if let Some(&first) = options.first() {
-            self.note_stuck((self.ops[first].to, first), &candidates);
+            asked_by = self.ops[first].to;
+            self.note_stuck((asked_by, first), &candidates);
         }
-        Some(Frame { done, set, candidates, options, tried: 0 })
+        let detours = VecDeque::new();
+        Some(Frame { done, set, candidates, options, tried: 0, asked_by, optional, detours })
+    }
+
+    /// The sets that were seen and lack one operation of `done` that may be left out and may still
+    /// come. What they come to, they come to with a choice more.
+    fn sets_without_one(&self, done: &Bits) -> Vec<SetId> {
+        let Some(last) = (0..self.ops.len()).rev().find(|&i| contains(done, i)) else {
+            return Vec::new();
+        };
+        let taken = |&&i: &&usize| contains(done, i) && self.ops[i].to > self.ops[last].from;
+        let without = self.optional.iter().filter(taken).filter_map(|&i| {
+            let mut without = done.clone();
+            without[i / 64] &= !(1 << (i % 64));
+            self.sets.find(&without)
+        });
+        without.collect()
     }
 
     fn note_stuck(&mut self, at: (Order, usize), candidates: &[CandidateId]) {
@@ -243,8 +292,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Which operations may come next: those that must, the first to return first, then those that
-    /// may. None if no more must.
+    /// Which of the operations that must take effect may be next, the first to return first. None if
+    /// all have.
     fn options(&self, done: &Bits) -> Vec<usize> {
         let mut options = Vec::new();
         let mut first_return = Order::MAX;
@@ -263,10 +312,6 @@ impl<'a> Search<'a> {
             loss |= is_loss;
         }
         options.sort_by_key(|&i| self.ops[i].to);
-        if !options.is_empty() {
-            let open = |&&i: &&usize| self.ops[i].from < first_return && !contains(done, i);
-            options.extend(self.optional.iter().filter(open));
-        }
         options
     }
 
@@ -403,8 +448,12 @@ impl<T: Hash + Eq> Interner<T>
 where
     Rc<T>: Borrow<T>,
 {
+    fn find(&self, thing: &T) -> Option<u32> {
+        self.ids.get(thing).copied()
+    }
+
     fn id(&mut self, thing: T) -> u32 {
-        if let Some(&id) = self.ids.get(&thing) {
+        if let Some(id) = self.find(&thing) {
             return id;
         }
         let id = u32::try_from(self.all.len()).expect("memory is bounded");

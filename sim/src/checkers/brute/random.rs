@@ -1,26 +1,25 @@
 //! Random tiny histories: what a right node shows, and the same with something changed.
 
-use std::time::{Duration, Instant};
-
 use super::{CLOCK_MAX_MS, Entry, Keys, Log, Node, Told, explained};
 use crate::checkers::forge::{Dice, Forge, k, t, token};
-use crate::checkers::{linearizable, words};
+use crate::checkers::sights::Facts;
+use crate::checkers::{Violation, expired, garbage, judge, linearizable, stale, unwritten, words};
 use crate::history::{Action, Answer, History, Key, Left, Outcome, Ttl, Val, When};
 
 /// Calls of one client, of two, of three: so that all orders of them can be tried.
 const CALLS_MAX: [u64; 3] = [14, 9, 7];
 
 /// Each is one right history and three changed ones. 300,000 have been tried.
-const SEEDS: u64 = 6000;
+const SEEDS: u64 = 2000;
 
 #[test]
 fn the_quick_search_agrees_with_the_thorough_one() {
-    let (mut accepted, mut rejected, mut lenient) = (0, 0, 0);
+    let (mut accepted, mut rejected, mut simply, mut lenient) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
         let mut history = World::run(plan, &mut dice);
-        assert!(quick(&history), "seed {seed}: a right history\n{}", shown(&history));
+        assert_right(seed, &history);
         for _ in 0..3 {
             change(&mut history, &mut dice);
             let (quick, thorough) = (quick(&history), explained(&history));
@@ -29,69 +28,48 @@ fn the_quick_search_agrees_with_the_thorough_one() {
                 continue;
             }
             assert_eq!(quick, thorough, "seed {seed}: quick, thorough\n{}", shown(&history));
+            if let Some(found) = simple(&history).first() {
+                simply += 1;
+                assert!(!quick, "seed {seed}: {}\n{}", found.text, shown(&history));
+            }
             *(if quick { &mut accepted } else { &mut rejected }) += 1;
         }
     }
-    println!("{accepted} accepted, {rejected} rejected, {lenient} accepted by the quick one alone");
-    assert!(accepted > SEEDS && rejected > SEEDS && lenient < SEEDS / 100);
+    println!("{accepted} accepted, {rejected} rejected ({simply} simply), {lenient} leniently");
+    assert!(accepted > SEEDS && rejected > SEEDS && simply > SEEDS / 4 && lenient < SEEDS / 100);
 }
 
-/// Prints how long it takes to judge 1000 calls of 4 clients on 12 groups of keys. Run it with
-/// `cargo test --release -p kvnode-sim -- --ignored --nocapture speed`.
 #[test]
-#[ignore = "a measurement, which asserts nothing"]
-fn speed_of_judging_a_thousand_calls() {
-    for (losses, unknown_in, forged) in [
-        (0, 1000, false),
-        (0, 50, false),
-        (0, 10, false),
-        (3, 50, false),
-        (0, 50, true),
-        (3, 50, true),
-    ] {
-        let mut times = Vec::new();
-        let (mut violations, mut undecided, mut calls) = (0, 0, 0);
-        for seed in 0..100 {
-            let mut dice = Dice::new(seed);
-            let mut all = History::default();
-            for group in 0..12 {
-                let plan = Plan {
-                    calls: 84,
-                    clients: 4,
-                    losses,
-                    ttl: true,
-                    blur_ms: 2,
-                    relative: true,
-                    unknown_in,
-                };
-                let mut history = World::run(plan, &mut dice);
-                if forged && group == 0 {
-                    change(&mut history, &mut dice);
-                }
-                times.push({
-                    let start = Instant::now();
-                    let (found, not_decided) = linearizable::check(&history);
-                    if !forged {
-                        for f in &found {
-                            println!("seed {seed}: {}\n{}", f.text, shown(&history));
-                        }
-                    }
-                    violations += found.len();
-                    undecided += not_decided.len();
-                    start.elapsed()
-                });
-                all.calls.extend(history.calls);
-            }
-            calls = all.calls.len();
-        }
-        let mut runs: Vec<_> = times.chunks(12).map(|run| run.iter().sum::<Duration>()).collect();
-        runs.sort();
-        println!(
-            "{calls} calls, {losses} losses, 1 in {unknown_in} unknown, forged {forged}: \
-             median {:?}, 9 in 10 {:?}, longest {:?}; {violations} violations, {undecided} undecided",
-            runs[50], runs[90], runs[99]
-        );
+fn right_histories_of_many_calls_are_accepted() {
+    for seed in 0..SEEDS / 20 {
+        let mut dice = Dice::new(seed);
+        let clients = 1 + dice.below(6);
+        let plan = Plan {
+            calls: 60 + dice.below(80),
+            clients,
+            losses: dice.below(5),
+            unknown_in: 5 + dice.below(40),
+            ..Plan::draw(&mut dice)
+        };
+        assert_right(seed, &World::run(plan, &mut dice));
     }
+}
+
+/// No checker says anything, but of garbage: a counter to which a token was appended.
+fn assert_right(seed: u64, history: &History) {
+    let verdict = judge(history);
+    let bad = verdict.violations.iter().find(|found| found.checker != garbage::NAME);
+    if let Some(bad) = bad {
+        panic!("seed {seed}: {}\n{}", bad.text, shown(history));
+    }
+    assert!(verdict.undecided.is_empty(), "seed {seed}: not decided");
+}
+
+/// What the checkers without a model find.
+fn simple(history: &History) -> Vec<Violation> {
+    let facts = Facts::of(history);
+    let checks = [unwritten::check, stale::check, expired::check];
+    checks.iter().flat_map(|check| check(history, &facts)).collect()
 }
 
 fn shown(history: &History) -> String {
@@ -110,16 +88,16 @@ fn quick(history: &History) -> bool {
 
 /// What sort of history it is to be.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
-    calls: u64,
-    clients: u64,
-    losses: u64,
-    ttl: bool,
+pub(super) struct Plan {
+    pub(super) calls: u64,
+    pub(super) clients: u64,
+    pub(super) losses: u64,
+    pub(super) ttl: bool,
     /// By how much the log clock is uncertain.
-    blur_ms: u64,
-    relative: bool,
+    pub(super) blur_ms: u64,
+    pub(super) relative: bool,
     /// One call in so many is given up.
-    unknown_in: u64,
+    pub(super) unknown_in: u64,
 }
 
 impl Plan {
@@ -143,7 +121,7 @@ impl Plan {
 }
 
 /// A right node and its clients.
-struct World {
+pub(super) struct World {
     plan: Plan,
     log: Log,
     forge: Forge,
@@ -163,7 +141,7 @@ struct Open {
 }
 
 impl World {
-    fn run(plan: Plan, dice: &mut Dice) -> History {
+    pub(super) fn run(plan: Plan, dice: &mut Dice) -> History {
         let log = Log(vec![Entry { keys: Keys::new(), returned: 0 }]);
         let forge = Forge::default();
         let (clock, tokens, open) = (10, 0, Vec::new());
@@ -361,7 +339,7 @@ fn answer(action: &Action, told: &Told) -> Option<Answer> {
 }
 
 /// Changes something of a history.
-fn change(history: &mut History, dice: &mut Dice) {
+pub(super) fn change(history: &mut History, dice: &mut Dice) {
     let at = dice.below(history.calls.len() as u64) as usize;
     let other = dice.below(history.calls.len() as u64) as usize;
     match dice.below(8) {

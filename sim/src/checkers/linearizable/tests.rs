@@ -413,3 +413,30 @@ fn the_text_tells_the_story() {
            c1 SET {g0}0 t1 → OK [1..2]"
     );
 }
+
+#[test]
+fn two_dozen_unknown_writes_are_decided() {
+    let mut forge = Forge::default();
+    for id in 0..24 {
+        forge.ask(id, set((id % 3) as u8, 1000 + id));
+        for client in 100..103 {
+            forge.call(client, mset(&[(0, client), (1, client), (2, client)]), Done);
+        }
+    }
+    let read = forge.call(1, mget(&[0, 1, 2]), are(&[1000, 1004, 1002]));
+    accepts(&forge);
+    forge.told(read, are(&[1000, 1003, 1002]));
+    rejects(&forge, read);
+}
+
+#[test]
+fn a_search_of_too_much_is_given_up() {
+    let mut forge = Forge::default();
+    for client in 0..30 {
+        forge.ask(client, append(0, client));
+    }
+    let read = forge.call(1000, get(1), is(1));
+    let calls: Vec<usize> = (0..=read).collect();
+    let (ops, _) = operations(forge.history(), &calls);
+    assert_eq!(search(&ops, 100_000), Found::Undecided);
+}
