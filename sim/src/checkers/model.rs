@@ -374,3 +374,6 @@ fn count(keys: &[Key], mut counts: impl FnMut(Key) -> bool) -> Answer {
 fn digits(number: &Val) -> Token {
     Token { id: u32::MAX, bytes: u32::try_from(number.len()).expect("at most 20 digits") }
 }
+
+#[cfg(test)]
+mod tests;
