@@ -5,7 +5,7 @@
 //! the whole is linearizable if each group is. FLUSHALL, which is of every group, is thereby not
 //! held to be one moment for all of them; neither is the point to which a loss goes back.
 //!
-//! What is put in order, by the [`search`](super::search):
+//! What is put in order, by `search.rs`:
 //! - **Answered** calls, each of which has to be explained by the [`model`](super::model). But an
 //!   EXEC that was aborted did nothing, and may always have been.
 //! - **Unknown** calls, which may have taken effect before [`Call::until`] or not at all, by any

@@ -9,8 +9,10 @@
 //! | [`garbage`] | each reply is one that its command can have, each value whole | Redis command reference; DESIGN §3, torn and mixed values |
 //! | [`model`] | (what a command does to keys, and answers) | the Redis 7.2 command reference; `core/src/kv` |
 //!
-//! [`judge`] runs them all. The first is exact but for what its header names, and it may have to
-//! give up; the others are simple, linear in the history, and know no model.
+//! [`judge`] runs them all. The first is exact but for what its header and the model's name, and may
+//! have to give up; the others are simple, take one pass, and know no model: they follow from it, so
+//! that one of them alone is a fault of the judge. In the tests the search is held against brute
+//! force, the model against core, and each checker against histories forged to break its property.
 
 pub mod expired;
 pub mod garbage;
