@@ -295,14 +295,16 @@ pub struct Moment {
 /// One command of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Who asked. A client has at most one call that is not returned, but for those of lost
-    /// connections.
+    /// Who asked.
     pub client: u32,
+    /// The connection that it was asked on: calls of one connection take effect in the order in which
+    /// they were invoked.
+    pub session: u64,
     /// What was asked.
     pub action: Action,
     /// When it was asked.
     pub invoked: Moment,
-    /// When the answer came; `None` if none did.
+    /// When the answer came; `None` if none did, which is so for `Unknown` alone.
     pub returned: Option<Moment>,
     /// How it ended.
     pub outcome: Outcome,

@@ -386,6 +386,7 @@ impl Process {
             self.world.violation("log clock", text);
         }
         self.clock = glance.clock;
+        self.world.mark(self.shard.marks());
         self.world.observe(self.id, glance.clock, glance.committed_clock, glance.durable);
     }
 }

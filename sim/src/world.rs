@@ -20,7 +20,7 @@ use crate::history::{
 };
 use crate::lock;
 use crate::marks::{self, Seen};
-use crate::net::Wires;
+use crate::net::{WireId, Wires};
 use crate::plan::Class;
 use crate::settings::Settings;
 use crate::story::{Kind, Lane, Trace};
@@ -280,11 +280,12 @@ impl World {
     }
 
     /// A client asks a node; the number of its call.
-    pub(crate) fn invoke(&self, client: u32, node: u32, action: Action) -> usize {
+    pub(crate) fn invoke(&self, client: u32, wire: WireId, node: u32, action: Action) -> usize {
         let mut record = lock(&self.record);
         let invoked = self.moment(&mut record, node);
         record.history.calls.push(Call {
             client,
+            session: wire.0,
             action,
             invoked,
             returned: None,

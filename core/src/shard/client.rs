@@ -10,6 +10,7 @@ use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
 use crate::kv::Session;
 use crate::limits::{CLIENT_REPLIES_MAX, REPLY_BYTES_MAX};
+use crate::marks::Mark;
 use crate::reply::{Protocol, Reply};
 use crate::storage::replica::{Dropped, ReadToken};
 use crate::{ClientId, Offset};
@@ -195,15 +196,18 @@ impl Shard {
     pub(super) fn on_committed(&mut self, at: usize) {
         let reached = self.partitions[at].replica.high_watermark();
         let due = |w: &mut Waiter| w.offset <= reached;
+        let mut writes = 0;
         // Each turn takes a waiter; those it brings about wait for later offsets.
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(due) {
             match waiter.what {
                 Waits::Reply { number, wrote } => {
+                    writes += u32::from(wrote);
                     self.settle(waiter.client, number, Part::Committed { wrote });
                 }
                 Waits::Command => self.on_commit_for_command(waiter.client),
             }
         }
+        self.marks.hit_if(writes > 1, Mark::GroupCommit);
         self.relieve();
     }
 

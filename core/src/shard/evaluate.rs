@@ -9,6 +9,7 @@ use super::{Output, Shard, errors};
 use crate::args::{Args, OwnedArgs};
 use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
+use crate::marks::Mark;
 use crate::reply::Reply;
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, ReadFault, ReadToken};
@@ -136,6 +137,7 @@ impl Shard {
     fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
         let wants = core::mem::take(&mut self.notes.wants);
         assert!(!wants.is_empty(), "the view notes what it needs");
+        self.marks.hit(Mark::ReadAwaited);
         let mut reads = BTreeMap::new();
         for (at, key, place) in &wants {
             let token = ReadToken(self.next_read);
@@ -153,6 +155,7 @@ impl Shard {
         let clock = self.clock.now_ms();
         let places = core::mem::take(&mut self.notes.clocks);
         assert!(!places.is_empty(), "the view notes whose clock it needs");
+        self.marks.hit(Mark::ClockAwaited);
         for &at in &places {
             let replica = &self.partitions[at].replica;
             if let Err(refusal) = replica.writable(self.now.mono) {

@@ -31,6 +31,7 @@ use crate::args::Args;
 use crate::clock::LogClock;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
+use crate::marks::Marks;
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
@@ -183,6 +184,7 @@ pub struct Shard {
     changes: Changes,
     notes: Notes,
     counters: Counters,
+    marks: Marks,
 }
 
 /// A partition and who waits for its high watermark, by offset.
@@ -250,6 +252,7 @@ impl Shard {
             changes: Changes::default(),
             notes: Notes::default(),
             counters: Counters::default(),
+            marks: Marks::default(),
         };
         shard.start_boot();
         shard
@@ -334,6 +337,12 @@ impl Shard {
             }
             some.iter().for_each(|key| self.config.cache.warm(key));
         }
+    }
+
+    /// The rare states that the shard and its partitions have been in.
+    pub fn marks(&self) -> Marks {
+        let replicas = self.partitions.iter().map(|p| p.replica.marks());
+        replicas.fold(self.marks, Marks::or)
     }
 
     /// Where the shard stands. Nothing is decided by it: it is for checkers and dashboards.

@@ -32,6 +32,8 @@ impl Forge {
         let outcome = Outcome::Unknown("the history ends".into());
         self.history.calls.push(Call {
             client,
+            // Each on a connection of its own, which says nothing of their order.
+            session: self.history.calls.len() as u64,
             action,
             invoked,
             returned: None,
@@ -39,6 +41,14 @@ impl Forge {
             until: None,
         });
         self.history.calls.len() - 1
+    }
+
+    /// These were asked on one connection.
+    pub(super) fn on_one_connection(&mut self, calls: &[usize]) -> &mut Self {
+        for &call in calls {
+            self.history.calls[call].session = self.history.calls[calls[0]].session;
+        }
+        self
     }
 
     /// The node answers; if it had before, then what it answered at that time is now this.

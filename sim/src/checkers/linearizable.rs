@@ -76,7 +76,7 @@ fn operations<'a>(history: &'a History, calls: &[usize]) -> (Vec<Op<'a>>, Vec<Op
     let of_calls = calls.iter().filter_map(|&i| Some((operation(&history.calls[i])?, Some(i))));
     let of_losses = history.losses.iter().map(|loss| {
         let what = What::Loss(loss.left);
-        (Op { from: loss.from, to: loss.to, required: true, what }, None)
+        (Op { session: None, from: loss.from, to: loss.to, required: true, what }, None)
     });
     let mut all: Vec<_> = of_calls.chain(of_losses).collect();
     all.sort_by_key(|(op, _)| op.from);
@@ -102,7 +102,8 @@ fn operation(call: &Call) -> Option<Op<'_>> {
         Span { lo_ms: call.invoked.clock.committed_ms, hi_ms: u64::MAX }
     };
     let what = What::Call { action: &call.action, answer, clock };
-    Some(Op { from: call.invoked.order, to, required: answer.is_some(), what })
+    let session = Some(call.session);
+    Some(Op { session, from: call.invoked.order, to, required: answer.is_some(), what })
 }
 
 fn violation(

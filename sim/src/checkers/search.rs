@@ -13,11 +13,12 @@
 //!   there, not searched on the way back: from the moment on that the loss may reach, each
 //!   candidate goes on both as it is and with what it is now *kept* for the loss. So the past need
 //!   not be remembered, and where no loss is there is nothing to pay.
+//! - Operations of one connection come in their order, as a node evaluates them.
 //!
 //! The work is bounded by [`MEMORY_WORDS_MAX`]; past that the answer is [`Found::Undecided`].
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::rc::Rc;
 
@@ -34,6 +35,8 @@ const STATES_TOLD_MAX: usize = 4;
 /// One operation to be put in order.
 #[derive(Debug)]
 pub(super) struct Op<'a> {
+    /// Those of one session take effect in their order.
+    pub(super) session: Option<u64>,
     /// It took effect after this.
     pub(super) from: Order,
     /// And before this.
@@ -78,6 +81,20 @@ pub(super) fn search(ops: &[Op<'_>], memory_words: usize) -> Found {
     Search::new(ops, memory_words).run()
 }
 
+/// For each operation the last one of its session that was asked for before it and must take effect.
+fn prior(ops: &[Op<'_>]) -> Vec<Option<usize>> {
+    let mut last = BTreeMap::new();
+    let of = ops.iter().enumerate().map(|(i, op)| {
+        let session = op.session?;
+        let prior = last.get(&session).copied();
+        if op.required {
+            last.insert(session, i);
+        }
+        prior
+    });
+    of.collect()
+}
+
 /// A set of operations.
 type Bits = Box<[u64]>;
 type FixedState = BuildHasherDefault<DefaultHasher>;
@@ -119,6 +136,8 @@ struct Search<'a> {
     ops: &'a [Op<'a>],
     required: Bits,
     optional: Vec<usize>,
+    /// The one of the same session that must take effect before.
+    prior: Vec<Option<usize>>,
     losses: Vec<LossPlace>,
     states: Interner<State>,
     candidates: Interner<Candidate>,
@@ -151,6 +170,7 @@ impl<'a> Search<'a> {
         Self {
             ops,
             required: of(&|op| op.required),
+            prior: prior(ops),
             optional: (0..ops.len()).filter(|&i| !ops[i].required).collect(),
             losses: losses.collect(),
             states: Interner::default(),
@@ -228,7 +248,8 @@ impl<'a> Search<'a> {
         let mut detours = Vec::new();
         for i in 0..self.optional.len() {
             let op = self.optional[i];
-            if self.ops[op].from < frame.asked_by && !contains(&frame.done, op) {
+            let open = self.ops[op].from < frame.asked_by && !contains(&frame.done, op);
+            if open && self.is_in_turn(op, &frame.done) {
                 detours.extend(self.advance(frame, op));
             }
         }
@@ -306,13 +327,18 @@ impl<'a> Search<'a> {
             first_return = first_return.min(op.to);
             // Losses come in their own order.
             let is_loss = matches!(op.what, What::Loss(_));
-            if !(is_loss && loss) {
+            if !(is_loss && loss) && self.is_in_turn(i, done) {
                 options.push(i);
             }
             loss |= is_loss;
         }
         options.sort_by_key(|&i| self.ops[i].to);
         options
+    }
+
+    /// Whether nothing that was asked for before on the same connection is still to come.
+    fn is_in_turn(&self, op: usize, done: &Bits) -> bool {
+        self.prior[op].is_none_or(|prior| contains(done, prior))
     }
 
     fn take_effect(&mut self, op: usize, candidate: CandidateId, out: &mut Vec<CandidateId>) {

@@ -117,7 +117,7 @@ impl Client {
 
     fn ask(&mut self, action: Action) {
         let Some(connection) = &mut self.connection else { return };
-        let call = self.world.invoke(self.id, self.node, action.clone());
+        let call = self.world.invoke(self.id, connection.wire, self.node, action.clone());
         self.world
             .tell(Lane::Client(self.id), Kind::Call, call, || format!("call {call}: {action:?}"));
         let mut commands = words::commands(&action);

@@ -15,6 +15,7 @@ use alloc::string::String;
 use super::{Dropped, Event, Purpose, RETRY_AFTER, ReadFault, Replica, State, done};
 use crate::disk::{DiskError, DiskOp, DiskResult};
 use crate::limits::KEYDIR_BYTES_MAX;
+use crate::marks::Mark;
 use crate::shard::{FsyncMode, Severity};
 use crate::{Instant, Offset};
 
@@ -72,6 +73,7 @@ impl Replica {
         match error {
             DiskError::Full => self.clear_full(now),
             DiskError::Io(_) | DiskError::NotFound => {
+                self.marks.hit(Mark::WriteFailed);
                 self.stop_on_fault(now, Failed::Write, error);
             }
         }
@@ -88,6 +90,7 @@ impl Replica {
             Severity::Error,
             format!("{}: the disk is full: writes are refused, reads go on", self.id),
         );
+        self.marks.hit(Mark::DiskFull);
         self.full_until = Some(now.after(RETRY_AFTER));
         self.tail.clear();
         self.gather.clear();
@@ -139,6 +142,7 @@ impl Replica {
             State::Down { distrust, .. } => *distrust,
             State::Ended => None,
         };
+        self.marks.hit_if(failed == Failed::Fsync, Mark::SyncFailed);
         self.roll_wanted |= matches!(failed, Failed::Fsync | Failed::Write);
         self.down(now, distrust);
     }

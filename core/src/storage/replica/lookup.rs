@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use super::{Damage, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
+use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::{self, Kind, Parsed};
@@ -168,6 +169,10 @@ impl Replica {
 
     fn note_read_fault(&mut self, want: &ReadWant, fault: ReadFault) {
         self.counters.read_faults += 1;
+        self.marks.hit(match fault {
+            ReadFault::Corrupt => Mark::ReadCorrupt,
+            ReadFault::Disk(_) | ReadFault::Stopped => Mark::ReadFailed,
+        });
         let Place { segment, position, .. } = want.place;
         if let Some(segment) = self.segments.get_mut(segment) {
             segment.quarantined = true;
@@ -277,6 +282,7 @@ impl Replica {
                 self.keydir.remove(&key);
                 self.segments.bury(place);
                 self.counters.expired += 1;
+                self.marks.hit(Mark::ExpiredSwept);
             }
         }
         wants_clock

@@ -43,6 +43,7 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::disk::{CacheKey, DiskDone, DiskError, DiskOp, DiskResult, ValueCache};
+use crate::marks::{Mark, Marks};
 use crate::shard::{FsyncMode, IndexKind, Reason, Severity};
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::hint::Owner;
@@ -134,6 +135,7 @@ pub struct Replica {
     ops: VecDeque<(u64, DiskOp)>,
     events: VecDeque<Event>,
     counters: Counters,
+    marks: Marks,
 }
 
 /// What a replica tells its shard.
@@ -360,6 +362,7 @@ impl Replica {
             ops: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            marks: Marks::default(),
         }
     }
 
@@ -404,6 +407,7 @@ impl Replica {
             && now >= until
             && self.abandoned.is_empty()
         {
+            self.marks.hit(Mark::Reopened);
             self.start_opening(distrust);
         }
         self.advance_opening();
@@ -454,6 +458,11 @@ impl Replica {
     /// Next offset to write.
     pub fn log_end(&self) -> Offset {
         self.log_end
+    }
+
+    /// The rare states that it has been in.
+    pub fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// First offset not yet fsynced.

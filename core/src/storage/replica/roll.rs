@@ -13,6 +13,7 @@ use super::fault::Failed;
 use super::segments::Segment;
 use super::{Active, Purpose, Replica, done};
 use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use crate::marks::Mark;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
 use crate::{Instant, Offset, SegmentId};
 
@@ -54,6 +55,7 @@ impl Replica {
         if self.full_until.is_some_and(|until| now < until) || self.sync_flying.is_some() {
             return;
         }
+        self.marks.hit_if(self.roll_wanted, Mark::RolledAfterFault);
         let base = if self.gather.is_empty() { self.log_end } else { self.gather_base };
         let id = self.take_segment_id();
         let old = *self.segments.active();
@@ -136,6 +138,7 @@ impl Replica {
 
     fn name_new_segment(&mut self) {
         let Some(roll) = self.roll.take_if(|roll| roll.waits == 0) else { return };
+        self.marks.hit(Mark::Rolled);
         let hinted = self.finish_hint(*self.segments.active(), roll.old);
         let old = self.segments.active_mut();
         old.sealed = Some(roll.old);

@@ -57,6 +57,19 @@ fn of_two_writes_at_once_either_may_be_last_but_not_first_one_then_the_other() {
 }
 
 #[test]
+fn what_one_connection_asks_in_one_breath_takes_effect_in_order() {
+    let mut forge = Forge::default();
+    let (a, b) = (forge.ask(1, set(0, 1)), forge.ask(1, set(0, 2)));
+    forge.told(a, Done).told(b, Done);
+    let read = forge.call(2, get(0), is(1));
+    accepts(&forge);
+    forge.on_one_connection(&[a, b]);
+    rejects(&forge, read);
+    forge.told(read, is(2));
+    accepts(&forge);
+}
+
+#[test]
 fn a_read_is_not_stale() {
     let build = |f: &mut Forge| {
         f.call(1, set(0, 1), Done);

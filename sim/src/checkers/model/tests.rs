@@ -199,6 +199,14 @@ fn same(bytes: &[u8], val: &Val) -> bool {
 }
 
 impl View for Core {
+    fn suspect(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn damaged(&mut self) -> bool {
+        false
+    }
+
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop> {
         let meta = |item: &Item| Meta { value_len: item.value.len(), expire_at: item.expire_at };
         Ok(self.live(key).map(meta))

@@ -1,6 +1,7 @@
 //! A merge: what is copied of each record.
 
 use super::{Job, Move, Output, Standing, position_of};
+use crate::marks::Mark;
 use crate::storage::hint::Hinted;
 use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::{self, Head, Kind};
@@ -18,6 +19,7 @@ impl Replica {
             | (Kind::Clock, _) => {}
             (Kind::Put, Standing::Gone) => {
                 if expired(&head, self.committed_clock) {
+                    job.marks.hit(Mark::ExpiredDropped);
                     job.copy_tombstone(found);
                 }
             }
@@ -48,8 +50,10 @@ impl Job {
         let head = found.head;
         if self.tombstones_go {
             self.horizon = self.horizon.max(head.offset.plus(1));
+            self.marks.hit(Mark::TombstoneDropped);
             return;
         }
+        self.marks.hit(Mark::TombstoneKept);
         let kind = if head.kind == Kind::Put { Kind::Delete } else { head.kind };
         let head = Head { kind, expire_at: None, ..head };
         let bytes = self.copy_other(&head, found.key());

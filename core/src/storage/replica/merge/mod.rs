@@ -35,6 +35,7 @@ use bytes::Bytes;
 use super::segments::Segment;
 use super::{Purpose, Replica, done, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
+use crate::marks::{Mark, Marks};
 use crate::shard::Severity;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
 use crate::storage::hint::{HintWriter, Summary};
@@ -86,6 +87,7 @@ struct Job {
     /// Tombstones may be dropped: no older segment can hold a dead value.
     tombstones_go: bool,
     horizon: Offset,
+    marks: Marks,
 }
 
 /// The segment that a merge writes.
@@ -275,6 +277,7 @@ impl Replica {
             summary: Summary::default(),
             tombstones_go,
             horizon: Offset(0),
+            marks: Marks::default(),
         };
         let Step::Read(first) = job.scanner.step() else {
             unreachable!("a scanner reads before it tells")
@@ -393,6 +396,7 @@ impl Replica {
         }
         let text = format!("{}: {what}: it is not compacted", segment.file(self.id));
         self.notice(Severity::Error, text);
+        self.marks.hit(Mark::MergeGivenUp);
         self.delete_output(job);
     }
 
@@ -404,6 +408,7 @@ impl Replica {
             MergeOp::Write => {
                 let text = format!("{}: compaction pauses: {error}", self.id);
                 self.notice(Severity::Warn, text);
+                self.marks.hit(Mark::MergeGivenUp);
                 self.delete_output(&job);
             }
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Job, Stage};
 use crate::disk::{CacheKey, Dir, DiskOp, File, ValueCache};
+use crate::marks::Mark;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::hint::HintWriter;
 use crate::storage::keydir::WARM_KEYS;
@@ -95,6 +96,8 @@ impl Replica {
             self.merge.retired.push(output);
         }
         self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
+        self.marks = self.marks.or(job.marks);
+        self.marks.hit(Mark::Merged);
         self.counters.merges += 1;
         self.counters.merged_bytes += freed - output.sealed.map_or(0, |s| s.len).min(freed);
         job.stage = Stage::AwaitManifest(self.change_manifest());
@@ -117,6 +120,8 @@ impl Replica {
                     let from = CacheKey { partition, segment, position };
                     let (segment, position) = (moved.to.segment, moved.to.position);
                     cache.moved(&moved.key, from, CacheKey { partition, segment, position });
+                } else {
+                    self.marks.hit(Mark::MergeRaced);
                 }
             }
         }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::{Next, Opening, Stage, name};
 use crate::disk::{DiskOp, DiskResult};
+use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::hint::{Block, Footer, Hinted, Summary};
 use crate::storage::keydir::WARM_KEYS;
@@ -151,6 +152,7 @@ impl Replica {
     fn hint_loaded(&mut self, opening: &mut Opening, at: usize, summary: &Summary) -> Next {
         let segment = self.segments.at_mut(at);
         segment.hinted = true;
+        self.marks.hit(Mark::HintUsed);
         segment.other = summary.other_bytes;
         segment.tombstones = summary.tombstone_bytes;
         let sealed = segment.sealed.expect("only sealed segments have hints");
@@ -162,6 +164,7 @@ impl Replica {
 
     fn scan_instead(&mut self, opening: &mut Opening, load: &HintLoad) -> Next {
         let hint = self.segments.list()[load.at].hint(self.id);
+        self.marks.hit(Mark::HintRefused);
         // After a clean stop every hint is durable.
         let (severity, what) = if opening.clean {
             (Severity::Warn, "does not fit its segment or is damaged")

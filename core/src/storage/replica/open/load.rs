@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use super::{Next, Opening, Scan, Stage, name};
+use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::format::{FormatError, SEGMENT_HEADER_BYTES};
 use crate::storage::keydir::{Entry, Place};
@@ -109,6 +110,7 @@ impl Replica {
                         && scanner.end() >= opening.mark
                         && !opening.may_be_hidden(&scanner)
                     {
+                        self.marks.hit(Mark::TornTail);
                         return self.torn_tail(opening, &scanner);
                     }
                     self.apply_batch(opening);
@@ -232,6 +234,7 @@ impl Replica {
     }
 
     pub(super) fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
+        self.marks.hit(Mark::Damage);
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
         // What was accepted was known to be damaged; damage below that came later is not accepted.

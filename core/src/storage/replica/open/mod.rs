@@ -34,6 +34,7 @@ use super::fault::Failed;
 use super::segments::Segments;
 use super::{Event, Purpose, Replica, State, done, done_data};
 use crate::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
+use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::format::{
     FormatError, MARK_SLOT_STRIDE, Manifest, SEGMENT_HEADER_BYTES, decode_mark,
@@ -325,6 +326,7 @@ impl Replica {
         self.loss_accepted = Offset(manifest.loss_accepted);
         self.segments = Segments::from_manifest(&manifest.segments);
         opening.clean = manifest.clean_end.is_some();
+        self.marks.hit_if(opening.clean, Mark::CleanStart);
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
         self.pass_leftovers(opening);
         let mark = File::Mark(self.id);
@@ -365,6 +367,7 @@ impl Replica {
     /// power would take back, and then the one before names them.
     fn delete_leftovers(&mut self, opening: &Opening) {
         for file in self.leftovers(opening) {
+            self.marks.hit(Mark::Leftover);
             let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
             self.submit(Purpose::Tidy(file), op);
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Next, Opening, Stage, name};
 use crate::disk::{Dir, DiskError, DiskOp, File};
+use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::format::encode_segment_header;
 use crate::storage::replica::segments::Segment;
@@ -21,6 +22,7 @@ impl Replica {
 
     /// Bytes from here on are not whole: they are cut, with the batch they belong to.
     pub(super) fn torn_at(&mut self, opening: &mut Opening, torn: (u64, Offset)) -> Next {
+        self.marks.hit_if(!opening.batch.is_empty(), Mark::TornBatch);
         let cut = if opening.batch.is_empty() { torn } else { opening.batch_start };
         opening.batch.clear();
         self.settle_tail(opening, cut)
