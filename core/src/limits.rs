@@ -50,6 +50,10 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 /// own.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
 
+/// Segments that one merge takes in. Each costs two deletions at its end, all handed to the disk at
+/// once.
+pub const MERGE_SEGMENTS_MAX: usize = 32;
+
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);

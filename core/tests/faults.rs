@@ -101,6 +101,24 @@ fn a_full_disk_at_a_roll_refuses_and_recovers() {
 }
 
 #[test]
+fn a_stop_while_the_disk_is_taken_for_full_ends() {
+    let setup = Setup { segment_bytes: 1000, zero_ahead_bytes: 0, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    // The active segment has grown so long that a stop would rather seal it.
+    (0..6u8).for_each(|n| world.set(c, &[n], &[n; 60]));
+    world.disk.fault = Some(Box::new(|op| {
+        matches!(op, DiskOp::Write { data, .. } if data.len() > 200).then_some(DiskError::Full)
+    }));
+    let refused = world.call(c, &[b"SET", b"k", &[0; 200]]);
+    assert_eq!(error_code(&refused), Some("DISKFULL"));
+    world.disk.fault = None;
+    let mut world = World::open(world.stop(), setup);
+    let c = world.client();
+    assert_eq!(world.call(c, &[b"DBSIZE"]), Reply::Int(6));
+}
+
+#[test]
 fn a_failed_write_ends_the_segment_and_nothing_is_appended_behind_a_hole() {
     let mut world = World::fresh(Setup::default());
     let c = world.client();

@@ -121,11 +121,12 @@ impl Workload {
             Sort::Del => Action::Del(all(group)),
             Sort::MSet => Action::MSet(self.pairs(group)),
             Sort::MSetNx => Action::MSetNx(self.pairs(group)),
-            // Counters have keys of their own in a group, so that most find an integer.
-            Sort::Incr => {
-                let key = if self.chance.percent(95) { counter(group) } else { key };
-                Action::Incr(key, self.chance.of(1..10) as i64 - 3)
+            // Counters have keys of their own in a group; now and then they find no integer there.
+            Sort::Incr if self.chance.percent(5) => {
+                self.set(counter(group), Ttl::None, When::Always)
             }
+            Sort::Incr if self.chance.percent(10) => Action::Del(vec![counter(group)]),
+            Sort::Incr => Action::Incr(counter(group), self.chance.of(1..10) as i64 - 3),
             Sort::Append => {
                 let token = self.token();
                 Action::Append(key, token)

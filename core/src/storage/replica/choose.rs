@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use super::Replica;
 use super::segments::Segment;
+use crate::limits::MERGE_SEGMENTS_MAX;
 
 /// A segment is small below one part in so many of the size at which the active one rolls.
 pub(super) const SMALL_SHARE: u64 = 4;
@@ -60,11 +61,19 @@ impl Replica {
         let kept = |at: usize| sealed[at].live + sealed[at].other;
         let mut bytes: u64 = run.clone().map(kept).sum();
         let limit = self.settings.segment_bytes;
-        while run.end < sealed.len() && joins(run.end) && bytes + kept(run.end) <= limit {
+        while run.end < sealed.len()
+            && run.len() < MERGE_SEGMENTS_MAX
+            && joins(run.end)
+            && bytes + kept(run.end) <= limit
+        {
             bytes += kept(run.end);
             run.end += 1;
         }
-        while run.start > 0 && joins(run.start - 1) && bytes + kept(run.start - 1) <= limit {
+        while run.start > 0
+            && run.len() < MERGE_SEGMENTS_MAX
+            && joins(run.start - 1)
+            && bytes + kept(run.start - 1) <= limit
+        {
             bytes += kept(run.start - 1);
             run.start -= 1;
         }

@@ -62,6 +62,10 @@ impl Replica {
                 if idle && self.roll_pays() {
                     self.start_roll(now);
                     self.state = State::Stopping(Stopping::Roll);
+                    if self.roll.is_none() {
+                        // There was no space lately, and nothing would wake us when there is.
+                        self.seal_tail();
+                    }
                 } else if idle {
                     self.seal_tail();
                 }
