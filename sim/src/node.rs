@@ -243,6 +243,7 @@ impl Process {
                 {
                     self.world.close(wire, self.lane());
                     self.handle(Input::Disconnected(id));
+                    self.world.hung_up(wire);
                 }
             }
             NodeEvent::Stop => {

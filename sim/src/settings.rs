@@ -188,7 +188,7 @@ impl Settings {
             cached_percent: c.pick(&[0, 50, 100]),
             pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..30) },
             latency_us: (latency, latency * c.of(2..8)),
-            think_ms: c.of(60..300),
+            think_ms: c.of(90..360),
             pipeline: if c.percent(60) { 1 } else { c.of(2..9) },
             groups: c.of(3..14) as u16,
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),

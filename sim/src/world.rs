@@ -64,6 +64,8 @@ struct Record {
     lives: Vec<Option<u64>>,
     /// When a life ended.
     ends: BTreeMap<u64, Order>,
+    /// When a node learnt that a connection is gone.
+    hung_up: BTreeMap<u64, Order>,
     life: u64,
     committed_ms: u64,
     latest_ms: u64,
@@ -207,6 +209,10 @@ impl World {
                 (None, Some(left)) => node.losing = Some((order, left)),
                 (_, None) => {}
             }
+            if left.is_some() {
+                // Which clock is still committed shows when it serves again.
+                record.committed_ms = 0;
+            }
             if left == Some(Left::Nothing) {
                 (node.damaged, node.settled) = (false, false);
             }
@@ -316,13 +322,23 @@ impl World {
         call.outcome = outcome;
     }
 
+    /// A node has learnt that a connection is gone: what it had not evaluated by now it never will.
+    pub(crate) fn hung_up(&self, wire: WireId) {
+        let mut record = lock(&self.record);
+        record.order += 1;
+        let order = record.order;
+        record.hung_up.insert(wire.0, order);
+    }
+
     /// The history, and who could still do something about what when.
     pub(crate) fn take_history(&self) -> History {
         let mut record = lock(&self.record);
         let mut history = std::mem::take(&mut record.history);
         for (call, life) in history.calls.iter_mut().zip(&record.lives) {
             if matches!(call.outcome, Outcome::Unknown(_)) {
-                call.until = life.and_then(|life| record.ends.get(&life).copied());
+                let died = life.and_then(|life| record.ends.get(&life));
+                let hung_up = record.hung_up.get(&call.session);
+                call.until = died.into_iter().chain(hung_up).min().copied();
             }
         }
         history

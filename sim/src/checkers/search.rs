@@ -25,9 +25,9 @@ use std::rc::Rc;
 use super::model::{Span, State, apply};
 use crate::history::{Action, Answer, Left, Order};
 
-/// What the search may remember, in words of eight bytes, counted roughly: 64 MiB, which takes
-/// seconds to fill. A history of a hundred calls takes a few thousand words.
-pub(super) const MEMORY_WORDS_MAX: usize = 8 << 20;
+/// What the search may remember, in words of eight bytes, counted roughly: 2 MiB, which takes a tenth
+/// of a second to fill. A history of a hundred calls takes a few thousand words.
+pub(super) const MEMORY_WORDS_MAX: usize = 1 << 18;
 
 /// States that are told of a search that came to no end.
 const STATES_TOLD_MAX: usize = 4;

@@ -131,6 +131,7 @@ impl Replica {
         self.next_io = old.next_io;
         self.next_segment = old.next_segment;
         self.counters = old.counters;
+        self.marks = old.marks;
         self.events = old.events;
         self.roll_wanted = old.roll_wanted;
         self.stop_wanted = old.stop_wanted;
