@@ -171,3 +171,32 @@ fn a_torn_tail_before_unreadable_zeros_is_torn_all_the_same() {
     assert_eq!(world.get(client, b"k"), Some(b"v".to_vec()));
     assert_eq!(world.get(client, b"absent"), None);
 }
+
+#[test]
+fn what_a_hint_says_of_bytes_that_can_not_be_read_then_is_suspect_for_good() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    let long = |n: u8| vec![n; 60_000];
+    world.set(client, &long(1), b"v");
+    world.set(client, &long(2), b"v");
+    world.set(client, b"k", b"old");
+    // The first block of the hint ends here.
+    world.set(client, &long(3), b"v");
+    assert_eq!(world.call(client, &[b"DEL", b"k"]), Reply::Int(1));
+    (4..7).for_each(|n| world.set(client, &long(n), b"v"));
+    let mut disk = world.stop();
+    let name = disk.segments()[0].clone();
+    let hint = name.replace(".log", ".hint");
+    let second = 131_072;
+    assert!(disk.bytes(&hint).len() > second);
+    disk.edit(&hint, |bytes| bytes[second + 9] ^= 1);
+    // The key's value and what follows up to its deletion.
+    let (from, to) = (32 + 40 + 2 * 60_041, 32 + 40 + 3 * 60_041 + 100);
+    let mut world = open_with(&disk, setup, &name, (from, to), usize::MAX);
+    world.disk.fault = None;
+    let client = world.client();
+    let reply = world.call(client, &[b"GET", b"k"]);
+    assert_eq!(error_code(&reply), Some("CORRUPT"), "it was deleted: {reply:?}");
+    assert_eq!(world.get(client, &long(6)), Some(b"v".to_vec()));
+}

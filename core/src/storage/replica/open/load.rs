@@ -120,7 +120,7 @@ impl Replica {
                     let Step::Record(record) = scanner.step() else {
                         unreachable!("resync stops at a record whose bytes it holds")
                     };
-                    self.add_damage(at, position, from, record.head.offset);
+                    self.add_damage(at, (position, record.position), (from, record.head.offset));
                     self.take_scanned(opening, at, &record, &scanner);
                     scan = Scan::Records;
                 }
@@ -216,7 +216,7 @@ impl Replica {
             // The log ends before what was durable, or its end can not be read.
             self.apply_batch(opening);
             let end = opening.end_behind(scanner, (position, from));
-            self.add_damage(at, position, from, end);
+            self.add_damage(at, (position, scanner.position()), (from, end));
             return self.settle_tail(opening, (scanner.position(), end));
         };
         self.apply_batch(opening);
@@ -225,20 +225,27 @@ impl Replica {
             Scan::Resync { .. } => true,
         };
         if short {
-            self.add_damage(at, position, from, Offset(sealed.end));
+            let lost = (from, Offset(sealed.end));
+            self.add_damage(at, (position, scanner.position()), lost);
         }
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)
     }
 
-    pub(super) fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
+    /// These bytes of the segment at `at`, and with them these offsets, are lost.
+    pub(super) fn add_damage(
+        &mut self,
+        at: usize,
+        (position, until): (u64, u64),
+        (from, to): (Offset, Offset),
+    ) {
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
         // What was accepted was known to be damaged; damage below that came later is not accepted.
         let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
         if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
-            self.damages.push(Damage { base, segment, position, from, to });
+            self.damages.push(Damage { base, segment, position, until, from, to });
             self.gone.clear();
         }
     }
