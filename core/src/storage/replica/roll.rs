@@ -51,7 +51,7 @@ impl Replica {
     /// Starts one. Everything written is committed or at least acknowledged by this replica.
     pub(super) fn start_roll(&mut self, now: Instant) {
         assert!(self.flying.is_none() && self.roll.is_none());
-        if self.full_until.is_some_and(|until| now < until) || self.sync_flying.is_some() {
+        if self.was_full(now) || self.sync_flying.is_some() {
             return;
         }
         let base = if self.gather.is_empty() { self.log_end } else { self.gather_base };

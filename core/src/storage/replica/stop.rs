@@ -59,7 +59,7 @@ impl Replica {
                     && self.clearing.is_none()
                     && self.sync_flying.is_none()
                     && !self.writes_hints();
-                if idle && self.roll_pays() {
+                if idle && self.roll_pays() && !self.was_full(now) {
                     self.start_roll(now);
                     self.state = State::Stopping(Stopping::Roll);
                 } else if idle {
