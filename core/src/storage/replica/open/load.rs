@@ -73,10 +73,7 @@ impl Replica {
                     return Next::Stage(Stage::Scan(at, scanner, scan));
                 }
                 (Step::Record(record), _) => {
-                    if opening.distrust.is_some_and(|d| record.head.offset >= d)
-                        && self.is_active(at)
-                        && opening.batch.is_empty()
-                    {
+                    if self.distrusted(opening, at, &record).is_some() && opening.batch.is_empty() {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
                     if self.is_active(at)
@@ -120,7 +117,12 @@ impl Replica {
                     let Step::Record(record) = scanner.step() else {
                         unreachable!("resync stops at a record whose bytes it holds")
                     };
-                    self.add_damage(at, (position, record.position), (from, record.head.offset));
+                    let lost = (position, record.position);
+                    if let Some(end) = self.distrusted(opening, at, &record) {
+                        self.add_damage(at, lost, (from, end));
+                        return self.settle_tail(opening, (record.position, end));
+                    }
+                    self.add_damage(at, lost, (from, record.head.offset));
                     self.take_scanned(opening, at, &record, &scanner);
                     scan = Scan::Records;
                 }
@@ -131,6 +133,11 @@ impl Replica {
 
     pub(super) fn is_active(&self, at: usize) -> bool {
         at + 1 == self.segments.list().len()
+    }
+
+    /// Whether the record is at the end of the log that a failed fsync has left: where that begins.
+    fn distrusted(&self, opening: &Opening, at: usize, record: &Scanned) -> Option<Offset> {
+        opening.distrust.filter(|&from| record.head.offset >= from && self.is_active(at))
     }
 
     /// Whether no record of the segment at `at` had been fsynced.
