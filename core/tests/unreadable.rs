@@ -200,3 +200,46 @@ fn what_a_hint_says_of_bytes_that_can_not_be_read_then_is_suspect_for_good() {
     assert_eq!(error_code(&reply), Some("CORRUPT"), "it was deleted: {reply:?}");
     assert_eq!(world.get(client, &long(6)), Some(b"v".to_vec()));
 }
+
+#[test]
+fn half_a_batch_never_shows_although_its_end_could_not_be_read_once() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup() };
+    // The second value reaches into pages where nothing of the first lies.
+    let [old, new] = [1, 2].map(|fill| [vec![fill; 200], vec![fill; 6000]]);
+    let (mut known, mut suspect) = (0, 0);
+    for cut in (60..6282).step_by(250) {
+        let mut world = World::fresh(setup);
+        let client = world.client();
+        (0..3u8).for_each(|n| world.set(client, &[n], &[n; 300]));
+        assert_eq!(world.call(client, &[b"MSET", b"a", &old[0], b"b", &old[1]]), Reply::OK);
+        world.hold = true;
+        world.send(client, &[b"MSET", b"a", &new[0], b"b", &new[1]]);
+        world.settle();
+        let Some((_, DiskOp::Write { file, at, data })) = world.held.front().cloned() else {
+            panic!("a write")
+        };
+        world.disk.run(DiskOp::Write { file, at, data: data.slice(..cut) }).unwrap();
+        let disk = world.disk.crash(Unsynced::Kept);
+        let (name, end) = (file.to_string(), disk.bytes(&file.to_string()).len());
+        for page in at as usize / PAGE..end.div_ceil(PAGE) {
+            // It can not be read at first, and then it can.
+            let range = (page * PAGE, page * PAGE + 1);
+            let mut world = open_with(&disk, setup, &name, range, usize::MAX);
+            for opening in 0..3 {
+                let what = format!("{cut} bytes, page {page}, opening {opening}");
+                let client = world.client();
+                let [a, b] = [b"a", b"b"].map(|key| match world.call(client, &[b"GET", key]) {
+                    Reply::Bulk(value) => Some(value[0] == new[0][0]),
+                    reply => {
+                        assert_eq!(error_code(&reply), Some("CORRUPT"), "{what}: {reply:?}");
+                        None
+                    }
+                });
+                assert_eq!(a, b, "{what}");
+                *if a.is_some() { &mut known } else { &mut suspect } += 1;
+                world = World::open(world.disk.crash(Unsynced::Lost), setup);
+            }
+        }
+    }
+    assert!(known > 0 && suspect > 0, "{known} and {suspect}");
+}

@@ -1,4 +1,10 @@
 //! Loading the segments, oldest first: by a hint, or by a scan that tells a torn tail from damage.
+//!
+//! A torn tail is cut with the whole batch it belongs to. A batch that damage cuts off is taken as
+//! far as it is known, and yet half of it never shows: all its keys come before the damage, which
+//! makes them suspect. This stays so where the end of a log could not be read, and can be later: the
+//! segment was sealed with an end behind every offset that it could hold, so that a range behind the
+//! batch counts as lost until an operator accepts that.
 
 use alloc::boxed::Box;
 use alloc::format;
