@@ -94,10 +94,13 @@ fn a_page_that_can_not_be_read_costs_what_lies_on_it_and_nothing_is_cut() {
     assert!(disk.segments().len() >= 3);
     for name in disk.segments() {
         let len = disk.bytes(&name).len();
-        for page in 0..len.div_ceil(PAGE) {
-            let what = format!("{name} page {page}");
+        for (page, merge) in (0..len.div_ceil(PAGE)).flat_map(|p| [(p, false), (p, true)]) {
+            let what = format!("{name} page {page}, compaction {merge}");
             let range = (page * PAGE, page * PAGE + 1);
-            let mut world = open_with(&disk, setup(), &name, range, usize::MAX);
+            let setup = Setup { merge, ..setup() };
+            let mut world = open_with(&disk, setup, &name, range, usize::MAX);
+            let hinted = world.disk.names().contains(&name.replace(".log", ".hint"));
+            assert!(!hinted, "{what}: a hint would say that nothing is missing");
             let errors = right_or_error(&mut world, &model, &what);
             assert!(errors > 0, "{what} is missing unnoticed");
             assert!(world.disk.bytes(&name) == disk.bytes(&name), "{what}: it is kept as it is");
@@ -107,7 +110,7 @@ fn a_page_that_can_not_be_read_costs_what_lies_on_it_and_nothing_is_cut() {
             // Later everything can be read again.
             let mut model = model.clone();
             model.insert(b"k\x01".to_vec(), b"anew".to_vec());
-            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup());
+            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
             let errors = right_or_error(&mut world, &model, &what);
             // Only where the log ended can not be told any more.
             let active = disk.segments().last() == Some(&name);
