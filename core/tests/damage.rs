@@ -10,6 +10,7 @@ mod world;
 use std::time::Duration;
 
 use kvnode_core::ClientId;
+use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::limits::GONE_BYTES_MAX;
 use kvnode_core::reply::Reply;
 use world::disk::Unsynced;
@@ -208,4 +209,36 @@ fn more_deleted_suspect_keys_than_fit_are_suspect_again_and_never_wrong() {
     assert!(suspect(&mut world, client, &last));
     world.set(client, &last, b"v");
     assert_eq!(world.get(client, &last), Some(b"v".to_vec()));
+}
+
+#[test]
+fn what_a_failed_fsync_leaves_behind_damage_is_not_trusted() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup(false) };
+    let mut world = World::fresh(setup);
+    let mut client = world.client();
+    world.set(client, b"a", b"1");
+    let name = world.disk.segments()[0].clone();
+    let damaged = world.disk.bytes(&name).len();
+    world.set(client, b"b", b"2");
+    let durable = world.disk.bytes(&name).len();
+    world.disk.edit(&name, |bytes| bytes[damaged + 9] ^= 1);
+    let mut armed = true;
+    world.disk.fault = Some(Box::new(move |op| {
+        let log = matches!(op, DiskOp::Sync(file) if file.to_string().ends_with(".log"));
+        (log && core::mem::take(&mut armed)).then_some(DiskError::Io(5))
+    }));
+    let reply = world.call(client, &[b"SET", b"c", b"3"]);
+    assert_eq!(error_code(&reply), Some("UNKNOWN"), "{reply:?}");
+    assert!(world.disk.bytes(&name).len() > durable);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.disk.bytes(&name).len(), durable, "it is cut");
+    for _ in 0..2 {
+        for key in [b"a", b"b", b"c"] {
+            assert!(suspect(&mut world, client, key), "{key:?}");
+        }
+        world.set(client, b"d", b"4");
+        assert_eq!(world.get(client, b"d"), Some(b"4".to_vec()));
+        world = World::open(world.disk.crash(Unsynced::Lost), setup);
+        client = world.client();
+    }
 }

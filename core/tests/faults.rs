@@ -9,10 +9,10 @@ mod world;
 
 use std::time::Duration;
 
-use kvnode_core::disk::{Dir, DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
-use kvnode_core::shard::FsyncMode;
-use kvnode_core::slot;
+use kvnode_core::shard::{FsyncMode, Input};
+use kvnode_core::{ClientId, Offset, slot};
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
@@ -437,5 +437,79 @@ fn a_mark_that_can_not_be_written_is_said_once_until_it_can() {
         assert_eq!(said.count(), round, "{:?}", world.notices);
         world.disk.fault = None;
         world.set(client, b"k", b"v");
+    }
+}
+
+/// A world of which the log of eight keys, not fsynced yet, is about to be rolled; the operations of
+/// the roll are held.
+fn rolling() -> (World, ClientId) {
+    let setup = Setup {
+        segment_bytes: 1000,
+        zero_ahead_bytes: 0,
+        merge: false,
+        fsync: FsyncMode::Never,
+        ..Setup::default()
+    };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    for n in 0..8u8 {
+        world.set(client, &[n], &[n; 60]);
+    }
+    world.hold = true;
+    world.send(client, &[b"SET", b"big", &[1; 500]]);
+    world.settle();
+    assert_eq!(world.disk.segments().len(), 1);
+    (world, client)
+}
+
+/// The fsync of the log that is rolled fails, and loses some of what it was to make durable.
+fn fail_old_sync(world: &mut World, seed: u64) {
+    let at = |op: &(_, DiskOp)| matches!(&op.1, DiskOp::Sync(File::Segment(_, Offset(0), _)));
+    let at = world.held.iter().position(at).expect("the old segment's fsync");
+    let (io, DiskOp::Sync(file)) = world.held.remove(at).unwrap() else { unreachable!() };
+    world.disk.fail_sync(file, seed);
+    world.shard.handle(world.now, Input::Disk(io, Err(DiskError::Io(5))));
+    world.settle();
+}
+
+#[test]
+fn a_failed_fsync_at_a_roll_is_one_like_any_other() {
+    for seed in 0..8 {
+        let (mut world, client) = rolling();
+        fail_old_sync(&mut world, seed);
+        world.release_all();
+        assert!(world.notices.iter().any(|n| n.contains("an fsync failed")), "{:?}", world.notices);
+        assert_eq!(error_code(&world.reply(client).unwrap()), Some("DOWN"));
+        world.pass(Duration::from_secs(3));
+        assert_eq!(world.call(client, &[b"DBSIZE"]), Reply::Int(0), "nothing of it is trusted");
+        world.set(client, b"k", b"v");
+        assert!(world.disk.segments().len() > 1, "it goes on in a new segment");
+    }
+}
+
+#[test]
+fn a_failed_fsync_at_a_roll_that_a_full_disk_has_ended_is_not_passed_over() {
+    for seed in 0..8 {
+        let (mut world, client) = rolling();
+        let create = |op: &(_, DiskOp)| matches!(op.1, DiskOp::Create(_));
+        let at = world.held.iter().position(create).expect("the new segment is made");
+        let (io, _) = world.held.remove(at).unwrap();
+        world.shard.handle(world.now, Input::Disk(io, Err(DiskError::Full)));
+        world.settle();
+        assert_eq!(error_code(&world.reply(client).unwrap()), Some("DISKFULL"));
+        fail_old_sync(&mut world, seed);
+        world.release_all();
+        world.pass(Duration::from_secs(3));
+        // Another fsync makes nothing durable of what the first one has lost, and says it did.
+        for n in 0..20u8 {
+            world.set(client, &[b'l', n], &[n; 60]);
+        }
+        let mut world = World::open(world.disk.crash(Unsynced::Lost), Setup::default());
+        let client = world.client();
+        for n in 0..8u8 {
+            // Lost is all that it can be.
+            let value = world.get(client, &[n]);
+            assert!(value.is_none_or(|value| value == [n; 60]), "seed {seed}, key {n}");
+        }
     }
 }

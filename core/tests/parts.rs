@@ -14,6 +14,8 @@ use kvnode_core::reply::Reply;
 use kvnode_core::{ClientId, slot};
 use world::{Setup, World, error_code};
 
+type Command<'a> = &'a [&'a [u8]];
+
 /// A world of three partitions with a key in each.
 fn three() -> (World, ClientId, [Vec<u8>; 3]) {
     let setup =
@@ -115,4 +117,98 @@ fn a_write_that_was_dropped_after_one_it_had_read_became_unknown_was_not_applied
     let told = [writer, client].map(|client| world.reply(client).unwrap());
     assert_eq!(error_code(&told[0]), Some("UNKNOWN"));
     assert_eq!(error_code(&told[1]), Some("DOWN"), "{told:?}");
+}
+
+#[test]
+fn what_is_read_uncommitted_in_one_partition_is_not_written_in_another() {
+    let (_, _, [a, b, _]) = three();
+    let copies: [&[Command<'_>]; 3] = [
+        &[&[b"COPY", &a, &b, b"REPLACE"]],
+        &[&[b"MULTI"], &[b"COPY", &a, &b, b"REPLACE"], &[b"EXEC"]],
+        &[&[b"MULTI"], &[b"GET", &a], &[b"SET", &b, b"seen"], &[b"EXEC"]],
+    ];
+    for commands in copies {
+        let (mut world, client, _) = three();
+        let writer = world.client();
+        world.hold = true;
+        world.settle();
+        world.held.clear();
+        world.send(writer, &[b"SET", &a, b"refused"]);
+        commands.iter().for_each(|command| world.send(client, command));
+        world.settle();
+        // The copy is durable, if there is one, before the disk is full for its source.
+        while let Some((_, op)) = world.held.front() {
+            match op {
+                DiskOp::Write { file, .. } if file.to_string().starts_with("p0/0") => {
+                    world.answer_one(Err(DiskError::Full));
+                }
+                _ => drop(world.release_one()),
+            }
+        }
+        world.release_all();
+        assert_eq!(error_code(&world.reply(writer).unwrap()), Some("DISKFULL"));
+        let refused = |reply: &Reply| matches!(error_code(reply), Some("CROSSSLOT" | "EXECABORT"));
+        let told: Vec<_> = commands.iter().map(|_| world.reply(client).unwrap()).collect();
+        assert!(told.last().is_some_and(refused), "{told:?}");
+        assert_eq!(world.get(client, &b), Some(b"v".to_vec()), "{told:?}");
+    }
+}
+
+#[test]
+fn the_keys_of_an_atomic_command_are_in_one_partition_whatever_they_hold() {
+    let (mut world, client, [a, b, c]) = three();
+    let mut near = [b"{", &a[..], b"}x"].concat();
+    for _ in 0..2 {
+        for name in ["COPY", "RENAME", "RENAMENX", "WATCH"] {
+            let reply = world.call(client, &[name.as_bytes(), &a, &b]);
+            assert_eq!(error_code(&reply), Some("CROSSSLOT"), "{name}: {reply:?}");
+        }
+        for name in ["MSET", "MSETNX"] {
+            let reply = world.call(client, &[name.as_bytes(), &a, b"1", &b, b"2"]);
+            assert_eq!(error_code(&reply), Some("CROSSSLOT"), "{name}: {reply:?}");
+        }
+        // Now with a key that is not there.
+        assert_eq!(world.call(client, &[b"DEL", &a, &b]), Reply::Int(2));
+        (0..2).for_each(|_| assert_eq!(world.get(client, &a), None));
+        world.set(client, &b, b"v");
+        world.set(client, &near, b"v");
+        assert_eq!(world.call(client, &[b"RENAME", &near, &a]), Reply::OK, "these are together");
+        near = [b"{", &a[..], b"}y"].concat();
+    }
+    for name in ["EXISTS", "TOUCH", "UNLINK"] {
+        let reply = world.call(client, &[name.as_bytes(), &a, &b, &c]);
+        assert_eq!(reply, Reply::Int(3), "{name} fans out");
+    }
+    let none = vec![Reply::Null; 2];
+    assert_eq!(world.call(client, &[b"MGET", &a, &b]), Reply::Array(none));
+}
+
+#[test]
+fn a_transaction_over_several_partitions_is_refused_and_ends() {
+    let (mut world, client, [a, b, _]) = three();
+    let seconds: [Command<'_>; 3] = [&[b"SET", &b, b"new"], &[b"GET", &b], &[b"MGET", &a, &b]];
+    for second in seconds {
+        assert_eq!(world.call(client, &[b"WATCH", &a]), Reply::OK);
+        assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+        let first: Command<'_> = &[b"SET", &a, b"new"];
+        for command in [first, second] {
+            assert_eq!(world.call(client, command), Reply::Simple("QUEUED"));
+        }
+        let done = world.call(client, &[b"EXEC"]);
+        assert_eq!(error_code(&done), Some("CROSSSLOT"), "{done:?}");
+        assert_eq!(world.get(client, &a), Some(b"v".to_vec()), "the transaction has ended");
+    }
+    // A command that can not be right is refused when it is queued.
+    assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+    let refused = world.call(client, &[b"COPY", &a, &b]);
+    assert_eq!(error_code(&refused), Some("CROSSSLOT"), "{refused:?}");
+    let done = world.call(client, &[b"EXEC"]);
+    assert_eq!(error_code(&done), Some("EXECABORT"), "{done:?}");
+    // What is of no key may be of all partitions.
+    assert_eq!(world.call(client, &[b"MULTI"]), Reply::OK);
+    let commands: [Command<'_>; 3] = [&[b"FLUSHALL"], &[b"SET", &a, b"new"], &[b"DBSIZE"]];
+    commands.iter().for_each(|command| drop(world.call(client, command)));
+    let done = world.call(client, &[b"EXEC"]);
+    assert_eq!(done, Reply::Array(vec![Reply::OK, Reply::OK, Reply::Int(1)]));
+    assert_eq!(world.call(client, &[b"DBSIZE"]), Reply::Int(1));
 }

@@ -84,3 +84,25 @@ fn a_stop_waits_for_a_read_that_does_not_come_but_so_long() {
     world.settle();
     assert_eq!(world.reply(client), None, "it is told once");
 }
+
+#[test]
+fn a_stop_after_a_full_disk_waits_for_no_roll() {
+    let setup =
+        Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    // Long enough to be sealed by a stop.
+    (0..4u8).for_each(|n| world.set(client, &[n], &[n; 60]));
+    world.disk.fault = Some(Box::new(|op| match op {
+        DiskOp::Write { file, .. } if file.to_string().ends_with(".log") => Some(DiskError::Full),
+        _ => None,
+    }));
+    let refused = world.call(client, &[b"SET", b"k", b"v"]);
+    assert_eq!(error_code(&refused), Some("DISKFULL"), "{refused:?}");
+    let mut disk = world.stop();
+    assert_eq!(disk.segments().len(), 1);
+    disk.fault = None;
+    let mut world = World::open(disk, setup);
+    let client = world.client();
+    assert_eq!(world.call(client, &[b"DBSIZE"]), Reply::Int(4));
+}

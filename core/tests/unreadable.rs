@@ -94,10 +94,13 @@ fn a_page_that_can_not_be_read_costs_what_lies_on_it_and_nothing_is_cut() {
     assert!(disk.segments().len() >= 3);
     for name in disk.segments() {
         let len = disk.bytes(&name).len();
-        for page in 0..len.div_ceil(PAGE) {
-            let what = format!("{name} page {page}");
+        for (page, merge) in (0..len.div_ceil(PAGE)).flat_map(|p| [(p, false), (p, true)]) {
+            let what = format!("{name} page {page}, compaction {merge}");
             let range = (page * PAGE, page * PAGE + 1);
-            let mut world = open_with(&disk, setup(), &name, range, usize::MAX);
+            let setup = Setup { merge, ..setup() };
+            let mut world = open_with(&disk, setup, &name, range, usize::MAX);
+            let hinted = world.disk.names().contains(&name.replace(".log", ".hint"));
+            assert!(!hinted, "{what}: a hint would say that nothing is missing");
             let errors = right_or_error(&mut world, &model, &what);
             assert!(errors > 0, "{what} is missing unnoticed");
             assert!(world.disk.bytes(&name) == disk.bytes(&name), "{what}: it is kept as it is");
@@ -107,7 +110,7 @@ fn a_page_that_can_not_be_read_costs_what_lies_on_it_and_nothing_is_cut() {
             // Later everything can be read again.
             let mut model = model.clone();
             model.insert(b"k\x01".to_vec(), b"anew".to_vec());
-            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup());
+            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
             let errors = right_or_error(&mut world, &model, &what);
             // Only where the log ended can not be told any more.
             let active = disk.segments().last() == Some(&name);
@@ -170,4 +173,76 @@ fn a_torn_tail_before_unreadable_zeros_is_torn_all_the_same() {
     let client = world.client();
     assert_eq!(world.get(client, b"k"), Some(b"v".to_vec()));
     assert_eq!(world.get(client, b"absent"), None);
+}
+
+#[test]
+fn what_a_hint_says_of_bytes_that_can_not_be_read_then_is_suspect_for_good() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    let long = |n: u8| vec![n; 60_000];
+    world.set(client, &long(1), b"v");
+    world.set(client, &long(2), b"v");
+    world.set(client, b"k", b"old");
+    // The first block of the hint ends here.
+    world.set(client, &long(3), b"v");
+    assert_eq!(world.call(client, &[b"DEL", b"k"]), Reply::Int(1));
+    (4..7).for_each(|n| world.set(client, &long(n), b"v"));
+    let mut disk = world.stop();
+    let name = disk.segments()[0].clone();
+    let hint = name.replace(".log", ".hint");
+    let second = 131_072;
+    assert!(disk.bytes(&hint).len() > second);
+    disk.edit(&hint, |bytes| bytes[second + 9] ^= 1);
+    // The key's value and what follows up to its deletion.
+    let (from, to) = (32 + 40 + 2 * 60_041, 32 + 40 + 3 * 60_041 + 100);
+    let mut world = open_with(&disk, setup, &name, (from, to), usize::MAX);
+    world.disk.fault = None;
+    let client = world.client();
+    let reply = world.call(client, &[b"GET", b"k"]);
+    assert_eq!(error_code(&reply), Some("CORRUPT"), "it was deleted: {reply:?}");
+    assert_eq!(world.get(client, &long(6)), Some(b"v".to_vec()));
+}
+
+#[test]
+fn half_a_batch_never_shows_although_its_end_could_not_be_read_once() {
+    let setup = Setup { segment_bytes: 1 << 20, ..setup() };
+    // The second value reaches into pages where nothing of the first lies.
+    let [old, new] = [1, 2].map(|fill| [vec![fill; 200], vec![fill; 6000]]);
+    let (mut known, mut suspect) = (0, 0);
+    for cut in (60..6282).step_by(250) {
+        let mut world = World::fresh(setup);
+        let client = world.client();
+        (0..3u8).for_each(|n| world.set(client, &[n], &[n; 300]));
+        assert_eq!(world.call(client, &[b"MSET", b"a", &old[0], b"b", &old[1]]), Reply::OK);
+        world.hold = true;
+        world.send(client, &[b"MSET", b"a", &new[0], b"b", &new[1]]);
+        world.settle();
+        let Some((_, DiskOp::Write { file, at, data })) = world.held.front().cloned() else {
+            panic!("a write")
+        };
+        world.disk.run(DiskOp::Write { file, at, data: data.slice(..cut) }).unwrap();
+        let disk = world.disk.crash(Unsynced::Kept);
+        let (name, end) = (file.to_string(), disk.bytes(&file.to_string()).len());
+        for page in at as usize / PAGE..end.div_ceil(PAGE) {
+            // It can not be read at first, and then it can.
+            let range = (page * PAGE, page * PAGE + 1);
+            let mut world = open_with(&disk, setup, &name, range, usize::MAX);
+            for opening in 0..3 {
+                let what = format!("{cut} bytes, page {page}, opening {opening}");
+                let client = world.client();
+                let [a, b] = [b"a", b"b"].map(|key| match world.call(client, &[b"GET", key]) {
+                    Reply::Bulk(value) => Some(value[0] == new[0][0]),
+                    reply => {
+                        assert_eq!(error_code(&reply), Some("CORRUPT"), "{what}: {reply:?}");
+                        None
+                    }
+                });
+                assert_eq!(a, b, "{what}");
+                *if a.is_some() { &mut known } else { &mut suspect } += 1;
+                world = World::open(world.disk.crash(Unsynced::Lost), setup);
+            }
+        }
+    }
+    assert!(known > 0 && suspect > 0, "{known} and {suspect}");
 }

@@ -250,6 +250,9 @@ pub enum Answer {
     NoSuchKey,
     /// EXEC's null: a watched key was touched.
     Aborted,
+    /// It took effect, and the number told with it is not to be trusted: a DEL counts a key that may
+    /// have been lost to damage.
+    Untold,
     /// What each command of a transaction was answered.
     Each(Vec<Answer>),
 }

@@ -50,8 +50,10 @@ struct Node {
     refused: Option<String>,
     /// Everything that was returned before is durable.
     durable: Order,
-    /// When it lost something that it may lose, until it serves again.
+    /// When it lost something that it may lose, until it is started again.
     losing: Option<(Order, Left)>,
+    /// Which clock is still committed is not known until it serves.
+    clock_lost: bool,
     /// Faults that damage what is on its disk.
     damaged: bool,
 }
@@ -140,6 +142,7 @@ impl World {
             refused: None,
             durable: 0,
             losing: None,
+            clock_lost: false,
             damaged: false,
         };
         lock(&self.nodes).insert(id, node);
@@ -167,20 +170,23 @@ impl World {
         self.node(id, |node| set(&mut node.clock, now_ns));
     }
 
-    /// A process of a node begins; the number of its life.
+    /// A process of a node begins; the number of its life. What its disk had lost, it has lost by now.
     pub(crate) fn born(&self, id: u32) -> u64 {
-        let life = {
-            let mut record = lock(&self.record);
-            record.life += 1;
-            record.life
-        };
-        self.node(id, |node| {
+        let mut record = lock(&self.record);
+        record.life += 1;
+        record.order += 1;
+        let (life, order) = (record.life, record.order);
+        let loss = self.node(id, |node| {
             node.up = true;
             node.refused = None;
             node.view.life = life;
             // A clock of this life is not known yet.
             node.view.now_ms = 0;
+            node.losing.take()
         });
+        if let Some((from, left)) = loss {
+            record.history.losses.push(Loss { from, to: order, left });
+        }
         life
     }
 
@@ -200,14 +206,9 @@ impl World {
                 Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable)),
                 Some(Lost::Unsynced) | None => None,
             };
-            match (node.losing, left) {
-                // A second loss before it served again: all is one.
-                (Some((from, Left::Nothing)), Some(_)) => {
-                    node.losing = Some((from, Left::Nothing));
-                }
-                (Some((from, Left::Prefix(_))), Some(left)) => node.losing = Some((from, left)),
-                (None, Some(left)) => node.losing = Some((order, left)),
-                (_, None) => {}
+            if let Some(left) = left {
+                node.losing = Some((order, left));
+                node.clock_lost = true;
             }
             if left.is_some() {
                 // Which clock is still committed shows when it serves again.
@@ -219,16 +220,13 @@ impl World {
         });
     }
 
-    /// A node serves: what it had lost, it has lost by now.
+    /// A node serves, with this clock committed.
     pub(crate) fn serves(&self, id: u32, committed_ms: u64) {
         let mut record = lock(&self.record);
         self.node(id, |node| {
             node.serves = true;
             node.settled = true;
-            if let Some((from, left)) = node.losing.take() {
-                record.order += 1;
-                let to = record.order;
-                record.history.losses.push(Loss { from, to, left });
+            if std::mem::take(&mut node.clock_lost) {
                 record.committed_ms = committed_ms;
             }
         });

@@ -174,6 +174,11 @@ impl Command {
         args[first..end].iter().step_by(self.keys.step).copied()
     }
 
+    /// Whether it can have several keys, which must be of one partition.
+    pub(super) fn is_atomic_over_keys(&self) -> bool {
+        self.keys.last != 1 && self.keys.first > 0 && !self.fan_out
+    }
+
     /// Whether so many arguments, the name included, can be right.
     pub fn accepts(&self, args: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;

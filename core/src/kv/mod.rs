@@ -14,6 +14,8 @@
 //! - A [`Stop`] leaves the [`Session`] as it was.
 //! - A command that fails makes no change, also inside EXEC.
 //! - A write that depends on nothing (SET, MSET) reads nothing.
+//! - The keys of a command, and of a whole transaction, are of one partition, or it is refused; only
+//!   a command that can be split into one for each key may have more.
 //!
 //! # The map
 //!
@@ -52,8 +54,11 @@ pub use info::{CacheInfo, Info, PartitionInfo};
 pub use session::Session;
 pub use txn::{Item, Meta, Stop, Txn, View};
 
+use alloc::borrow::Cow;
+
 use crate::args::Args;
 use crate::reply::Reply;
+use crate::slot;
 
 /// The version of Redis whose behaviour this is, as INFO and HELLO report it.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -73,6 +78,9 @@ pub fn evaluate(
         Ok(command) => command,
         Err(error) => return Ok(session.refuse(args, error, view)),
     };
+    if command.is_atomic_over_keys() && !are_together(view, command.keys(args)) {
+        return Ok(session.refuse(args, CROSSSLOT, view));
+    }
     if session.queues(command) {
         return Ok(session.queue(command, args));
     }
@@ -84,4 +92,16 @@ pub fn evaluate(
         }
         result => result,
     }
+}
+
+/// For an atomic command with keys in several partitions: each of these commits for itself, so that
+/// what was read in one could be dropped there after what was written in another is committed.
+const CROSSSLOT: Reply =
+    Reply::Error(Cow::Borrowed("CROSSSLOT Keys in request don't hash to the same slot"));
+
+/// Whether one partition holds all the keys.
+fn are_together<'a>(view: &dyn View, mut keys: impl Iterator<Item = &'a [u8]>) -> bool {
+    let partitions = view.partitions() as u32;
+    let home = |key| slot::partition(slot::slot(key), partitions);
+    partitions <= 1 || keys.next().map(home).is_none_or(|first| keys.all(|key| home(key) == first))
 }

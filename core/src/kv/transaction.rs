@@ -4,6 +4,10 @@
 //! batch. Each can fail by itself; the others still count. If any of them has to wait for a read,
 //! the rest is evaluated all the same, for the reads that it will ask for, and then everything is
 //! thrown away and evaluated again.
+//!
+//! All keys of the queued commands are of one partition, those of DEL, MGET and the like too: one
+//! batch in one log. Watched keys may be of others: of them EXEC asks only whether a change was
+//! logged since WATCH, so that a change that is dropped again can abort it but not mislead it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +15,7 @@ use alloc::vec::Vec;
 use super::find::shown;
 use super::session::{Session, Transaction, Watched};
 use super::txn::for_all;
-use super::{Stop, Txn, View};
+use super::{CROSSSLOT, Stop, Txn, View, are_together};
 use crate::Value;
 use crate::args::Args;
 use crate::limits::WATCHED_KEYS_MAX;
@@ -29,6 +33,10 @@ pub(super) fn exec(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Res
     let Some(transaction) = &session.transaction else {
         return Err(Stop::error("ERR EXEC without MULTI"));
     };
+    if !transaction.is_together(txn.view()) {
+        session.end_transaction(txn.view());
+        return Err(Stop::Error(CROSSSLOT));
+    }
     let aborted = transaction.aborted;
     let changed = if aborted { Ok(false) } else { session.watched_changed(txn) };
     if matches!(changed, Err(Stop::Error(_))) {
@@ -123,6 +131,16 @@ impl Session {
 }
 
 impl Transaction {
+    /// Whether one partition holds all its keys.
+    fn is_together(&self, view: &dyn View) -> bool {
+        if view.partitions() <= 1 {
+            return true;
+        }
+        let args: Vec<_> = self.queue.iter().map(|(_, args)| args.as_slices()).collect();
+        let commands = self.queue.iter().map(|(command, _)| command);
+        are_together(view, commands.zip(&args).flat_map(|(command, args)| command.keys(args)))
+    }
+
     fn run(&self, draft: &mut Session, txn: &mut Txn<'_>) -> Result<Vec<Reply>, Stop> {
         for_all(self.queue.iter(), |(command, args)| {
             txn.mark();

@@ -53,6 +53,9 @@ pub struct Item {
 /// there.
 #[expect(clippy::len_without_is_empty, reason = "a count may include keys that are not there")]
 pub trait View {
+    /// Number of partitions among which the keys are spread by their slots; zero while that is not
+    /// known and there are none to be seen.
+    fn partitions(&self) -> usize;
     /// What is known of `key` without its value; `None` if it does not exist.
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop>;
     /// Whether `key` may have been lost to damage, so that nothing can be told of it: to ask for it

@@ -99,8 +99,3 @@ pub(super) fn unreadable(partition: usize, fault: ReadFault) -> Reply {
         ReadFault::Stopped => not_serving(partition, "down"),
     }
 }
-
-/// For an atomic command with keys in several partitions.
-pub(super) const CROSSSLOT: Reply = Reply::Error(alloc::borrow::Cow::Borrowed(
-    "CROSSSLOT Keys in request don't hash to the same slot",
-));

@@ -246,6 +246,10 @@ impl Eye<'_> {
 }
 
 impl View for Eye<'_> {
+    fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop> {
         let (at, found) = self.look(key)?;
         let (value_len, expire_at) = match found {

@@ -81,6 +81,17 @@ pub(super) fn search(ops: &[Op<'_>], memory_words: usize) -> Found {
     Search::new(ops, memory_words).run()
 }
 
+/// Whether what was told is what was due.
+fn agrees(told: &Answer, due: &Answer) -> bool {
+    match (told, due) {
+        (Answer::Untold, _) => true,
+        (Answer::Each(told), Answer::Each(due)) => {
+            told.len() == due.len() && told.iter().zip(due).all(|(told, due)| agrees(told, due))
+        }
+        _ => told == due,
+    }
+}
+
 /// For each operation the last one of its session that was asked for before it and must take effect.
 fn prior(ops: &[Op<'_>]) -> Vec<Option<usize>> {
     let mut last = BTreeMap::new();
@@ -387,7 +398,12 @@ impl<'a> Search<'a> {
         }
         let mut after = Vec::new();
         for step in apply(self.states.get(state), action, clock) {
-            if answer.is_none() || step.answer.as_ref() == answer {
+            let agrees = match (answer, &step.answer) {
+                (None, _) => true,
+                (Some(told), Some(due)) => agrees(told, due),
+                (Some(_), None) => false,
+            };
+            if agrees {
                 after.push(self.states.id(step.state));
             }
         }

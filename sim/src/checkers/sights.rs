@@ -229,6 +229,7 @@ pub(super) fn seen(action: &Action, answer: &Answer) -> Vec<(Key, Option<Val>)> 
                 | Answer::NotInteger
                 | Answer::NoSuchKey
                 | Answer::Aborted
+                | Answer::Untold
                 | Answer::Each(_) => nothing(),
             }
         }
@@ -372,6 +373,7 @@ pub(super) fn tokens_in(answer: &Answer) -> Vec<Token> {
         | Answer::Int(_)
         | Answer::NotInteger
         | Answer::NoSuchKey
+        | Answer::Untold
         | Answer::Aborted => Vec::new(),
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn answer(answer: &Answer) -> String {
         Answer::NotInteger => "not an integer".into(),
         Answer::NoSuchKey => "no such key".into(),
         Answer::Aborted => "aborted".into(),
+        Answer::Untold => "done, and no number to be trusted".into(),
         Answer::Each(answers) => {
             let answers: Vec<_> = answers.iter().map(self::answer).collect();
             format!("{{ {} }}", answers.join("; "))

@@ -197,7 +197,10 @@ impl Client {
                 None
             }
             Some(Waiting::Call(call, mut action)) => {
-                let outcome = words::outcome(&mut action, reply);
+                let mut outcome = words::outcome(&mut action, reply);
+                if self.world.is_damaged(self.node) {
+                    words::mistrust(&action, &mut outcome);
+                }
                 self.learn(&action, &outcome);
                 self.note(&outcome);
                 self.world.amend(call, action);

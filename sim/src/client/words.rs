@@ -99,6 +99,23 @@ fn flat(pairs: &[(Key, Val)]) -> impl Iterator<Item = Vec<u8>> {
     pairs.iter().flat_map(|(key, val)| [name(*key), val.encode()])
 }
 
+/// A DEL on a disk that was damaged counts keys that may have been there: what it counts is not told.
+pub(crate) fn mistrust(action: &Action, outcome: &mut Outcome) {
+    if let Outcome::Answered(answer) = outcome {
+        mistrust_answer(action, answer);
+    }
+}
+
+fn mistrust_answer(action: &Action, answer: &mut Answer) {
+    match (action, answer) {
+        (Action::Del(_), answer @ Answer::Int(_)) => *answer = Answer::Untold,
+        (Action::Txn { steps, .. }, Answer::Each(answers)) => {
+            steps.iter().zip(answers).for_each(|(step, answer)| mistrust_answer(step, answer));
+        }
+        _ => {}
+    }
+}
+
 /// What the reply to an action means. Steps of a transaction that were refused one by one had no
 /// effect: they are taken out of the action.
 pub(crate) fn outcome(action: &mut Action, reply: &Reply) -> Outcome {

@@ -71,6 +71,10 @@ impl MapView {
 }
 
 impl View for MapView {
+    fn partitions(&self) -> usize {
+        1
+    }
+
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop> {
         self.ask()?;
         let meta = |item: &Item| Meta { value_len: item.value.len(), expire_at: item.expire_at };

@@ -54,13 +54,18 @@ impl Replica {
     pub fn writable(&self, now: Instant) -> Result<(), Refusal> {
         if !self.serving() {
             Err(Refusal::NotServing)
-        } else if self.clearing.is_some() || self.full_until.is_some_and(|until| now < until) {
+        } else if self.clearing.is_some() || self.was_full(now) {
             Err(Refusal::DiskFull)
         } else if self.keydir.memory_bytes() >= KEYDIR_BYTES_MAX {
             Err(Refusal::IndexFull)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the disk was full so short a time ago that it is not tried again yet.
+    pub(super) fn was_full(&self, now: Instant) -> bool {
+        self.full_until.is_some_and(|until| now < until)
     }
 
     /// Whether gathered records must wait although nothing is in flight.

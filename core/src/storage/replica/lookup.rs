@@ -1,7 +1,7 @@
 //! Looking keys up, and reading what must come from disk.
 //!
 //! A key is in the tail (newest, uncommitted), or in the keydir, or nowhere. Where a range of the
-//! log can not be read, it may have held any key: a key whose newest known record is older than
+//! log can not be read, it may have held any key: a key whose newest known record is not behind
 //! the damage, or that is not known at all, is answered with an error, never with an old value or
 //! "not found". Keys written or deleted after the damage are served as usual (the [`gone`] ones as
 //! absent), and so is everything after a flush behind it.
@@ -99,7 +99,7 @@ impl Replica {
         }
         let base_of = |place: Place| self.segment_base(place.segment);
         let known = place.map(|p| (base_of(p), u64::from(p.position)));
-        self.damages.iter().copied().find(|d| known.is_none_or(|k| k < (d.base, d.position)))
+        self.damages.iter().copied().find(|d| known.is_none_or(|k| k < (d.base, d.until)))
     }
 
     fn segment_base(&self, id: SegmentId) -> Offset {

@@ -181,6 +181,8 @@ pub struct Damage {
     pub segment: SegmentId,
     /// Where the damage starts in the segment, in bytes.
     pub position: u64,
+    /// The first byte behind it: no record before can be taken for newer than what was lost.
+    pub until: u64,
     /// First offset that may be lost.
     pub from: Offset,
     /// First offset after the damage.

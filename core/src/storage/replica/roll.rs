@@ -4,6 +4,9 @@
 //! and made durable; then the old one's [hint](super::hints) is ended and the manifest names both,
 //! and only then is the new one written to.
 //! Gathered records wait for that: a few fsyncs in every segment's worth of writes.
+//!
+//! A disk that is full for the new segment ends the roll and nothing else; it is tried again later.
+//! A failed fsync of the old one is a failed fsync of the log, whatever has become of the roll.
 
 use alloc::string::ToString;
 
@@ -52,7 +55,7 @@ impl Replica {
     /// Starts one. Everything written is committed or at least acknowledged by this replica.
     pub(super) fn start_roll(&mut self, now: Instant) {
         assert!(self.flying.is_none() && self.roll.is_none());
-        if self.full_until.is_some_and(|until| now < until) || self.sync_flying.is_some() {
+        if self.was_full(now) || self.sync_flying.is_some() {
             return;
         }
         self.marks.hit_if(self.roll_wanted, Mark::RolledAfterFault);
@@ -99,18 +102,24 @@ impl Replica {
         op: RollOp,
         result: DiskResult,
     ) {
+        let result = done(result);
+        // Also if the roll has failed by now: the segment goes on, and its next fsync would lie.
+        if let (RollOp::OldSynced, Err(error)) = (op, result) {
+            self.stop_on_fault(now, Failed::Fsync, error);
+            return;
+        }
         // A roll that failed is gone; its other answers are of no interest.
         let Some(roll) = self.roll.as_mut().filter(|roll| roll.new.id == id) else { return };
-        if let Err(error) = done(result) {
+        if let Err(error) = result {
             let new = roll.new.file(self.id);
             self.roll = None;
             match error {
                 // The old segment stays the active one, and no manifest names the new one.
-                DiskError::Full if op != RollOp::OldSynced => {
+                DiskError::Full => {
                     self.submit(Purpose::Tidy(new.to_string()), DiskOp::Delete(new));
                     self.clear_full(now);
                 }
-                DiskError::Full | DiskError::Io(_) | DiskError::NotFound => {
+                DiskError::Io(_) | DiskError::NotFound => {
                     self.stop_on_fault(now, Failed::Roll, error);
                 }
             }

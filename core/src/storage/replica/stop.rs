@@ -59,13 +59,9 @@ impl Replica {
                     && self.clearing.is_none()
                     && self.sync_flying.is_none()
                     && !self.writes_hints();
-                if idle && self.roll_pays() {
+                if idle && self.roll_pays() && !self.was_full(now) {
                     self.start_roll(now);
                     self.state = State::Stopping(Stopping::Roll);
-                    if self.roll.is_none() {
-                        // There was no space lately, and nothing would wake us when there is.
-                        self.seal_tail();
-                    }
                 } else if idle {
                     self.seal_tail();
                 }

@@ -3,7 +3,9 @@
 //! reads on while a block is loaded.
 //!
 //! At a bad block the segment is scanned from its start: that says again what the blocks before it
-//! said, and in the same order, so that it does no harm that they were loaded.
+//! said, and in the same order, so that it does no harm that they were loaded. Where the scan meets
+//! damage, they may know of records in the midst of it. Their keys are suspect with all older ones:
+//! what came after them was lost too, and the bytes may be readable again by the time they are read.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

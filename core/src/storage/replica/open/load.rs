@@ -1,4 +1,10 @@
 //! Loading the segments, oldest first: by a hint, or by a scan that tells a torn tail from damage.
+//!
+//! A torn tail is cut with the whole batch it belongs to. A batch that damage cuts off is taken as
+//! far as it is known, and yet half of it never shows: all its keys come before the damage, which
+//! makes them suspect. This stays so where the end of a log could not be read, and can be later: the
+//! segment was sealed with an end behind every offset that it could hold, so that a range behind the
+//! batch counts as lost until an operator accepts that.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -74,10 +80,7 @@ impl Replica {
                     return Next::Stage(Stage::Scan(at, scanner, scan));
                 }
                 (Step::Record(record), _) => {
-                    if opening.distrust.is_some_and(|d| record.head.offset >= d)
-                        && self.is_active(at)
-                        && opening.batch.is_empty()
-                    {
+                    if self.distrusted(opening, at, &record).is_some() && opening.batch.is_empty() {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
                     if self.is_active(at)
@@ -122,7 +125,12 @@ impl Replica {
                     let Step::Record(record) = scanner.step() else {
                         unreachable!("resync stops at a record whose bytes it holds")
                     };
-                    self.add_damage(at, position, from, record.head.offset);
+                    let lost = (position, record.position);
+                    if let Some(end) = self.distrusted(opening, at, &record) {
+                        self.add_damage(at, lost, (from, end));
+                        return self.settle_tail(opening, (record.position, end));
+                    }
+                    self.add_damage(at, lost, (from, record.head.offset));
                     self.take_scanned(opening, at, &record, &scanner);
                     scan = Scan::Records;
                 }
@@ -133,6 +141,11 @@ impl Replica {
 
     pub(super) fn is_active(&self, at: usize) -> bool {
         at + 1 == self.segments.list().len()
+    }
+
+    /// Whether the record is at the end of the log that a failed fsync has left: where that begins.
+    fn distrusted(&self, opening: &Opening, at: usize, record: &Scanned) -> Option<Offset> {
+        opening.distrust.filter(|&from| record.head.offset >= from && self.is_active(at))
     }
 
     /// Whether no record of the segment at `at` had been fsynced.
@@ -218,7 +231,7 @@ impl Replica {
             // The log ends before what was durable, or its end can not be read.
             self.apply_batch(opening);
             let end = opening.end_behind(scanner, (position, from));
-            self.add_damage(at, position, from, end);
+            self.add_damage(at, (position, scanner.position()), (from, end));
             return self.settle_tail(opening, (scanner.position(), end));
         };
         self.apply_batch(opening);
@@ -227,13 +240,20 @@ impl Replica {
             Scan::Resync { .. } => true,
         };
         if short {
-            self.add_damage(at, position, from, Offset(sealed.end));
+            let lost = (from, Offset(sealed.end));
+            self.add_damage(at, (position, scanner.position()), lost);
         }
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)
     }
 
-    pub(super) fn add_damage(&mut self, at: usize, position: u64, from: Offset, to: Offset) {
+    /// These bytes of the segment at `at`, and with them these offsets, are lost.
+    pub(super) fn add_damage(
+        &mut self,
+        at: usize,
+        (position, until): (u64, u64),
+        (from, to): (Offset, Offset),
+    ) {
         self.marks.hit(Mark::Damage);
         self.note_damaged_segment(at, "bytes in it are no records");
         let segment = self.segments.list()[at];
@@ -241,7 +261,7 @@ impl Replica {
         let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
         if to > self.loss_accepted || !known {
             let (base, segment) = (segment.base, segment.id);
-            self.damages.push(Damage { base, segment, position, from, to });
+            self.damages.push(Damage { base, segment, position, until, from, to });
             self.gone.clear();
         }
     }
