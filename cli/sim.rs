@@ -1,8 +1,8 @@
 //! `kvnode sim` and `kvnode replay`: the deterministic simulator, in builds that have it.
 //!
-//! The simulator itself is the crate `kvnode-sim`. [`explore`] runs many seeds and prints what came
-//! of it, [`replay`] runs one and tells its story. A build without the feature knows both commands and
-//! says how to get them ([`absent`]).
+//! The simulator itself is the crate `kvnode-sim`. `explore` runs many seeds and prints what came of
+//! it, `replay` runs one and tells its story. A build without the feature knows both commands and says
+//! how to get them (`absent`).
 
 #[cfg(not(feature = "sim"))]
 mod absent;

@@ -58,7 +58,7 @@ const SHRINK_RUNS_MAX: usize = 400;
 
 /// Runs `kvnode replay`.
 pub(crate) fn replay(args: &Args) -> ExitCode {
-    if args.until.is_some_and(|until| !(until >= 0.0)) {
+    if args.until.is_some_and(|until| until.is_nan() || until < 0.0) {
         eprintln!("kvnode: --until wants a number of seconds, zero or more");
         return ExitCode::from(2);
     }
@@ -126,9 +126,8 @@ fn tell(outcome: &Outcome, args: &Args) -> io::Result<()> {
 
 fn draw(outcome: &Outcome, args: &Args) -> io::Result<()> {
     let write = |path: &PathBuf, text: String| {
-        fs::write(path, text).map_err(|error| {
-            io::Error::new(io::ErrorKind::Other, format!("{}: {error}", path.display()))
-        })
+        fs::write(path, text)
+            .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
     };
     if let Some(path) = &args.html {
         let title = page::Title {

@@ -176,6 +176,7 @@ impl From<&Answer> for Told {
             Answer::Done => Self::Ok,
             Answer::Nil => Self::Null,
             Answer::Aborted => Self::NullArray,
+            Answer::Untold => unreachable!("no history here was taken from a damaged disk"),
             Answer::Int(n) => Self::Int(*n),
             Answer::Val(val) => Self::Bulk(val.encode()),
             Answer::Vals(vals) => Self::Array(

@@ -395,6 +395,7 @@ fn forge_answer(answer: &mut Answer, theirs: &Outcome, dice: &mut Dice) {
         | Answer::NotInteger
         | Answer::NoSuchKey
         | Answer::Aborted
+        | Answer::Untold
         | Answer::Each(_) => *answer = if dice.once_in(2) { Answer::Nil } else { Answer::Done },
     }
 }

@@ -199,6 +199,10 @@ fn same(bytes: &[u8], val: &Val) -> bool {
 }
 
 impl View for Core {
+    fn partitions(&self) -> usize {
+        1
+    }
+
     fn suspect(&mut self, _: &[u8]) -> bool {
         false
     }
