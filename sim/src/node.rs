@@ -274,11 +274,11 @@ impl Process {
                 let class = Class::Strike(strike);
                 self.world.injected(Some(self.id), class);
                 self.world.tell(self.lane(), Kind::Fault, strike, || {
-                    format!("{} strikes {io}", class.name())
+                    format!("{} strikes {}", class.name(), describe::io(io))
                 });
             }
             self.world.tell(self.lane(), Kind::DiskDone, (io, &result), || {
-                format!("{io} {}: {}", describe::op(&op), describe::result(&result))
+                format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
             self.handle(Input::Disk(io, result));
         }
@@ -355,8 +355,9 @@ impl Process {
     }
 
     fn submit(&mut self, io: IoId, op: kvnode_core::disk::DiskOp) {
-        self.world
-            .tell(self.lane(), Kind::Disk, (io, &op), || format!("{io} {}", describe::op(&op)));
+        self.world.tell(self.lane(), Kind::Disk, (io, &op), || {
+            format!("{} {}", describe::io(io), describe::op(&op))
+        });
         let now_ns = self.world.now_ns();
         let flying_max = self.disk.with(self.node, |disk| {
             disk.submit(now_ns, io, op);
@@ -454,7 +455,16 @@ impl ValueCache for Cache {
 
 /// Disk operations and their answers in one line.
 pub(crate) mod describe {
+    use kvnode_core::IoId;
     use kvnode_core::disk::{DiskDone, DiskOp, DiskResult};
+
+    /// The upper part of the number is whose operation it is: a partition's, or the boot's.
+    pub(crate) fn io(id: IoId) -> String {
+        match (id.0 >> 48, id.0 & ((1 << 48) - 1)) {
+            (0xffff, _) => "io boot".to_owned(),
+            (partition, n) => format!("io p{partition}:{n}"),
+        }
+    }
 
     pub(crate) fn op(op: &DiskOp) -> String {
         match op {

@@ -22,7 +22,7 @@ mod search;
 mod sights;
 pub mod stale;
 pub mod unwritten;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod brute;

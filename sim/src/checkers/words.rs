@@ -17,7 +17,7 @@ pub(super) fn interval(from: Order, to: Option<Order>) -> String {
 }
 
 /// A command as a client would type it.
-pub(super) fn action(action: &Action) -> String {
+pub(crate) fn action(action: &Action) -> String {
     match action {
         Action::Get(key) => format!("GET {key}"),
         Action::MGet(keys) => format!("MGET {}", list(keys)),
@@ -48,7 +48,7 @@ pub(super) fn action(action: &Action) -> String {
 }
 
 /// What the client was told.
-pub(super) fn answer(answer: &Answer) -> String {
+pub(crate) fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Done => "OK".into(),
         Answer::Nil => "nil".into(),
@@ -79,7 +79,7 @@ pub(super) fn state(state: &State) -> String {
     if keys.is_empty() { "nothing".into() } else { keys.join(" ") }
 }
 
-fn outcome(outcome: &Outcome) -> String {
+pub(crate) fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered(answer) => self::answer(answer),
         Outcome::Refused(why) => format!("refused: {why}"),

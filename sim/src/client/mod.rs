@@ -18,6 +18,7 @@ use madsim::net::Endpoint;
 use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
+use crate::checkers::words as told;
 use crate::history::{Action, Answer, Group, Key, Outcome};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
@@ -118,8 +119,9 @@ impl Client {
     fn ask(&mut self, action: Action) {
         let Some(connection) = &mut self.connection else { return };
         let call = self.world.invoke(self.id, connection.wire, self.node, action.clone());
-        self.world
-            .tell(Lane::Client(self.id), Kind::Call, call, || format!("call {call}: {action:?}"));
+        self.world.tell(Lane::Client(self.id), Kind::Call, call, || {
+            format!("call {call}: {}", told::action(&action))
+        });
         let mut commands = words::commands(&action);
         let last = commands.pop().expect("an action is at least one command");
         for (at, command) in commands.into_iter().enumerate() {
@@ -218,7 +220,7 @@ impl Client {
     fn finish(&self, call: usize, outcome: Outcome) {
         let life = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire));
         self.world.tell(Lane::Client(self.id), Kind::Call, (call, &outcome), || {
-            format!("call {call} ended: {outcome:?}")
+            format!("call {call}: {}", told::outcome(&outcome))
         });
         self.world.finish(call, self.node, life, outcome);
     }
