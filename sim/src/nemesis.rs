@@ -1,20 +1,23 @@
 //! Carries a plan out, and takes everything back at the end.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvnode_core::disk::File;
 use madsim::net::NetSim;
 use madsim::plugin::simulator;
 use madsim::runtime::{Handle, NodeHandle};
-use madsim::task::{NodeId, spawn_local};
+use madsim::task::{JoinHandle, NodeId, spawn_local};
 use madsim::time::sleep;
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{DiskSim, Doom, Image, NodeDisk};
+use crate::lock;
 use crate::marks::Seen;
+use crate::net::Wires;
 use crate::node::{Mailboxes, NodeEvent};
 use crate::plan::{Class, Fault, Harm, Plan};
 use crate::story::{Kind, Lane, Life};
@@ -33,6 +36,8 @@ pub(crate) struct Nemesis {
     clients: Vec<NodeHandle>,
     /// Everything has been healed, and nothing is to go wrong any more.
     calm: Arc<AtomicBool>,
+    /// What is under way, to be ended with the run.
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// How long a node may take to stop.
@@ -49,8 +54,18 @@ impl Nemesis {
         clients: Vec<NodeHandle>,
     ) -> Self {
         let (net, disks) = (NetSim::current(), simulator::<DiskSim>());
-        let calm = Arc::default();
-        Self { world, handle: Handle::current(), net, disks, mailboxes, nodes, clients, calm }
+        let (calm, tasks) = (Arc::default(), Arc::default());
+        Self {
+            world,
+            handle: Handle::current(),
+            net,
+            disks,
+            mailboxes,
+            nodes,
+            clients,
+            calm,
+            tasks,
+        }
     }
 
     /// Carries the plan out, each fault in its time. What lasts is ended by a task of its own.
@@ -60,8 +75,26 @@ impl Nemesis {
             sleep(Duration::from_millis(planned.at_ms.saturating_sub(now_ms))).await;
             let nemesis = self.clone();
             let fault = planned.fault;
-            spawn_local(async move { nemesis.inflict(fault).await });
+            self.spawn(async move { nemesis.inflict(fault).await });
         }
+    }
+
+    /// Starts a task that ends with the run.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        lock(&self.tasks).push(spawn_local(task));
+    }
+
+    /// The run is over: every task is dropped. Madsim would keep what sleeps for ever, and with it all
+    /// that the run has made.
+    pub(crate) async fn end(&self) {
+        for task in lock(&self.tasks).drain(..) {
+            task.abort();
+        }
+        for id in self.nodes.iter().copied().chain(self.clients.iter().map(NodeHandle::id)) {
+            self.handle.kill(id);
+        }
+        *lock(&self.world.wires) = Wires::default();
+        sleep(Duration::from_millis(2)).await;
     }
 
     async fn inflict(&self, fault: Fault) {
