@@ -14,7 +14,7 @@ use madsim::task::{JoinHandle, NodeId, spawn_local};
 use madsim::time::sleep;
 
 use crate::chance::{Chance, Purpose};
-use crate::disk::{DiskSim, Doom, Image, NodeDisk};
+use crate::disk::{DiskSim, Doom, Image, NodeDisk, Unsynced};
 use crate::lock;
 use crate::marks::Seen;
 use crate::net::Wires;
@@ -99,7 +99,7 @@ impl Nemesis {
 
     async fn inflict(&self, fault: Fault) {
         let class = fault.class();
-        self.tell(class, || fault.to_string());
+        self.world.tell(Lane::World, Kind::Nemesis, fault, || fault.to_string());
         match fault {
             Fault::Kill { node, down_ms } => self.crash(node, Doom::Process, class, down_ms).await,
             Fault::Power { node, unsynced, down_ms } => {
@@ -109,22 +109,22 @@ impl Nemesis {
             Fault::Restart { node, down_ms } => self.restart(node, down_ms).await,
             Fault::Pause { node, for_ms } => self.pause(node, for_ms).await,
             Fault::Jump { node, by_ms } => {
-                self.world.injected(Some(node), class);
+                self.world.injected(class);
                 self.world.set_clock(node, |clock, now_ns| clock.jump(now_ns, by_ms * 1000));
             }
             Fault::Drift { node, ppm } => {
-                self.world.injected(Some(node), class);
+                self.world.injected(class);
                 self.world.set_clock(node, |clock, now_ns| clock.set_drift(now_ns, ppm));
             }
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.world.injected(None, class);
+                self.world.injected(class);
                 self.clog(from, to, both_ways);
                 sleep(Duration::from_millis(for_ms)).await;
                 self.unclog(from, to, both_ways);
                 self.tell(class, || format!("{from} to {to} is well again"));
             }
             Fault::Flap { from, to, times, each_ms } => {
-                self.world.injected(None, class);
+                self.world.injected(class);
                 for _ in 0..times {
                     if self.is_calm() {
                         break;
@@ -137,14 +137,14 @@ impl Nemesis {
             }
             Fault::Swizzle { step_ms } => self.swizzle(step_ms).await,
             Fault::Loss { percent, for_ms } => {
-                self.world.injected(None, class);
+                self.world.injected(class);
                 self.net.update_config(|net| net.packet_loss_rate = percent as f64 / 100.0);
                 sleep(Duration::from_millis(for_ms)).await;
                 self.net.update_config(|net| net.packet_loss_rate = 0.0);
                 self.tell(class, || "messages are not lost any more".to_owned());
             }
             Fault::Lag { max_ms, for_ms } => {
-                self.world.injected(None, class);
+                self.world.injected(class);
                 self.net.update_config(|net| {
                     net.send_latency = Duration::from_millis(1)..Duration::from_millis(max_ms + 2);
                 });
@@ -154,7 +154,7 @@ impl Nemesis {
             }
             Fault::Reset { node } => {
                 if self.world.reset_wires(Lane::Node(node)) > 0 {
-                    self.world.injected(None, class);
+                    self.world.injected(class);
                 }
             }
             Fault::Strike { node, strike } => {
@@ -166,25 +166,26 @@ impl Nemesis {
                 let there = self.disk(node, |disk| disk.spot(file, sector, harm));
                 // What waits for a write counts when it strikes.
                 if there && matches!(harm, Harm::Corrupt | Harm::Unreadable) {
-                    self.world.injected(Some(node), class);
+                    self.world.damaged(node, &file.to_string());
+                    self.world.injected(class);
                 }
             }
             Fault::Full { node, room, for_ms } => {
-                self.world.injected(Some(node), class);
+                self.world.injected(class);
                 self.disk(node, |disk| disk.set_room(Some(room)));
                 sleep(Duration::from_millis(for_ms)).await;
                 self.disk(node, |disk| disk.set_room(None));
                 self.tell(class, || format!("n{node} has room again"));
             }
             Fault::SlowDisk { node, times, for_ms } => {
-                self.world.injected(Some(node), class);
+                self.world.injected(class);
                 self.disk(node, |disk| disk.set_slowness(times));
                 sleep(Duration::from_millis(for_ms)).await;
                 self.disk(node, |disk| disk.set_slowness(1));
                 self.tell(class, || format!("the disk of n{node} is quick again"));
             }
             Fault::Stall { node, for_ms } => {
-                self.world.injected(Some(node), class);
+                self.world.injected(class);
                 let until_ns = self.world.now_ns() + for_ms * 1_000_000;
                 self.disk(node, |disk| disk.stall(until_ns));
             }
@@ -196,20 +197,34 @@ impl Nemesis {
     }
 
     async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
-        if !self.world.is_up(node) {
-            return;
+        if self.world.is_up(node) {
+            self.world.injected(class);
+            self.fell(node, doom);
+            sleep(Duration::from_millis(down_ms)).await;
+            if !self.is_calm() {
+                self.raise(node);
+            }
+        } else if let Doom::Power(unsynced) = doom {
+            // What the process left to the system may go even now.
+            self.world.injected(class);
+            self.lose_power(node, unsynced);
         }
-        self.world.injected(Some(node), class);
-        self.fell(node, doom);
-        sleep(Duration::from_millis(down_ms)).await;
-        self.raise(node);
+    }
+
+    /// Power is lost while a node's process is down.
+    pub(crate) fn lose_power(&self, node: u32, unsynced: Unsynced) {
+        self.world.tell(Lane::Node(node), Kind::Fault, unsynced, || {
+            format!("power is lost, what was not fsynced is {unsynced:?}")
+        });
+        self.disk(node, |disk| disk.lose_power(unsynced));
+        self.world.died(node, (unsynced != Unsynced::Kept).then_some(Lost::Unsynced));
     }
 
     /// A node's process dies, and perhaps its machine with it.
     fn fell(&self, node: u32, doom: Doom) {
         let lane = Lane::Node(node);
         let lost = match doom {
-            Doom::Process => None,
+            Doom::Process | Doom::Power(Unsynced::Kept) => None,
             Doom::Power(_) => Some(Lost::Unsynced),
             Doom::Wiped => Some(Lost::All),
         };
@@ -243,7 +258,7 @@ impl Nemesis {
         if !self.world.is_up(node) {
             return;
         }
-        self.world.injected(Some(node), Class::Restart);
+        self.world.injected(Class::Restart);
         self.mailboxes.post(node, NodeEvent::Stop);
         for _ in 0..STOP_MS / 10 {
             if !self.world.is_up(node) {
@@ -255,7 +270,9 @@ impl Nemesis {
             self.fell(node, Doom::Process);
         }
         sleep(Duration::from_millis(down_ms)).await;
-        self.raise(node);
+        if !self.is_calm() {
+            self.raise(node);
+        }
     }
 
     async fn pause(&self, node: u32, for_ms: u64) {
@@ -263,7 +280,7 @@ impl Nemesis {
             return;
         }
         let (lane, id) = (Lane::Node(node), self.nodes[node as usize - 1]);
-        self.world.injected(Some(node), Class::Pause);
+        self.world.injected(Class::Pause);
         self.world.tell(lane, Kind::Life, 5, || Life::IsPaused.to_string());
         self.handle.pause(id);
         sleep(Duration::from_millis(for_ms)).await;
@@ -275,7 +292,7 @@ impl Nemesis {
 
     /// Clogs everybody one after the other, and clears them in another order.
     async fn swizzle(&self, step_ms: u64) {
-        self.world.injected(None, Class::Swizzle);
+        self.world.injected(Class::Swizzle);
         let step = Duration::from_millis(step_ms);
         let mut all: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
         all.extend(&self.nodes);
@@ -301,7 +318,8 @@ impl Nemesis {
         damage: impl FnOnce(&mut NodeDisk) -> Option<(String, usize)>,
     ) {
         if let Some((name, at)) = self.disk(node, damage) {
-            self.world.injected(Some(node), class);
+            self.world.damaged(node, &name);
+            self.world.injected(class);
             self.world.tell(Lane::Node(node), Kind::Fault, (&name, at), || {
                 format!("{} in {name} at {at}", class.name())
             });

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::args::OwnedArgs;
-use kvnode_core::disk::{CacheKey, CacheStats, File, ValueCache};
+use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, File, ValueCache};
 use kvnode_core::shard::{Config, Input, Output, Severity, Shard};
-use kvnode_core::{ClientId, IoId, Value};
+use kvnode_core::{ClientId, Instant, IoId, Value};
 use madsim::net::Endpoint;
 use madsim::plugin::simulator;
 use madsim::task::{NodeId, spawn_local};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::chance::{Chance, Purpose};
-use crate::disk::{Answer, DiskSim};
+use crate::disk::{Answer, DiskSim, Strike};
 use crate::marks::Seen;
 use crate::net::{Packet, WireId, words};
 use crate::plan::Class;
@@ -119,8 +119,11 @@ struct Process {
     by_wire: BTreeMap<WireId, ClientId>,
     next_client: u64,
     ended: bool,
-    /// The log clock as of the last turn.
-    clock: u64,
+    /// The log clock as of the last turn, and when that was by the monotonic clock; only while it
+    /// serves, since what an opening finds raises it.
+    clock: Option<(u64, Instant)>,
+    /// When the shard was last handed something: its clock stands until then.
+    handled_at: Instant,
     queue_max: usize,
 }
 
@@ -171,7 +174,8 @@ impl Process {
             by_wire: BTreeMap::new(),
             next_client: 0,
             ended: false,
-            clock: 0,
+            clock: None,
+            handled_at: Instant::default(),
             queue_max: 0,
         }
     }
@@ -214,6 +218,7 @@ impl Process {
 
     fn handle(&mut self, input: Input<'_>) {
         let now = self.world.node_now(self.id);
+        self.handled_at = now.mono;
         self.shard.handle(now, input);
         if self.chance.percent(30) {
             self.drain();
@@ -272,7 +277,8 @@ impl Process {
             let Answer { io, op, result, struck } = answer;
             if let Some(strike) = struck {
                 let class = Class::Strike(strike);
-                self.world.injected(Some(self.id), class);
+                self.world.injected(class);
+                self.note_damage(strike, &op);
                 self.world.tell(self.lane(), Kind::Fault, strike, || {
                     format!("{} strikes {}", class.name(), describe::io(io))
                 });
@@ -281,6 +287,25 @@ impl Process {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
             self.handle(Input::Disk(io, result));
+        }
+    }
+
+    /// What a fault that has struck an operation makes of the disk.
+    fn note_damage(&self, strike: Strike, op: &DiskOp) {
+        match (strike, op) {
+            (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
+                self.world.damaged(self.id, &file.to_string());
+            }
+            (Strike::Read, _) => self.world.unread(self.id),
+            (
+                Strike::Write
+                | Strike::WriteFull
+                | Strike::Sync
+                | Strike::Name
+                | Strike::LostWrite
+                | Strike::MisdirectedWrite,
+                _,
+            ) => {}
         }
     }
 
@@ -341,6 +366,7 @@ impl Process {
                 self.world.tell(lane, Kind::Life, 3, || {
                     format!("{}: everything is durable", Life::Stops)
                 });
+                self.world.stopped(self.id);
                 self.end();
             }
             Output::Notice(severity, text) => {
@@ -354,7 +380,7 @@ impl Process {
         }
     }
 
-    fn submit(&mut self, io: IoId, op: kvnode_core::disk::DiskOp) {
+    fn submit(&mut self, io: IoId, op: DiskOp) {
         self.world.tell(self.lane(), Kind::Disk, (io, &op), || {
             format!("{} {}", describe::io(io), describe::op(&op))
         });
@@ -383,11 +409,21 @@ impl Process {
 
     fn observe(&mut self) {
         let glance = self.shard.glance();
-        if glance.clock < self.clock {
-            let text = format!("the log clock of n{} goes back to {}", self.id, glance.clock);
-            self.world.violation("log clock", text);
+        let now = self.handled_at;
+        if let Some((clock, at)) = self.clock {
+            // It follows the monotonic clock and is drawn toward the wall clock by an eighth at most.
+            let passed_ms = now.since(at).as_millis() as u64;
+            let slew_ms = passed_ms / 8 + 2;
+            let due = clock.max((clock + passed_ms).saturating_sub(slew_ms));
+            if glance.clock < due || glance.clock > clock + passed_ms + slew_ms {
+                let text = format!(
+                    "of n{} went from {clock} to {} in {passed_ms} ms",
+                    self.id, glance.clock
+                );
+                self.world.violation("log clock", text);
+            }
         }
-        self.clock = glance.clock;
+        self.clock = self.world.is_serving(self.id).then_some((glance.clock, now));
         self.world.mark(self.shard.marks());
         self.world.observe(self.id, glance.clock, glance.committed_clock, glance.durable);
     }

@@ -20,7 +20,7 @@ use crate::chance::{Chance, Purpose};
 use crate::checkers::{Violation, judge};
 use crate::client::Client;
 use crate::clock::NodeClock;
-use crate::disk::{DiskSim, Image, NodeDisk};
+use crate::disk::{DiskSim, Image, NodeDisk, Unsynced};
 use crate::history::{Group, History, Key, Val};
 use crate::nemesis::Nemesis;
 use crate::node::{Mailboxes, address, live};
@@ -105,8 +105,8 @@ pub fn run(request: &Request) -> Outcome {
             .expect("a thread can be started")
     };
     let simulated_ns = thread.join().unwrap_or_else(|_| {
-        // The clock has gone with its runtime: the last event tells the time.
-        world.now_ns()
+        world.violation("panic", "the run's thread has ended in a panic".to_owned());
+        world.stop()
     });
     conclude(request, settings, plan, &world, simulated_ns)
 }
@@ -142,10 +142,16 @@ fn conclude(
         hash: trace.hash(),
         events: trace.count(),
         simulated_ns,
-        story: trace.into_events(),
+        story: in_order(trace.into_events()),
         history,
         written: world.take_written(),
     }
+}
+
+/// What checkers find out at the end stands where it happened.
+fn in_order(mut story: Vec<Event>) -> Vec<Event> {
+    story.sort_by_key(|event| event.at_ns);
+    story
 }
 
 /// On a thread of its own. The simulated time that it took, in ns.
@@ -243,16 +249,18 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
 /// another start everything that its log says is there.
 async fn verify(world: &Arc<World>, nemesis: &Nemesis) {
     const NODE: u32 = 1;
-    if !audited(world, nemesis).await {
+    if !audited(world, nemesis, true).await {
         return excuse(world, NODE);
     }
     if !nemesis.stop(NODE).await {
         return world.violation("liveness", format!("n{NODE} does not stop when it is asked to"));
     }
+    // It has said that everything is durable.
+    nemesis.lose_power(NODE, Unsynced::Lost);
     let image = nemesis.image(NODE);
     nemesis.start(NODE);
     let first = world.calls();
-    if !audited(world, nemesis).await {
+    if !audited(world, nemesis, false).await {
         return excuse(world, NODE);
     }
     if !world.is_damaged(NODE) {
@@ -260,11 +268,11 @@ async fn verify(world: &Arc<World>, nemesis: &Nemesis) {
     }
 }
 
-async fn audited(world: &Arc<World>, nemesis: &Nemesis) -> bool {
+async fn audited(world: &Arc<World>, nemesis: &Nemesis, write: bool) -> bool {
     let auditor = world.settings.clients + 1;
     let shared = Arc::clone(world);
     let audit = nemesis.client(auditor).spawn(async move {
-        spawn_local(async move { audit(&mut Client::new(shared, auditor, 1)).await }).await
+        spawn_local(async move { audit(&mut Client::new(shared, auditor, 1), write).await }).await
     });
     matches!(audit.await, Ok(Ok(true)))
 }
@@ -302,9 +310,9 @@ fn compare(world: &World, image: &Image, read: BTreeMap<Key, Option<Val>>) {
 }
 
 /// Tries until everything is answered, or patience ends.
-async fn audit(client: &mut Client) -> bool {
+async fn audit(client: &mut Client, write: bool) -> bool {
     for _ in 0..AUDIT_S * 2 {
-        if client.probe().await && client.audit().await {
+        if client.probe().await && client.audit(write).await {
             client.leave();
             return true;
         }

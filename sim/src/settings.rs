@@ -233,6 +233,9 @@ impl Settings {
         if relaxed && class == Class::Strike(Strike::Sync) {
             return 0;
         }
+        if class == Class::Drift && self.drift_ppm_max == 0 {
+            return 0;
+        }
         self.profile.usual_share(class)
     }
 

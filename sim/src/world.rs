@@ -54,8 +54,10 @@ struct Node {
     losing: Option<(Order, Left)>,
     /// Which clock is still committed is not known until it serves.
     clock_lost: bool,
-    /// Faults that damage what is on its disk.
+    /// A fault has damaged what is on its disk.
     damaged: bool,
+    /// A read has failed in this life.
+    unread: bool,
 }
 
 #[derive(Default)]
@@ -151,6 +153,7 @@ impl World {
             losing: None,
             clock_lost: false,
             damaged: false,
+            unread: false,
         };
         lock(&self.nodes).insert(id, node);
     }
@@ -186,6 +189,7 @@ impl World {
         let loss = self.node(id, |node| {
             node.up = true;
             node.refused = None;
+            node.unread = false;
             node.view.life = life;
             // A clock of this life is not known yet.
             node.view.now_ms = 0;
@@ -262,6 +266,10 @@ impl World {
         self.node(id, |node| node.up)
     }
 
+    pub(crate) fn is_serving(&self, id: u32) -> bool {
+        self.node(id, |node| node.serves)
+    }
+
     /// Whether what is on its disk should be sound: it has served, and no fault has damaged it.
     pub(crate) fn is_sound(&self, id: u32) -> bool {
         self.node(id, |node| node.settled && !node.damaged)
@@ -272,7 +280,7 @@ impl World {
     }
 
     pub(crate) fn is_damaged(&self, id: u32) -> bool {
-        self.node(id, |node| node.damaged)
+        self.node(id, |node| node.damaged || node.unread)
     }
 
     /// The latest log clock, which clients take for the time.
@@ -382,13 +390,32 @@ impl World {
     // Judgement.
 
     /// A fault has taken effect.
-    pub(crate) fn injected(&self, node: Option<u32>, class: Class) {
+    pub(crate) fn injected(&self, class: Class) {
         *lock(&self.record).tally.entry(class).or_default() += 1;
-        if class.damages()
-            && let Some(id) = node
-        {
+    }
+
+    /// A fault has damaged a file of a node. A hint holds nothing that is not in its segment: damage
+    /// there is no excuse for anything.
+    pub(crate) fn damaged(&self, id: u32, file: &str) {
+        if !file.ends_with(".hint") {
             self.node(id, |node| node.damaged = true);
         }
+    }
+
+    /// A read of a node has failed: until it starts anew it may take what it did not get for lost.
+    pub(crate) fn unread(&self, id: u32) {
+        self.node(id, |node| node.unread = true);
+    }
+
+    /// The life of a node's process, or of its last one.
+    pub(crate) fn life(&self, id: u32) -> u64 {
+        self.node(id, |node| node.view.life)
+    }
+
+    /// A node has stopped as asked: everything is durable, whatever its mode of fsync.
+    pub(crate) fn stopped(&self, id: u32) {
+        let order = lock(&self.record).order;
+        self.node(id, |node| node.durable = order);
     }
 
     pub(crate) fn tally(&self) -> BTreeMap<Class, u64> {

@@ -121,7 +121,7 @@ impl Client {
     fn ask(&mut self, action: Action) {
         let Some(connection) = &mut self.connection else { return };
         let call = self.world.invoke(self.id, connection.wire, self.node, action.clone());
-        self.world.tell(Lane::Client(self.id), Kind::Call, call, || {
+        self.world.tell(Lane::Client(self.id), Kind::Call, (call, &action), || {
             format!("call {call}: {}", told::action(&action))
         });
         let mut commands = words::commands(&action);
@@ -202,8 +202,12 @@ impl Client {
             }
             Some(Waiting::Call(call, mut action)) => {
                 let mut outcome = words::outcome(&mut action, reply);
-                if self.world.is_damaged(self.node) {
+                if self.may_be_damaged() {
                     words::mistrust(&action, &mut outcome);
+                } else if words::tells_damage(reply) {
+                    let told = crate::net::reply_text(reply);
+                    self.world
+                        .violation("false alarm", format!("nothing was damaged, but: {told}"));
                 }
                 self.learn(&action, &outcome);
                 self.note(&outcome);
@@ -239,7 +243,14 @@ impl Client {
         }
     }
 
-    /// Marks what was met; an error that tells of damage where there can be none is a violation.
+    /// Whether the process that answers may have met damage: its disk has some, or it is dead, and
+    /// the disk may be another since.
+    fn may_be_damaged(&self) -> bool {
+        let life = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire));
+        self.world.is_damaged(self.node) || life != Some(self.world.life(self.node))
+    }
+
+    /// Marks what was met.
     fn note(&self, outcome: &Outcome) {
         let text = match outcome {
             Outcome::Refused(text) | Outcome::Unknown(text) => text.as_str(),
@@ -256,9 +267,6 @@ impl Client {
             _ => return,
         };
         self.world.see(seen);
-        if seen == Seen::Corrupt && !self.world.is_damaged(self.node) {
-            self.world.violation("false alarm", format!("nothing was damaged, but: {text}"));
-        }
     }
 
     fn hang_up(&mut self, why: &str) {
@@ -281,8 +289,9 @@ impl Client {
         self.hang_up("it is done");
     }
 
-    /// Reads every key once; false if not every key was answered for.
-    pub(crate) async fn audit(&mut self) -> bool {
+    /// Reads every key once, and with `write` counts on every counter, so that each partition must
+    /// take a write; false if not everything was answered for.
+    pub(crate) async fn audit(&mut self, write: bool) -> bool {
         let groups = self.world.settings.groups;
         for group in (0..groups).map(Group) {
             let mut keys = workload::all(group);
@@ -295,6 +304,14 @@ impl Client {
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     // What is damaged is said to be so.
+                    Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
+                    _ => return false,
+                }
+            }
+            if write {
+                self.ask(Action::Incr(workload::counter(group), 1));
+                match self.settle(0).await {
+                    Some(Some(Outcome::Answered(_))) => {}
                     Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
                     _ => return false,
                 }

@@ -99,6 +99,23 @@ fn flat(pairs: &[(Key, Val)]) -> impl Iterator<Item = Vec<u8>> {
     pairs.iter().flat_map(|(key, val)| [name(*key), val.encode()])
 }
 
+/// Whether a reply tells, in any of its parts, that something is damaged.
+pub(crate) fn tells_damage(reply: &Reply) -> bool {
+    match reply {
+        Reply::Error(text) => text.starts_with("CORRUPT"),
+        Reply::Array(parts) => parts.iter().any(tells_damage),
+        Reply::Simple(_)
+        | Reply::Int(_)
+        | Reply::Bulk(_)
+        | Reply::Null
+        | Reply::NullArray
+        | Reply::Map(_)
+        | Reply::Set(_)
+        | Reply::Double(_)
+        | Reply::Verbatim(_) => false,
+    }
+}
+
 /// A DEL on a disk that was damaged counts keys that may have been there: what it counts is not told.
 pub(crate) fn mistrust(action: &Action, outcome: &mut Outcome) {
     if let Outcome::Answered(answer) = outcome {
@@ -122,28 +139,40 @@ pub(crate) fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
     if let Reply::Error(text) = reply {
         return match text.split(' ').next().unwrap_or_default() {
             "UNKNOWN" | "PARTIAL" => Outcome::Unknown(text.to_string()),
-            "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "OOM" | "CROSSSLOT" | "EXECABORT" => {
+            "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "EXECABORT" => {
                 Outcome::Refused(text.to_string())
             }
             _ => answered(action, reply),
         };
     }
-    let Action::Txn { steps, .. } = action else { return answered(action, reply) };
+    let Action::Txn { watched, steps } = action else { return answered(action, reply) };
     match reply {
+        // Nothing but a watched key can have aborted it.
+        Reply::Null | Reply::NullArray if watched.is_empty() => garbage(reply),
         Reply::Null | Reply::NullArray => Outcome::Answered(Answer::Aborted),
         Reply::Array(replies) if replies.len() == steps.len() => {
             let mut left = Vec::new();
             let mut answers = Vec::new();
+            let mut refused = None;
             for (mut step, reply) in std::mem::take(steps).into_iter().zip(replies) {
                 match outcome(&mut step, reply) {
                     Outcome::Answered(answer) => {
                         left.push(step);
                         answers.push(answer);
                     }
-                    Outcome::Refused(_) => {}
+                    // Of one batch all is written or nothing: only what can not be read stands alone.
+                    Outcome::Refused(text) if text.starts_with("CORRUPT") => {}
+                    Outcome::Refused(text) => refused = Some(text),
                     Outcome::Unknown(text) | Outcome::Garbage(text) => {
                         return Outcome::Garbage(format!("within EXEC: {text}"));
                     }
+                }
+            }
+            match refused {
+                None => {}
+                Some(text) if answers.is_empty() => return Outcome::Refused(text),
+                Some(text) => {
+                    return Outcome::Garbage(format!("half of a transaction was refused: {text}"));
                 }
             }
             *steps = left;

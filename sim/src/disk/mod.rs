@@ -234,6 +234,11 @@ impl NodeDisk {
         !self.flying.is_empty()
     }
 
+    /// Power is lost while no process uses the disk.
+    pub(crate) fn lose_power(&mut self, unsynced: Unsynced) {
+        self.image.lose_power(unsynced, &mut self.chance);
+    }
+
     fn crash(&mut self) {
         // What was handed to the system may still be done.
         let mut done = self.chance.index(self.flying.len() + 1);

@@ -307,36 +307,6 @@ impl Class {
             Self::Stall => "disk-stalled",
         }
     }
-
-    /// Whether data on the disk may be unreadable after it.
-    pub fn damages(self) -> bool {
-        match self {
-            Self::Strike(strike) => match strike {
-                Strike::LostWrite | Strike::MisdirectedWrite | Strike::Read => true,
-                Strike::Write | Strike::WriteFull | Strike::Sync | Strike::Name => false,
-            },
-            Self::Rot | Self::BadSector => true,
-            Self::Kill
-            | Self::PowerKept
-            | Self::PowerLost
-            | Self::PowerMixed
-            | Self::Wipe
-            | Self::Restart
-            | Self::Pause
-            | Self::Jump
-            | Self::Drift
-            | Self::CutOneWay
-            | Self::CutBothWays
-            | Self::Flap
-            | Self::Swizzle
-            | Self::Loss
-            | Self::Lag
-            | Self::Reset
-            | Self::Full
-            | Self::SlowDisk
-            | Self::Stall => false,
-        }
-    }
 }
 
 impl Fault {
