@@ -1,23 +1,20 @@
 //! Carries a plan out, and takes everything back at the end.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvnode_core::disk::File;
 use madsim::net::NetSim;
 use madsim::plugin::simulator;
 use madsim::runtime::{Handle, NodeHandle};
-use madsim::task::{JoinHandle, NodeId, spawn_local};
+use madsim::task::{NodeId, spawn_local};
 use madsim::time::sleep;
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{DiskSim, Doom, Image, NodeDisk};
-use crate::lock;
 use crate::marks::Seen;
-use crate::net::Wires;
 use crate::node::{Mailboxes, NodeEvent};
 use crate::plan::{Class, Fault, Harm, Plan};
 use crate::story::{Kind, Lane, Life};
@@ -36,12 +33,17 @@ pub(crate) struct Nemesis {
     clients: Vec<NodeHandle>,
     /// Everything has been healed, and nothing is to go wrong any more.
     calm: Arc<AtomicBool>,
-    /// What is under way, to be ended with the run.
-    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// How long a node may take to stop.
 const STOP_MS: u64 = 3_000;
+
+/// How many of a hundred crashes wait for a rename, and how long at most.
+const AIMED_PERCENT: u64 = 30;
+const AIM_MS: u64 = 1_000;
+
+/// Most bits that rot at once.
+const ROT_BITS_MAX: u64 = 9;
 
 /// How often the supervisor looks.
 const SUPERVISE_MS: u64 = 700;
@@ -54,18 +56,8 @@ impl Nemesis {
         clients: Vec<NodeHandle>,
     ) -> Self {
         let (net, disks) = (NetSim::current(), simulator::<DiskSim>());
-        let (calm, tasks) = (Arc::default(), Arc::default());
-        Self {
-            world,
-            handle: Handle::current(),
-            net,
-            disks,
-            mailboxes,
-            nodes,
-            clients,
-            calm,
-            tasks,
-        }
+        let calm = Arc::default();
+        Self { world, handle: Handle::current(), net, disks, mailboxes, nodes, clients, calm }
     }
 
     /// Carries the plan out, each fault in its time. What lasts is ended by a task of its own.
@@ -75,26 +67,8 @@ impl Nemesis {
             sleep(Duration::from_millis(planned.at_ms.saturating_sub(now_ms))).await;
             let nemesis = self.clone();
             let fault = planned.fault;
-            self.spawn(async move { nemesis.inflict(fault).await });
+            spawn_local(async move { nemesis.inflict(fault).await });
         }
-    }
-
-    /// Starts a task that ends with the run.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        lock(&self.tasks).push(spawn_local(task));
-    }
-
-    /// The run is over: every task is dropped. Madsim would keep what sleeps for ever, and with it all
-    /// that the run has made.
-    pub(crate) async fn end(&self) {
-        for task in lock(&self.tasks).drain(..) {
-            task.abort();
-        }
-        for id in self.nodes.iter().copied().chain(self.clients.iter().map(NodeHandle::id)) {
-            self.handle.kill(id);
-        }
-        *lock(&self.world.wires) = Wires::default();
-        sleep(Duration::from_millis(2)).await;
     }
 
     async fn inflict(&self, fault: Fault) {
@@ -160,7 +134,11 @@ impl Nemesis {
             Fault::Strike { node, strike } => {
                 self.disk(node, |disk| disk.arm(strike));
             }
-            Fault::Rot { node } => self.damage(node, class, NodeDisk::rot),
+            Fault::Rot { node } => {
+                // Where a disk has begun to rot, it seldom stays with one bit.
+                let bits = self.chance().skewed(1..ROT_BITS_MAX);
+                (0..bits).for_each(|_| self.damage(node, class, NodeDisk::rot));
+            }
             Fault::BadSector { node } => self.damage(node, class, NodeDisk::spoil),
             Fault::Spot { node, file, sector, harm } => {
                 let there = self.disk(node, |disk| disk.spot(file, sector, harm));
@@ -196,13 +174,31 @@ impl Nemesis {
     }
 
     async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
-        if !self.world.is_up(node) {
+        if self.chance().percent(AIMED_PERCENT) {
+            self.aim(node).await;
+        }
+        if !self.world.is_up(node) || self.is_calm() {
             return;
         }
         self.world.injected(Some(node), class);
         self.fell(node, doom);
         sleep(Duration::from_millis(down_ms)).await;
         self.raise(node);
+    }
+
+    /// Waits for a rename to be under way, if there is one soon: that is when most is half done.
+    async fn aim(&self, node: u32) {
+        for _ in 0..AIM_MS {
+            if self.disk(node, |disk| disk.renames()) {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// For details that the plan leaves open.
+    fn chance(&self) -> Chance {
+        Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network)
     }
 
     /// A node's process dies, and perhaps its machine with it.
@@ -279,7 +275,7 @@ impl Nemesis {
         let step = Duration::from_millis(step_ms);
         let mut all: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
         all.extend(&self.nodes);
-        let mut chance = Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network);
+        let mut chance = self.chance();
         all.retain(|_| chance.percent(60));
         for id in &all {
             if !self.is_calm() {

@@ -96,13 +96,6 @@ impl World {
         *lock(&self.time) = Some(time);
     }
 
-    /// Time does not pass any more; how long the run has taken, in ns.
-    pub(crate) fn stop(&self) -> u64 {
-        let now_ns = self.now_ns();
-        *lock(&self.time) = None;
-        now_ns
-    }
-
     /// True time since the start, in ns.
     pub(crate) fn now_ns(&self) -> u64 {
         let time = lock(&self.time);

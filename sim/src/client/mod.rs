@@ -19,7 +19,7 @@ use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
 use crate::checkers::words as told;
-use crate::history::{Action, Answer, Group, Key, Outcome, Ttl, When};
+use crate::history::{Action, Answer, Group, Key, Outcome};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
@@ -63,9 +63,7 @@ impl Client {
     pub(crate) fn new(world: Arc<World>, id: u32, node: u32) -> Self {
         let mut chance = Chance::new(world.seed, Purpose::Client(id));
         let wishes = Chance::new(chance.any(), Purpose::Client(id));
-        // A later client of the same number writes other tokens.
-        let first_token = id * 1_000_000 + world.calls() as u32;
-        let workload = Workload::new(&world.settings, first_token, wishes);
+        let workload = Workload::new(&world.settings, id, wishes);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
         Self { world, id, node, address, chance, workload, connection: None }
@@ -303,20 +301,14 @@ impl Client {
         true
     }
 
-    /// Writes a key that nobody else has, and reads it; whether both were answered well.
+    /// Writes and reads a key that nobody else has; whether both were answered well.
     pub(crate) async fn probe(&mut self) -> bool {
         if self.connection.is_none() && !self.connect().await {
             return false;
         }
         let key = Key { group: Group(self.world.settings.groups), number: 0 };
-        let val = self.workload.val();
-        let (ttl, when) = (Ttl::None, When::Always);
-        self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false });
-        if !matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Done)))) {
-            return false;
-        }
-        self.ask(Action::Get(key));
-        self.settle(0).await == Some(Some(Outcome::Answered(Answer::Val(val))))
+        self.ask(Action::Incr(key, 1));
+        matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Int(_)))))
     }
 }
 

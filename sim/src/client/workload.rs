@@ -63,14 +63,14 @@ pub(super) struct Workload {
     groups: u64,
     value_bytes_max: u64,
     ttl_ms_max: u64,
-    /// The last token given out; the client's number is in the high digits.
+    /// Tokens of this client: its number in the high digits.
     next_token: u32,
     /// The value that each key was last seen with, for conditions that hold now and then.
     seen: std::collections::BTreeMap<Key, Option<Val>>,
 }
 
 impl Workload {
-    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance) -> Self {
+    pub(super) fn new(settings: &Settings, client: u32, chance: Chance) -> Self {
         let mut weights = settings.mix.clone();
         // Whatever the seed says, there is something to read and something to find.
         for (sort, least) in [(Sort::Get, 12), (Sort::Set, 8), (Sort::MGet, 4)] {
@@ -85,7 +85,7 @@ impl Workload {
             groups: u64::from(settings.groups),
             value_bytes_max: settings.value_bytes_max,
             ttl_ms_max: settings.ttl_ms_max,
-            next_token: first_token,
+            next_token: client * 1_000_000,
             seen: std::collections::BTreeMap::new(),
         }
     }
@@ -208,8 +208,7 @@ impl Workload {
         all(group).into_iter().map(|key| (key, self.val())).collect()
     }
 
-    /// A value that nobody has written yet.
-    pub(super) fn val(&mut self) -> Val {
+    fn val(&mut self) -> Val {
         Val::Tokens(vec![self.token()])
     }
 
