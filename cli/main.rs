@@ -38,6 +38,8 @@ enum Kvnode {
     Sim(sim::ExploreArgs),
     /// Run one seed of the simulator and tell its story
     Replay(sim::ReplayArgs),
+    /// Put known bugs into core and count the seeds until the simulator notices
+    Mutants(sim::MutantsArgs),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Kvnode::Check(args) => check::run(&args),
         Kvnode::Sim(args) => sim::explore(&args),
         Kvnode::Replay(args) => sim::replay(&args),
+        Kvnode::Mutants(args) => sim::mutants(&args),
     }
 }
 

@@ -1,21 +1,25 @@
-//! `kvnode sim` and `kvnode replay`: the deterministic simulator, in builds that have it.
+//! `kvnode sim`, `kvnode replay` and `kvnode mutants`: the deterministic simulator, in builds that
+//! have it.
 //!
-//! The simulator itself is the crate `kvnode-sim`. `explore` runs many seeds and prints what came of
-//! it, `replay` runs one and tells its story. A build without the feature knows both commands and says
-//! how to get them (`absent`).
+//! The simulator itself is the crate `kvnode-sim`. `explore` runs many seeds and prints what came
+//! of it, `replay` runs one and tells its story, `mutants` sees whether it would notice bugs. A
+//! build without the feature knows the commands and says how to get them (`absent`).
 
 #[cfg(not(feature = "sim"))]
 mod absent;
 #[cfg(feature = "sim")]
 mod explore;
 #[cfg(feature = "sim")]
+mod mutants;
+#[cfg(feature = "sim")]
 mod replay;
 
 #[cfg(not(feature = "sim"))]
-pub(crate) use absent::{ExploreArgs, ReplayArgs, explore, replay};
+pub(crate) use absent::{ExploreArgs, MutantsArgs, ReplayArgs, explore, mutants, replay};
 #[cfg(feature = "sim")]
 pub(crate) use {
     explore::{Args as ExploreArgs, explore},
+    mutants::{Args as MutantsArgs, mutants},
     replay::{Args as ReplayArgs, replay},
 };
 

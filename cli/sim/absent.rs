@@ -12,12 +12,19 @@ pub(crate) struct ExploreArgs {
 /// The same for `kvnode replay`.
 pub(crate) type ReplayArgs = ExploreArgs;
 
+/// The same for `kvnode mutants`.
+pub(crate) type MutantsArgs = ExploreArgs;
+
 pub(crate) fn explore(_: &ExploreArgs) -> ExitCode {
     say("sim --seeds 100")
 }
 
 pub(crate) fn replay(_: &ReplayArgs) -> ExitCode {
     say("replay 42")
+}
+
+pub(crate) fn mutants(_: &MutantsArgs) -> ExitCode {
+    say("mutants")
 }
 
 fn say(example: &str) -> ExitCode {

@@ -43,6 +43,13 @@ pub(crate) struct Nemesis {
 /// How long a node may take to stop.
 const STOP_MS: u64 = 3_000;
 
+/// How many of a hundred crashes wait for a rename, and how long at most.
+const AIMED_PERCENT: u64 = 30;
+const AIM_MS: u64 = 1_000;
+
+/// Most bits that rot at once.
+const ROT_BITS_MAX: u64 = 9;
+
 /// How often the supervisor looks.
 const SUPERVISE_MS: u64 = 700;
 
@@ -160,7 +167,11 @@ impl Nemesis {
             Fault::Strike { node, strike } => {
                 self.disk(node, |disk| disk.arm(strike));
             }
-            Fault::Rot { node } => self.damage(node, class, NodeDisk::rot),
+            Fault::Rot { node } => {
+                // Where a disk has begun to rot, it seldom stays with one bit.
+                let bits = self.chance().skewed(1..ROT_BITS_MAX);
+                (0..bits).for_each(|_| self.damage(node, class, NodeDisk::rot));
+            }
             Fault::BadSector { node } => self.damage(node, class, NodeDisk::spoil),
             Fault::Spot { node, file, sector, harm } => {
                 let there = self.disk(node, |disk| disk.spot(file, sector, harm));
@@ -197,6 +208,12 @@ impl Nemesis {
     }
 
     async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
+        if self.chance().percent(AIMED_PERCENT) {
+            self.aim(node).await;
+        }
+        if self.is_calm() {
+            return;
+        }
         if self.world.is_up(node) {
             self.world.injected(class);
             self.fell(node, doom);
@@ -218,6 +235,21 @@ impl Nemesis {
         });
         self.disk(node, |disk| disk.lose_power(unsynced));
         self.world.died(node, (unsynced != Unsynced::Kept).then_some(Lost::Unsynced));
+    }
+
+    /// Waits for a rename to be under way, if there is one soon: that is when most is half done.
+    async fn aim(&self, node: u32) {
+        for _ in 0..AIM_MS {
+            if self.disk(node, |disk| disk.renames()) {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// For details that the plan leaves open.
+    fn chance(&self) -> Chance {
+        Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network)
     }
 
     /// A node's process dies, and perhaps its machine with it.
@@ -296,7 +328,7 @@ impl Nemesis {
         let step = Duration::from_millis(step_ms);
         let mut all: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
         all.extend(&self.nodes);
-        let mut chance = Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network);
+        let mut chance = self.chance();
         all.retain(|_| chance.percent(60));
         for id in &all {
             if !self.is_calm() {

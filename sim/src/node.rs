@@ -296,7 +296,7 @@ impl Process {
             (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
                 self.world.damaged(self.id, &file.to_string());
             }
-            (Strike::Read, _) => self.world.unread(self.id),
+            (Strike::Read | Strike::MisdirectedRead, _) => self.world.unread(self.id),
             (
                 Strike::Write
                 | Strike::WriteFull

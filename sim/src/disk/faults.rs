@@ -30,11 +30,13 @@ pub enum Strike {
     LostWrite,
     /// A write is answered well and goes to another place of the file.
     MisdirectedWrite,
+    /// A read is answered well, with what stands at the same place of another segment.
+    MisdirectedRead,
 }
 
 impl Strike {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Write,
         Self::WriteFull,
         Self::Sync,
@@ -42,6 +44,7 @@ impl Strike {
         Self::Name,
         Self::LostWrite,
         Self::MisdirectedWrite,
+        Self::MisdirectedRead,
     ];
 
     /// Whether it can strike this operation.
@@ -50,12 +53,14 @@ impl Strike {
             DiskOp::Write { file, .. } => match self {
                 Self::Write | Self::WriteFull => true,
                 Self::LostWrite | Self::MisdirectedWrite => expendable(*file, image),
-                Self::Sync | Self::Read | Self::Name => false,
+                Self::Sync | Self::Read | Self::Name | Self::MisdirectedRead => false,
             },
             DiskOp::WriteZeros { .. } => matches!(self, Self::Write | Self::WriteFull),
             DiskOp::Truncate { .. } => self == Self::Write,
             DiskOp::Sync(_) => self == Self::Sync,
-            DiskOp::Read { .. } => self == Self::Read,
+            DiskOp::Read { file, .. } => {
+                self == Self::Read || (self == Self::MisdirectedRead && expendable(*file, image))
+            }
             DiskOp::Create(_) => matches!(self, Self::Name | Self::WriteFull),
             DiskOp::Rename { .. }
             | DiskOp::Delete(_)
@@ -67,8 +72,8 @@ impl Strike {
     }
 }
 
-/// Whether the log would be told to be damaged, and not to end, if a write to the file were lost:
-/// hints, and what compaction writes.
+/// Whether the log would be told to be damaged, and not to end, if a write to the file were lost,
+/// or a read of it went astray: hints, and all segments but the last.
 fn expendable(file: File, image: &Image) -> bool {
     match file {
         File::Hint(..) => true,

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use kvnode_core::IoId;
-use kvnode_core::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use kvnode_core::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
 use madsim::plugin::Simulator;
 use madsim::rand::GlobalRng;
 use madsim::task::NodeId;
@@ -197,6 +197,11 @@ impl NodeDisk {
                 let at = at - sectors * image::SECTOR as u64;
                 return self.image.run(&DiskOp::Write { file: *file, at, data: data.clone() });
             }
+            (Strike::MisdirectedRead, DiskOp::Read { file, at, .. }) => {
+                let right = self.image.run(op)?;
+                let DiskDone::Data(right) = right else { return Ok(right) };
+                return Ok(DiskDone::Data(self.astray(*file, *at as usize, right)));
+            }
             (Strike::Sync, DiskOp::Sync(file)) => self.image.fail_sync(*file, &mut self.chance),
             (Strike::Name, _) if self.chance.percent(30) => {
                 // It is done nevertheless, and nobody is told.
@@ -209,11 +214,28 @@ impl NodeDisk {
                 | Strike::Read
                 | Strike::Name
                 | Strike::LostWrite
-                | Strike::MisdirectedWrite,
+                | Strike::MisdirectedWrite
+                | Strike::MisdirectedRead,
                 _,
             ) => {}
         }
         Err(if strike == Strike::WriteFull { DiskError::Full } else { DiskError::Io(EIO) })
+    }
+
+    /// As many bytes as were `right`, from the same place of another segment, if there is one.
+    fn astray(&mut self, file: File, at: usize, right: Bytes) -> Bytes {
+        let file = file.to_string();
+        let segments = self.image.files().map(|(name, _)| name);
+        let others: Vec<&str> =
+            segments.filter(|name| name.ends_with(".log") && *name != file).collect();
+        if others.is_empty() {
+            return right;
+        }
+        let other = others[self.chance.index(others.len())];
+        let found = self.image.now(other).and_then(|bytes| bytes.get(at..)).unwrap_or_default();
+        let mut found = found[..found.len().min(right.len())].to_vec();
+        found.resize(right.len(), 0);
+        found.into()
     }
 
     /// What a read would give now, if nothing on the file is under way; for the node's cache.
@@ -223,7 +245,7 @@ impl NodeDisk {
             return None;
         }
         match self.image.run(&op) {
-            Ok(kvnode_core::disk::DiskDone::Data(data)) if data.len() == len as usize => Some(data),
+            Ok(DiskDone::Data(data)) if data.len() == len as usize => Some(data),
             Ok(_) | Err(_) => None,
         }
     }
@@ -237,6 +259,11 @@ impl NodeDisk {
     /// Power is lost while no process uses the disk.
     pub(crate) fn lose_power(&mut self, unsynced: Unsynced) {
         self.image.lose_power(unsynced, &mut self.chance);
+    }
+
+    /// Whether a file is being renamed.
+    pub(crate) fn renames(&self) -> bool {
+        self.flying.iter().any(|flying| matches!(flying.op, DiskOp::Rename { .. }))
     }
 
     fn crash(&mut self) {
@@ -258,9 +285,20 @@ impl NodeDisk {
         }
     }
 
-    /// A fault is to strike the next operation that it can.
+    /// A fault is to strike the next operation that it can. A drive that looks for its data in the
+    /// wrong place does so more than once.
     pub(crate) fn arm(&mut self, strike: Strike) {
-        self.armed.push(strike);
+        let times = match strike {
+            Strike::MisdirectedRead => self.chance.skewed(1..ASTRAY_MAX),
+            Strike::Write
+            | Strike::WriteFull
+            | Strike::Sync
+            | Strike::Read
+            | Strike::Name
+            | Strike::LostWrite
+            | Strike::MisdirectedWrite => 1,
+        };
+        (0..times).for_each(|_| self.armed.push(strike));
     }
 
     /// Notes from now on which sectors are written.
@@ -337,6 +375,9 @@ impl NodeDisk {
         self.image.clone()
     }
 }
+
+/// Most reads that go astray in a row.
+const ASTRAY_MAX: u64 = 16;
 
 /// Whether the operation writes to a sector of the file.
 fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {

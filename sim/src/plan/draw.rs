@@ -6,6 +6,11 @@ use crate::disk::{Strike, Unsynced};
 use crate::settings::Settings;
 use crate::story::Lane;
 
+/// In how many of a hundred cases a fault follows close upon another, and how close: what survives
+/// each of two may not survive one in the midst of the other.
+const CLOSE_PERCENT: u64 = 40;
+const CLOSE_MS: u64 = 2000;
+
 /// The plan of a run: each seed has its own mixture of faults, so that rare pairs meet often in some.
 pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     if settings.faults == 0 {
@@ -19,16 +24,62 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
         return Plan::new();
     }
     let count = chance.of(settings.faults / 2 + 1..settings.faults * 3 / 2 + 2);
-    let mut plan: Plan = (0..count)
-        .map(|_| {
-            let class = Class::ALL[chance.weighted(&weights)];
-            // The first second is for getting up, the last for nothing new.
-            let at_ms = chance.of(300..settings.duration_ms - 1000);
-            Planned { at_ms, fault: fault(class, settings, chance) }
-        })
-        .collect();
+    let ends = ends(&weights);
+    // The first second is for getting up, the last for nothing new.
+    let end_ms = settings.duration_ms - 1000;
+    let mut plan = Plan::new();
+    for _ in 0..count {
+        let before = plan.last().filter(|_| chance.percent(CLOSE_PERCENT));
+        let at_ms = match before {
+            Some(before) => (before.at_ms + chance.skewed(1..CLOSE_MS)).min(end_ms - 1),
+            None => chance.of(300..end_ms),
+        };
+        let unfinished = before.is_some_and(|before| leaves_unfinished(before.fault.class()));
+        let weights = if unfinished { &ends } else { &weights };
+        let class = Class::ALL[chance.weighted(weights)];
+        plan.push(Planned { at_ms, fault: fault(class, settings, chance) });
+    }
     plan.sort_by_key(|planned| planned.at_ms);
     plan
+}
+
+/// Whether a disk, or what was to be on it, is not as it should be for a while: that shows when the
+/// process, or the machine, has to do without its memory.
+fn leaves_unfinished(class: Class) -> bool {
+    match class {
+        Class::Strike(_)
+        | Class::Rot
+        | Class::BadSector
+        | Class::Full
+        | Class::SlowDisk
+        | Class::Stall
+        | Class::Restart => true,
+        Class::Kill
+        | Class::PowerKept
+        | Class::PowerLost
+        | Class::PowerMixed
+        | Class::Wipe
+        | Class::Pause
+        | Class::Jump
+        | Class::Drift
+        | Class::CutOneWay
+        | Class::CutBothWays
+        | Class::Flap
+        | Class::Swizzle
+        | Class::Loss
+        | Class::Lag
+        | Class::Reset => false,
+    }
+}
+
+/// The weights of what ends a process or a machine alone, if there are any.
+fn ends(weights: &[u64]) -> Vec<u64> {
+    let ends = |class| {
+        matches!(class, Class::Kill | Class::PowerKept | Class::PowerLost | Class::PowerMixed)
+    };
+    let of_class = |(class, &weight): (&Class, &u64)| if ends(*class) { weight } else { 0 };
+    let masked: Vec<u64> = Class::ALL.iter().zip(weights).map(of_class).collect();
+    if masked.iter().any(|&weight| weight > 0) { masked } else { weights.to_vec() }
 }
 
 fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
@@ -87,10 +138,12 @@ pub(crate) fn usual_share(class: Class) -> u64 {
         Class::PowerMixed => 70,
         Class::Kill | Class::PowerLost | Class::Restart => 50,
         Class::Wipe => 4,
-        Class::Rot | Class::BadSector => 12,
+        Class::Rot => 20,
+        Class::BadSector => 12,
         Class::Strike(strike) => match strike {
-            Strike::Write | Strike::WriteFull | Strike::Sync | Strike::Name => 35,
-            Strike::Read => 25,
+            Strike::Sync => 50,
+            Strike::Write | Strike::WriteFull | Strike::Name => 35,
+            Strike::Read | Strike::MisdirectedRead => 25,
             Strike::LostWrite | Strike::MisdirectedWrite => 12,
         },
         Class::PowerKept

@@ -241,7 +241,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -265,6 +265,7 @@ impl Class {
         Self::Strike(Strike::Name),
         Self::Strike(Strike::LostWrite),
         Self::Strike(Strike::MisdirectedWrite),
+        Self::Strike(Strike::MisdirectedRead),
         Self::Rot,
         Self::BadSector,
         Self::Full,
@@ -299,6 +300,7 @@ impl Class {
                 Strike::Name => "name-error",
                 Strike::LostWrite => "lost-write",
                 Strike::MisdirectedWrite => "misdirected-write",
+                Strike::MisdirectedRead => "misdirected-read",
             },
             Self::Rot => "bit-rot",
             Self::BadSector => "bad-sector",
