@@ -8,7 +8,7 @@ mod regressions;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kvnode_sim::campaign::{Campaign, Summary};
-use kvnode_sim::plan::{Fault, Planned};
+use kvnode_sim::plan::{Class, Fault, Planned};
 use kvnode_sim::run::{Outcome, Request, run};
 use kvnode_sim::settings::Profile;
 use kvnode_sim::sweep::sweep;
@@ -38,6 +38,19 @@ fn fixed_seeds_of_every_profile_show_no_violation() {
         assert!(summary.answered * 10 > summary.calls * 8, "{}: few answers", profile.name());
         let injected: u64 = summary.injected.values().sum();
         assert_eq!(injected == 0, profile == Profile::Calm, "{}", profile.name());
+        assert!(
+            summary.undecided * 20 < seeds,
+            "{}: {} undecided",
+            profile.name(),
+            summary.undecided
+        );
+        if profile == Profile::Standard {
+            let missing = Class::ALL.iter().filter(|class| !summary.injected.contains_key(class));
+            let missing: Vec<&str> = missing.map(|class| class.name()).collect();
+            assert!(missing.is_empty(), "faults that were never injected: {missing:?}");
+            let unreached = summary.unreached();
+            assert!(unreached.len() <= 3, "rare states that were never reached: {unreached:?}");
+        }
     }
 }
 
