@@ -296,14 +296,23 @@ impl Process {
             (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
                 self.world.damaged(self.id, &file.to_string());
             }
-            (Strike::Read | Strike::MisdirectedRead, _) => self.world.unread(self.id),
+            // An opening that can not read, or reads astray, may give a part of the log up for good.
+            (Strike::Read | Strike::MisdirectedRead, DiskOp::Read { file, .. }) => {
+                if self.world.is_serving(self.id) {
+                    self.world.unread(self.id);
+                } else {
+                    self.world.damaged(self.id, &file.to_string());
+                }
+            }
             (
                 Strike::Write
                 | Strike::WriteFull
                 | Strike::Sync
                 | Strike::Name
                 | Strike::LostWrite
-                | Strike::MisdirectedWrite,
+                | Strike::MisdirectedWrite
+                | Strike::Read
+                | Strike::MisdirectedRead,
                 _,
             ) => {}
         }
@@ -362,6 +371,8 @@ impl Process {
                 self.world.refuse(self.id, why);
                 self.end();
             }
+            // After a refusal it is no clean stop.
+            Output::Stopped if self.ended => {}
             Output::Stopped => {
                 self.world.tell(lane, Kind::Life, 3, || {
                     format!("{}: everything is durable", Life::Stops)

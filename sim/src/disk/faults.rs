@@ -72,19 +72,20 @@ impl Strike {
     }
 }
 
-/// Whether the log would be told to be damaged, and not to end, if a write to the file were lost,
-/// or a read of it went astray: hints, and all segments but the last.
+/// Whether the log would be told to be damaged, and not to end, if a write to the file were lost:
+/// hints, and what compaction writes. What the durable manifest calls the active segment is open, also
+/// while there is a newer one that it does not name yet.
 fn expendable(file: File, image: &Image) -> bool {
     match file {
         File::Hint(..) => true,
-        File::Segment(partition, base, _) => {
-            let dir = format!("{partition}/");
-            let ours = format!("{:020}-", base.0);
-            image.files().any(|(name, _)| {
-                name.strip_prefix(&dir).is_some_and(|n| n.ends_with(".log") && *n > *ours.as_str())
-                    && !name[dir.len()..].starts_with(&ours)
-            })
-        }
+        File::Segment(partition, base, id) => manifest(image, partition).is_some_and(|manifest| {
+            let named = manifest.segments.iter().find(|segment| segment.id == id.0);
+            let active = manifest.segments.last();
+            match named {
+                Some(segment) => segment.sealed.is_some(),
+                None => active.is_some_and(|active| base.0 < active.base),
+            }
+        }),
         File::Meta | File::MetaTmp | File::Manifest(_) | File::ManifestTmp(_) | File::Mark(_) => {
             false
         }
@@ -114,13 +115,16 @@ pub(super) fn target(image: &Image, chance: &mut Chance) -> Option<(String, usiz
 
 /// The segments that the durable manifest of a partition calls sealed.
 fn sealed(image: &Image, partition: PartitionId) -> Vec<(String, usize)> {
-    let manifest = image.durable(&File::Manifest(partition).to_string());
-    let Some(Ok(manifest)) = manifest.map(|bytes| Manifest::decode(bytes, partition)) else {
-        return Vec::new();
-    };
+    let Some(manifest) = manifest(image, partition) else { return Vec::new() };
     let sealed = manifest.segments.iter().filter_map(|segment| {
         let file = File::Segment(partition, Offset(segment.base), SegmentId(segment.id));
         Some((file.to_string(), segment.sealed?.len as usize))
     });
     sealed.filter(|(name, len)| *len > 0 && image.durable(name).is_some()).collect()
+}
+
+/// The durable manifest of a partition.
+fn manifest(image: &Image, partition: PartitionId) -> Option<Manifest> {
+    let bytes = image.durable(&File::Manifest(partition).to_string())?;
+    Manifest::decode(bytes, partition).ok()
 }
