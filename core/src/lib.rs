@@ -42,5 +42,8 @@ pub mod storage;
 mod types;
 mod value;
 
-pub use types::{ClientId, Epoch, Instant, IoId, Millis, Now, Offset, PartitionId, SegmentId};
+pub use types::{
+    ClientId, ClusterId, DirectoryId, Epoch, Incarnation, Index, Instant, IoId, Member, Millis,
+    NodeId, Now, Offset, PartitionId, SegmentId, Term,
+};
 pub use value::Value;

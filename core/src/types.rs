@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment of the process's monotonic clock, in nanoseconds since an arbitrary start. Used for
 /// timeouts; counts suspend where the system can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +37,9 @@ pub struct Now {
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident($inner:ty), $fmt:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -71,10 +75,64 @@ word! {
     /// A client connection, for the life of the process.
     ClientId(u64), "c{}"
 }
+word! {
+    /// A node, as `--id` names it.
+    NodeId(u32), "n{}"
+}
+word! {
+    /// One life of a node as the cluster counts it: the index of its registration.
+    Incarnation(u64), "@{}"
+}
+word! {
+    /// A term of the controller quorum: at most one leader each.
+    Term(u64), "t{}"
+}
+word! {
+    /// A position in the controller quorum's log, counted in entries from one; zero is before all.
+    Index(u64), "i{}"
+}
+word! {
+    /// A data directory among all data directories, drawn when it is made.
+    DirectoryId(u128), "{:032x}"
+}
+word! {
+    /// A cluster among all clusters, drawn when it is founded.
+    ClusterId(u128), "{:032x}"
+}
 
 impl Offset {
     /// The offset `n` records further on.
     pub fn plus(self, n: u64) -> Self {
         Self(self.0 + n)
+    }
+}
+
+impl Index {
+    /// The index `n` entries further on.
+    pub fn plus(self, n: u64) -> Self {
+        Self(self.0 + n)
+    }
+}
+
+impl Term {
+    /// The term after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A node with a certain data directory: who votes and who holds a replica. A node whose directory
+/// was emptied or swapped is another member, with no vote and no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Its directory.
+    pub directory: DirectoryId,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:04x}", self.node, self.directory.0 >> 112)
     }
 }
