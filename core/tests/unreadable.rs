@@ -246,3 +246,30 @@ fn half_a_batch_never_shows_although_its_end_could_not_be_read_once() {
     }
     assert!(known > 0 && suspect > 0, "{known} and {suspect}");
 }
+
+/// The records that tell of the last reign can not be read at one opening, and at the next they can:
+/// what was acknowledged between the two was written in a later reign, and is no torn tail.
+#[test]
+fn a_reign_is_not_given_out_twice_when_its_records_can_not_be_read() {
+    let (mut disk, _) = written(setup());
+    for _ in 0..3 {
+        disk = World::open(disk, setup()).stop();
+    }
+    let segments = disk.segments();
+    let mut world = World::cold(disk, setup());
+    world.disk.fault = Some(Box::new(move |op| match op {
+        DiskOp::Read { file, .. } if segments.contains(&file.to_string()) => Some(DiskError::Io(5)),
+        _ => None,
+    }));
+    world.settle();
+    world.pass(Duration::from_secs(60));
+    assert!(world.opened, "{:?}", world.notices);
+    let client = world.client();
+    world.set(client, b"k", b"acknowledged");
+    // As if nothing were known of what was durable.
+    let mut disk = world.disk.crash(Unsynced::Lost);
+    disk.edit("p0/MARK", Vec::clear);
+    let mut world = World::open(disk, setup());
+    let client = world.client();
+    assert_eq!(world.get(client, b"k"), Some(b"acknowledged".to_vec()));
+}

@@ -58,6 +58,9 @@ pub struct Manifest {
     pub next_segment: u32,
     /// Log clock when the manifest was written: compaction may drop the record that held it.
     pub clock: Millis,
+    /// The latest reign: the records that tell of it may be unreadable at the next opening, and a
+    /// reign must not be given out twice.
+    pub epoch: u32,
     /// Highest offset whose tombstone was dropped, plus one: a follower that asks from below must
     /// start from zero.
     pub tombstone_horizon: u64,
@@ -241,6 +244,7 @@ mod tests {
             partition: 2,
             next_segment: 9,
             clock: 77,
+            epoch: 6,
             tombstone_horizon: 5,
             clean_end: Some(40),
             loss_accepted: 0,

@@ -99,6 +99,7 @@ impl Replica {
             partition: self.id.0,
             next_segment: self.next_segment.0,
             clock: self.committed_clock,
+            epoch: self.epoch.0,
             tombstone_horizon: self.tombstone_horizon.0,
             clean_end: clean.then_some(self.log_end.0),
             loss_accepted: self.loss_accepted.0,

@@ -42,7 +42,7 @@ use crate::storage::format::{
 use crate::storage::keydir::Entry;
 use crate::storage::record::Kind;
 use crate::storage::scan::Scanner;
-use crate::{Instant, Offset, SegmentId, Value};
+use crate::{Epoch, Instant, Offset, SegmentId, Value};
 
 /// An opening under way.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(super) struct Opening {
     /// Everything before this offset was durable.
     mark: Offset,
     clean: bool,
+    /// The latest reign that the manifest knows of.
+    reign: Epoch,
     /// Records of a batch whose last record has not been seen yet, and where it starts.
     batch: Vec<(Kind, Value, Entry)>,
     batch_start: (u64, Offset),
@@ -142,6 +144,7 @@ impl Replica {
             files: BTreeMap::new(),
             mark: Offset(0),
             clean: false,
+            reign: Epoch(0),
             batch: Vec::new(),
             batch_start: (0, Offset(0)),
             untrusted_from: None,
@@ -323,6 +326,7 @@ impl Replica {
         };
         self.next_segment = self.next_segment.max(SegmentId(manifest.next_segment));
         self.committed_clock = manifest.clock;
+        opening.reign = Epoch(manifest.epoch);
         self.tombstone_horizon = Offset(manifest.tombstone_horizon);
         self.loss_accepted = Offset(manifest.loss_accepted);
         self.segments = Segments::from_manifest(&manifest.segments);

@@ -97,7 +97,7 @@ impl Replica {
         self.written_end = self.log_end;
         self.durable_end = self.log_end;
         self.high_watermark = self.log_end;
-        self.epoch = Epoch(self.epoch.0 + 1);
+        self.epoch = Epoch(self.epoch.max(opening.reign).0 + 1);
         self.write_mark();
         for damage in self.damages.clone() {
             let text = format!(
