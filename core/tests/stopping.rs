@@ -12,7 +12,7 @@ use std::time::Duration;
 use kvnode_core::Value;
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::reply::Reply;
-use kvnode_core::shard::Input;
+use kvnode_core::shard::{FsyncMode, Input};
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
@@ -83,6 +83,32 @@ fn a_stop_waits_for_a_read_that_does_not_come_but_so_long() {
     world.shard.handle(world.now, Input::Disk(read.0, Err(DiskError::Io(5))));
     world.settle();
     assert_eq!(world.reply(client), None, "it is told once");
+}
+
+/// What was acknowledged before a kill is in the system's memory alone when fsyncs are relaxed. A stop
+/// while the next life opens says that everything is durable.
+#[test]
+fn a_stop_while_opening_keeps_what_an_earlier_life_acknowledged() {
+    for fsync in [FsyncMode::EveryMs(1000), FsyncMode::Never, FsyncMode::Always] {
+        for answers in 0..12 {
+            let setup = Setup { fsync, merge: false, ..Setup::default() };
+            let mut world = World::fresh(setup);
+            let client = world.client();
+            world.set(client, b"k", b"v");
+            let mut world = World::cold(world.disk, setup);
+            world.hold = true;
+            world.settle();
+            (0..answers).for_each(|_| {
+                world.release_one();
+            });
+            stop(&mut world);
+            world.release_all();
+            assert!(world.stopped, "{fsync:?}, {answers}: {:?}", world.notices);
+            let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+            let client = world.client();
+            assert_eq!(world.get(client, b"k"), Some(b"v".to_vec()), "{fsync:?}, {answers}");
+        }
+    }
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Shard {
         self.boot = Boot::Done;
     }
 
+    /// The partitions are known, or it is known that there is no getting at them.
+    pub(super) fn booted(&self) -> bool {
+        matches!(self.boot, Boot::Done | Boot::Complete(_))
+    }
+
     pub(super) fn on_boot_io(&mut self, result: DiskResult) {
         let next = match (self.boot, result) {
             (Boot::Complete(_), Err(error)) => {

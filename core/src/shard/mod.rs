@@ -426,7 +426,9 @@ impl Shard {
                 self.partitions[at].opened = true;
                 if self.partitions.iter().all(|p| p.opened) {
                     self.complete_meta();
-                    self.out.push_back(Output::Opened);
+                    if self.stop == Stop::No {
+                        self.out.push_back(Output::Opened);
+                    }
                 }
             }
         }

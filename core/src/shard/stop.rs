@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Output, Shard, errors};
+use super::{FsyncMode, Output, Shard, errors};
 use crate::{ClientId, Instant};
 
 /// How far a stop is.
@@ -30,7 +30,9 @@ impl Shard {
     pub(super) fn on_stop(&mut self) {
         if self.stop == Stop::No {
             self.stop = Stop::Draining(self.now.mono.after(DRAIN_MAX));
-            self.abandon_boot();
+            if self.config.fsync == FsyncMode::Always {
+                self.abandon_boot();
+            }
         }
     }
 
@@ -58,7 +60,9 @@ impl Shard {
     /// Has the partitions finish once no command waits. Returns whether it has done so just now.
     pub(super) fn finish_if_drained(&mut self) -> bool {
         let waits = || self.clients.values().any(|client| client.blocked.is_some());
-        if !matches!(self.stop, Stop::Draining(_)) || waits() {
+        // What an earlier life acknowledged without an fsync is made durable by the partitions once
+        // they are known.
+        if !matches!(self.stop, Stop::Draining(_)) || waits() || !self.booted() {
             return false;
         }
         self.stop = Stop::Finishing;

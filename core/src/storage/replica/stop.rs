@@ -2,6 +2,11 @@
 //!
 //! An active segment that has grown long is sealed first, so that the next opening has a hint for
 //! it and need not scan it. What is shorter is scanned sooner than small segments are worth.
+//!
+//! A stop that comes while the replica opens is immediate where every acknowledged write was
+//! fsynced before it was acknowledged. Otherwise an earlier life, ended by a kill, may have left
+//! acknowledged writes in the system's memory alone: the opening goes on, since it makes them
+//! durable, and then the replica stops.
 
 use alloc::format;
 
@@ -9,6 +14,7 @@ use super::choose::SMALL_SHARE;
 use super::{Event, Purpose, Replica, State, done};
 use crate::Instant;
 use crate::disk::{DiskOp, DiskResult, ValueCache};
+use crate::shard::FsyncMode;
 
 /// A stop under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +34,6 @@ impl Replica {
     /// [`Event::Stopped`].
     pub fn stop(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         self.stop_wanted = true;
-        if self.serving() {
-            self.abandon_merge();
-            self.state = State::Stopping(Stopping::Drain);
-        }
         self.advance(now, cache);
     }
 
@@ -39,9 +41,12 @@ impl Replica {
         if !self.stop_wanted {
             return;
         }
+        if self.serving() {
+            self.abandon_merge();
+            self.state = State::Stopping(Stopping::Drain);
+        }
         match self.state {
-            // Nothing has been acknowledged since the opening began.
-            State::Opening(_) => {
+            State::Opening(_) if self.settings.fsync == FsyncMode::Always => {
                 // What is under way is of no interest any more.
                 self.pending.clear();
                 self.ops.clear();
@@ -73,7 +78,7 @@ impl Replica {
             State::Stopping(Stopping::Manifest(version)) if self.manifest.durable(version) => {
                 self.end_stop();
             }
-            State::Stopping(_) | State::Serving | State::Ended => {}
+            State::Opening(_) | State::Stopping(_) | State::Serving | State::Ended => {}
         }
     }
 
