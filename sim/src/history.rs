@@ -345,14 +345,14 @@ pub struct Loss {
     pub left: Left,
 }
 
-/// What a [`Loss`] leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a [`Loss`] leaves, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Left {
+    /// Nothing.
+    Nothing,
     /// The log up to some point: no effect that was complete (returned) before this order is lost,
     /// and an effect is lost only with all later ones.
     Prefix(Order),
-    /// Nothing.
-    Nothing,
 }
 
 /// Everything that the clients of a run saw.

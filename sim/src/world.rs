@@ -218,7 +218,11 @@ impl World {
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {
-                node.losing = Some((order, left));
+                // A loss on top of one that no start has shown yet gives nothing back.
+                node.losing = Some(match node.losing {
+                    Some((first, earlier)) => (first, earlier.min(left)),
+                    None => (order, left),
+                });
                 node.clock_lost = true;
             }
             if left.is_some() {

@@ -31,3 +31,22 @@ fn a_merge_of_many_segments_flooded_the_disk() {
         holds(Profile::Standard, seed, None);
     }
 }
+
+/// A segment that could not be read at one opening hid the last reign, which was then given out
+/// again: at the next opening its records were taken for a torn tail. Mended by "core: keep the
+/// reign in the manifest".
+#[test]
+fn a_reign_was_given_out_twice_and_its_records_were_cut() {
+    for seed in [5744, 19318] {
+        holds(Profile::Standard, seed, None);
+    }
+}
+
+/// A stop that came while a partition opened said that everything was durable, while what an earlier
+/// life had acknowledged without an fsync was not. Mended by "core: let a stop finish the opening".
+#[test]
+fn a_stop_while_opening_lost_what_an_earlier_life_had_acknowledged() {
+    for seed in [7690, 15070] {
+        holds(Profile::Standard, seed, None);
+    }
+}

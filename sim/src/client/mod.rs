@@ -48,6 +48,8 @@ struct Connection {
     inlet: Inlet,
     /// Asked and not answered, in order.
     waiting: VecDeque<Waiting>,
+    /// The last command that is no call was refused.
+    refused: bool,
     _endpoint: Endpoint,
 }
 
@@ -99,7 +101,8 @@ impl Client {
             return false;
         };
         let waiting = VecDeque::new();
-        self.connection = Some(Connection { wire, inlet, waiting, _endpoint: endpoint });
+        self.connection =
+            Some(Connection { wire, inlet, waiting, refused: false, _endpoint: endpoint });
         true
     }
 
@@ -152,6 +155,10 @@ impl Client {
                 let val = if let Answer::Val(val) = answer { Some(val) } else { None };
                 watched.push((key, val));
             }
+            // A node that is only just starting watches nothing, but may serve the reads behind it.
+            if self.connection.as_ref().is_none_or(|connection| connection.refused) {
+                return;
+            }
             // Somebody else may come between now and then.
             if self.chance.percent(50) {
                 let pause = self.chance.skewed(1..200);
@@ -193,8 +200,8 @@ impl Client {
         let connection = self.connection.as_mut()?;
         match connection.waiting.pop_front() {
             Some(Waiting::Simple(text)) => {
-                let refused = matches!(reply, Reply::Error(_));
-                if !refused && !matches!(reply, Reply::Simple(told) if *told == text) {
+                connection.refused = matches!(reply, Reply::Error(_));
+                if !connection.refused && !matches!(reply, Reply::Simple(told) if *told == text) {
                     let told = crate::net::reply_text(reply);
                     self.world.violation("garbage", format!("{text} was due, {told} came"));
                 }
