@@ -21,6 +21,7 @@
 //!
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.
+//! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,10 +32,12 @@ extern crate std;
 
 pub mod args;
 pub mod clock;
+pub mod directory;
 pub mod disk;
 pub mod kv;
 pub mod limits;
 pub mod marks;
+mod random;
 pub mod reply;
 pub mod shard;
 pub mod slot;

@@ -57,7 +57,7 @@ impl Shard {
     fn facts(&self) -> Facts {
         Facts {
             clients: self.clients.len(),
-            directory_id: self.directory_id,
+            directory_id: if self.booted { self.directory.meta().directory_id } else { 0 },
             port: self.config.port,
             process_id: self.config.process_id,
             uptime: self.now.mono.since(self.started.mono),

@@ -29,13 +29,14 @@ use hashbrown::HashMap;
 
 use crate::args::Args;
 use crate::clock::LogClock;
+use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
 use crate::marks::Marks;
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{ClientId, Instant, IoId, Millis, Now, PartitionId};
+use crate::{ClientId, DirectoryId, Instant, IoId, Millis, Now, PartitionId, random};
 
 use client::{Client, Waiter};
 use stop::Stop;
@@ -157,10 +158,9 @@ pub struct Config {
 /// See the module's header.
 pub struct Shard {
     config: Config,
-    boot: boot::Boot,
-    directory_id: u128,
-    /// Every partition of the directory has been made.
-    complete: bool,
+    directory: Directory,
+    /// The partitions are known, or it is known that there is no getting at them.
+    booted: bool,
     now: Now,
     started: Now,
     clock: LogClock,
@@ -229,12 +229,14 @@ impl Shard {
     /// A shard about to open its data directory: the first outputs read it.
     pub fn new(config: Config, now: Now) -> Self {
         let hasher = FixedState::with_seed(config.seed);
+        let mut random = config.seed;
+        let low = u128::from(random::next(&mut random));
+        let id = DirectoryId(u128::from(random::next(&mut random)) << 64 | low);
         let mut shard = Self {
-            random: config.seed,
+            random,
+            directory: Directory::new(Wanted::Alone(config.partitions), id),
+            booted: false,
             config,
-            boot: boot::Boot::default(),
-            directory_id: 0,
-            complete: false,
             now,
             started: now,
             clock: LogClock::new(now),
@@ -254,7 +256,7 @@ impl Shard {
             counters: Counters::default(),
             marks: Marks::default(),
         };
-        shard.start_boot();
+        shard.advance_boot();
         shard
     }
 
@@ -442,7 +444,7 @@ impl Shard {
                 segment_bytes: self.config.segment_bytes,
                 zero_ahead_bytes: self.config.zero_ahead_bytes,
                 merge: self.config.merge,
-                must_exist: self.complete,
+                must_exist: self.directory.meta().complete,
                 seed: self.config.seed ^ u64::from(id),
             };
             self.partitions.push(Partition {

@@ -62,7 +62,7 @@ impl Shard {
         let waits = || self.clients.values().any(|client| client.blocked.is_some());
         // What an earlier life acknowledged without an fsync is made durable by the partitions once
         // they are known.
-        if !matches!(self.stop, Stop::Draining(_)) || waits() || !self.booted() {
+        if !matches!(self.stop, Stop::Draining(_)) || waits() || !self.booted {
             return false;
         }
         self.stop = Stop::Finishing;

@@ -43,10 +43,23 @@ pub enum FormatError {
 pub struct Meta {
     /// Names this directory among all directories; drawn when it is made.
     pub directory_id: u128,
-    /// Number of partitions, fixed when the directory is made.
+    /// Number of partitions, fixed when the directory is made; 0 for a node of a cluster, whose
+    /// partitions come and go.
     pub partitions: u32,
-    /// Every partition has been made: one that is missing was lost.
+    /// Every partition has been made: one that is missing was lost. For a node of a cluster: the log
+    /// of the controller quorum has been made.
     pub complete: bool,
+    /// Whose it is, if it is not that of a node that stands alone.
+    pub seat: Option<Seat>,
+}
+
+/// Which node of which cluster a directory belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The node.
+    pub node: u32,
+    /// The cluster, once the node has joined or founded one.
+    pub cluster: Option<u128>,
 }
 
 /// MANIFEST: what a partition consists of. A file that it does not name is a leftover.
