@@ -50,10 +50,26 @@ macro_rules! word {
     };
 }
 
-word! {
-    /// A partition of the key space; its log, index and replicas share the number.
-    PartitionId(u32), "p{}"
+/// A partition of the key space; its log, index and replicas share the number.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct PartitionId(pub u32);
+
+impl PartitionId {
+    /// The log of the controller quorum, which is kept like a partition and holds no slot.
+    pub const CONTROL: Self = Self(u32::MAX);
 }
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::CONTROL => f.write_str("control"),
+            Self(id) => write!(f, "p{id}"),
+        }
+    }
+}
+
 word! {
     /// A position in a partition's log, counted in records from zero. Never reused.
     Offset(u64), "{}"
