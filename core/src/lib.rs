@@ -21,6 +21,7 @@
 //!
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.
+//! - [`election`]: the controller quorum: who leads it, and its log (Raft).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ extern crate std;
 pub mod args;
 pub mod clock;
 pub mod disk;
+pub mod election;
 pub mod kv;
 pub mod limits;
 pub mod marks;
