@@ -22,6 +22,7 @@
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.
 //! - [`directory`]: what the data directory is, before anything in it is opened.
+//! - [`election`]: the controller quorum: who leads it, and its log (Raft).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod args;
 pub mod clock;
 pub mod directory;
 pub mod disk;
+pub mod election;
 pub mod kv;
 pub mod limits;
 pub mod marks;

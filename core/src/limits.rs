@@ -54,6 +54,59 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 /// once.
 pub const MERGE_SEGMENTS_MAX: usize = 32;
 
+/// Most voters of the controller quorum. Five is the most that is of use; the rest is room for a
+/// change one by one.
+pub const VOTERS_MAX: usize = 9;
+
+/// Members of the controller quorum's log that a node keeps links to: voters and observers.
+pub const LINKED_MAX: usize = 1_024;
+
+/// Longest command of the controller quorum's log, in bytes.
+pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
+
+/// Entries of the controller quorum's log that may be proposed and not committed before its leader
+/// refuses more.
+pub const UNCOMMITTED_ENTRIES_MAX: u64 = 4_096;
+
+/// Bytes of the same.
+pub const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
+
+/// Entries of the controller quorum's log beyond its base at which the leader refuses more: its
+/// owner has not compacted it.
+pub const LOG_ENTRIES_MAX: u64 = 1 << 20;
+
+/// Entries in one append message.
+pub const APPEND_ENTRIES_MAX: usize = 1_024;
+
+/// Bytes of entries at which an append message is full. One entry may go over it.
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
+
+/// Append messages to one member that may be unanswered.
+pub const INFLIGHT_MAX: usize = 16;
+
+/// Bytes of entries in append messages to one member that may be unanswered before no more are
+/// sent. The last message may go over it.
+pub const INFLIGHT_BYTES_MAX: usize = 4 << 20;
+
+/// Largest snapshot of the controller quorum's state, in bytes.
+pub const SNAPSHOT_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a snapshot in one message.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
+
+/// Entries that the controller quorum's log keeps behind its snapshot, for members that lag.
+pub const LOG_TAIL_ENTRIES: u64 = 1_024;
+
+/// Entries that an observer may lag behind when it is made a voter.
+pub const PROMOTION_LAG_MAX: u64 = 64;
+
+/// Answers of the controller quorum that may wait for a term or a vote to be durable. What is above
+/// is dropped: to the one who asked it is a lost message.
+pub const HELD_ANSWERS_MAX: usize = 64;
+
+/// Largest term and log index that is believed.
+pub const ORDINAL_MAX: u64 = 1 << 60;
+
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
@@ -62,3 +115,10 @@ const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);
+const _: () = assert!(PROPOSAL_BYTES_MAX <= APPEND_BYTES_MAX);
+const _: () = assert!(APPEND_BYTES_MAX <= INFLIGHT_BYTES_MAX);
+const _: () = assert!(PROPOSAL_BYTES_MAX <= UNCOMMITTED_BYTES_MAX);
+const _: () = assert!(SNAPSHOT_CHUNK_BYTES as u64 <= SNAPSHOT_BYTES_MAX);
+const _: () = assert!(UNCOMMITTED_ENTRIES_MAX + LOG_TAIL_ENTRIES < LOG_ENTRIES_MAX);
+const _: () = assert!(PROMOTION_LAG_MAX < UNCOMMITTED_ENTRIES_MAX);
+const _: () = assert!(VOTERS_MAX <= LINKED_MAX);
