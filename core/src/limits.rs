@@ -54,6 +54,27 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 /// once.
 pub const MERGE_SEGMENTS_MAX: usize = 32;
 
+/// Most nodes that a cluster has registered.
+pub const NODES_MAX: usize = 64;
+
+/// Most replicas of one partition.
+pub const REPLICAS_MAX: usize = 7;
+
+/// Longest address of a node, `host:port`, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+
+/// Longest name of a rack, in bytes.
+pub const RACK_BYTES_MAX: usize = 64;
+
+/// Longest name of a node's version, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// Commands that a controller has proposed and that are not applied yet. Beyond, it waits.
+pub const PROPOSALS_MAX: usize = 4_096;
+
+/// Requests of operators that one controller works on at a time. Beyond, they are refused.
+pub const OPERATOR_REQUESTS_MAX: usize = 64;
+
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
@@ -62,3 +83,7 @@ const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);
+const _: () = assert!(PARTITIONS_MAX <= crate::slot::SLOTS);
+const _: () = assert!(REPLICAS_MAX <= NODES_MAX);
+// An election of every partition and a word for every node fit in.
+const _: () = assert!(PARTITIONS_MAX as usize + 2 * NODES_MAX < PROPOSALS_MAX / 2);
