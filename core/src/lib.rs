@@ -19,6 +19,7 @@
 //!
 //! # The map
 //!
+//! - [`cluster`]: the cluster map, the controller that decides over it, the node's own side of it.
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.
 //! - [`directory`]: what the data directory is, before anything in it is opened.
@@ -34,6 +35,7 @@ extern crate std;
 pub mod args;
 pub mod clock;
 pub mod directory;
+pub mod cluster;
 pub mod disk;
 pub mod election;
 pub mod kv;

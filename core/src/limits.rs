@@ -106,6 +106,20 @@ pub const HELD_ANSWERS_MAX: usize = 64;
 
 /// Largest term and log index that is believed.
 pub const ORDINAL_MAX: u64 = 1 << 60;
+/// Most nodes that a cluster has registered.
+pub const NODES_MAX: usize = 64;
+/// Most replicas of one partition.
+pub const REPLICAS_MAX: usize = 7;
+/// Longest address of a node, `host:port`, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Longest name of a rack, in bytes.
+pub const RACK_BYTES_MAX: usize = 64;
+/// Longest name of a node's version, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+/// Commands that a controller has proposed and that are not applied yet. Beyond, it waits.
+pub const PROPOSALS_MAX: usize = 4_096;
+/// Requests of operators that one controller works on at a time. Beyond, they are refused.
+pub const OPERATOR_REQUESTS_MAX: usize = 64;
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
@@ -122,3 +136,7 @@ const _: () = assert!(SNAPSHOT_CHUNK_BYTES as u64 <= SNAPSHOT_BYTES_MAX);
 const _: () = assert!(UNCOMMITTED_ENTRIES_MAX + LOG_TAIL_ENTRIES < LOG_ENTRIES_MAX);
 const _: () = assert!(PROMOTION_LAG_MAX < UNCOMMITTED_ENTRIES_MAX);
 const _: () = assert!(VOTERS_MAX <= LINKED_MAX);
+const _: () = assert!(PARTITIONS_MAX <= crate::slot::SLOTS);
+const _: () = assert!(REPLICAS_MAX <= NODES_MAX);
+// An election of every partition and a word for every node fit in.
+const _: () = assert!(PARTITIONS_MAX as usize + 2 * NODES_MAX < PROPOSALS_MAX / 2);
