@@ -22,6 +22,7 @@
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.
 //! - [`storage`]: one partition's log, index, recovery and compaction.
+//! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,7 @@ pub mod disk;
 pub mod kv;
 pub mod limits;
 pub mod marks;
+pub mod peer;
 pub mod reply;
 pub mod shard;
 pub mod slot;

@@ -54,6 +54,36 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 /// once.
 pub const MERGE_SEGMENTS_MAX: usize = 32;
 
+/// Most peers of one node.
+pub const PEERS_MAX: usize = 128;
+
+/// Longest message of a peer link's own: handshake, ping. All that a stranger may send.
+pub const PEER_LINK_BYTES_MAX: usize = 4 << 10;
+
+/// Longest control message between two nodes, in bytes.
+pub const PEER_CONTROL_BYTES_MAX: usize = 4 << 20;
+
+/// Longest piece of a log that goes to a follower in one frame, in bytes. The longest record fits.
+pub const PEER_DATA_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+
+/// Longest piece of a forwarded command or of its reply in one frame, in bytes.
+pub const PEER_FORWARD_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+
+/// Bytes of control frames that may wait to be sent to one peer.
+pub const PEER_CONTROL_QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// Control frames that may wait to be sent to one peer.
+pub const PEER_CONTROL_QUEUE_FRAMES_MAX: usize = 1 << 10;
+
+/// Bytes of other frames that may wait to be sent to one peer. A longer frame may wait alone.
+pub const PEER_BULK_QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Other frames that may wait to be sent to one peer.
+pub const PEER_BULK_QUEUE_FRAMES_MAX: usize = 1 << 14;
+
+/// Connections from peers that have not said who they are. One more ends the oldest of them.
+pub const PEER_STRANGERS_MAX: usize = 64;
+
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
@@ -62,3 +92,9 @@ const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);
+const _: () = assert!(PEER_LINK_BYTES_MAX < PEER_CONTROL_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < PEER_DATA_BYTES_MAX);
+// A long control message must not shut out the heartbeats.
+const _: () = assert!(2 * PEER_CONTROL_BYTES_MAX <= PEER_CONTROL_QUEUE_BYTES_MAX);
+const _: () = assert!(PEER_DATA_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(PEER_FORWARD_BYTES_MAX < u32::MAX as usize);
