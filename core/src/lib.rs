@@ -25,6 +25,7 @@
 //! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`election`]: the controller quorum: who leads it, and its log (Raft).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
+//! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,7 @@ pub mod kv;
 pub mod limits;
 pub mod marks;
 mod random;
+pub mod peer;
 pub mod reply;
 pub mod shard;
 pub mod slot;

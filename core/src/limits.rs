@@ -120,6 +120,26 @@ pub const VERSION_BYTES_MAX: usize = 64;
 pub const PROPOSALS_MAX: usize = 4_096;
 /// Requests of operators that one controller works on at a time. Beyond, they are refused.
 pub const OPERATOR_REQUESTS_MAX: usize = 64;
+/// Most peers of one node.
+pub const PEERS_MAX: usize = 128;
+/// Longest message of a peer link's own: handshake, ping. All that a stranger may send.
+pub const PEER_LINK_BYTES_MAX: usize = 4 << 10;
+/// Longest control message between two nodes, in bytes.
+pub const PEER_CONTROL_BYTES_MAX: usize = 4 << 20;
+/// Longest piece of a log that goes to a follower in one frame, in bytes. The longest record fits.
+pub const PEER_DATA_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+/// Longest piece of a forwarded command or of its reply in one frame, in bytes.
+pub const PEER_FORWARD_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+/// Bytes of control frames that may wait to be sent to one peer.
+pub const PEER_CONTROL_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Control frames that may wait to be sent to one peer.
+pub const PEER_CONTROL_QUEUE_FRAMES_MAX: usize = 1 << 10;
+/// Bytes of other frames that may wait to be sent to one peer. A longer frame may wait alone.
+pub const PEER_BULK_QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Other frames that may wait to be sent to one peer.
+pub const PEER_BULK_QUEUE_FRAMES_MAX: usize = 1 << 14;
+/// Connections from peers that have not said who they are. One more ends the oldest of them.
+pub const PEER_STRANGERS_MAX: usize = 64;
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
@@ -140,3 +160,9 @@ const _: () = assert!(PARTITIONS_MAX <= crate::slot::SLOTS);
 const _: () = assert!(REPLICAS_MAX <= NODES_MAX);
 // An election of every partition and a word for every node fit in.
 const _: () = assert!(PARTITIONS_MAX as usize + 2 * NODES_MAX < PROPOSALS_MAX / 2);
+const _: () = assert!(PEER_LINK_BYTES_MAX < PEER_CONTROL_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < PEER_DATA_BYTES_MAX);
+// A long control message must not shut out the heartbeats.
+const _: () = assert!(2 * PEER_CONTROL_BYTES_MAX <= PEER_CONTROL_QUEUE_BYTES_MAX);
+const _: () = assert!(PEER_DATA_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(PEER_FORWARD_BYTES_MAX < u32::MAX as usize);

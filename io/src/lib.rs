@@ -21,6 +21,7 @@
 //! - `pump`: the task that carries the shard's outputs. `node`: what all tasks share.
 //! - `executor`: where a disk operation runs, and in which order. [`disk`]: what it does.
 //! - [`resp`]: the protocol of the clients, pure.
+//! - [`peer`]: the sockets of the links between nodes.
 //! - `cache`: hot values. `lock`: one process a directory. [`clock`]: what time it is.
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ mod link;
 mod lock;
 mod node;
 mod options;
+pub mod peer;
 mod pump;
 pub mod resp;
 mod server;

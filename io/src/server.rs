@@ -144,7 +144,7 @@ async fn sweep(node: Rc<Node>, patience: Duration) {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart need not wait for the connections of the last run to time out.
     socket.set_reuse_address(true)?;

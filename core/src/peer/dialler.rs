@@ -1,0 +1,450 @@
+//! The sending side of a link: dials one peer, keeps the connection, sends on it.
+//!
+//! ```text
+//!            due               connected             Welcome
+//! Waiting ─────────► Dialling ───────────► Greeting ─────────► Up
+//!    ▲                  │ failed, too long    │ refused, too long │ closed, silent, corrupt
+//!    └──────────────────┴─────────────────────┴───────────────────┘
+//! ```
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use bytes::Bytes;
+
+use super::backoff::{Random, Settings};
+use super::frame::{self, Allowed, Channel, Decoder, HEAD_BYTES};
+use super::handshake::{Identity, RefusalKind};
+use super::message::{Message, Nonce, Welcome};
+use super::outbox::Outbox;
+use super::{ConnId, DownWhy, Output, Reason, SendError, Traffic};
+use crate::shard::Severity;
+use crate::{Instant, Member, NodeId};
+
+/// What a side of a link needs of the whole.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) me: &'a Identity,
+    pub(super) settings: &'a Settings,
+    pub(super) random: &'a mut Random,
+    pub(super) last_dial: &'a mut u64,
+    pub(super) out: &'a mut VecDeque<Output>,
+}
+
+impl Context<'_> {
+    pub(super) fn notice(&mut self, severity: Severity, text: String) {
+        self.out.push_back(Output::Notice(severity, text));
+    }
+
+    pub(super) fn write(&mut self, conn: ConnId, channel: Channel, body: Bytes) -> usize {
+        let (head, rest) = frame::encode(channel, body);
+        let bytes = head.len() + rest.as_ref().map_or(0, Bytes::len);
+        self.out.push_back(Output::Write(conn, head));
+        self.out.extend(rest.map(|rest| Output::Write(conn, rest)));
+        bytes
+    }
+}
+
+/// See the module's header.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Dialler {
+    node: NodeId,
+    address: String,
+    pub(super) state: State,
+    /// When the state began.
+    pub(super) since: Instant,
+    /// Attempts in a row that led to no link that lasted.
+    failed: u32,
+    /// What was last reported of attempts without a link; once is enough.
+    reported: Option<String>,
+    pub(super) last_error: Option<String>,
+    /// Of all connections so far.
+    pub(super) sent: Traffic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    /// Until it is time to dial.
+    Waiting { until: Instant, refused: Option<RefusalKind> },
+    /// Until the driver has connected.
+    Dialling { conn: ConnId, until: Instant },
+    /// Hello was sent.
+    Greeting { conn: ConnId, until: Instant, decoder: Decoder },
+    /// Frames may be sent.
+    Up(Box<Up>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Up {
+    conn: ConnId,
+    decoder: Decoder,
+    pub(super) welcome: Welcome,
+    pub(super) outbox: Outbox,
+    since: Instant,
+    /// When the peer last sent anything.
+    heard: Instant,
+    pings: u64,
+    /// The ping that has no answer yet.
+    ping: Option<Ping>,
+    pub(super) round_trip: Option<core::time::Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ping {
+    asked: Instant,
+    /// Where in the stream it ends.
+    end: u64,
+    /// When the system had it.
+    sent: Option<Instant>,
+}
+
+/// The life of a link: commands and events.
+impl Dialler {
+    pub(super) fn new(node: NodeId, address: String, now: Instant) -> Self {
+        Self {
+            node,
+            address,
+            state: State::Waiting { until: now, refused: None },
+            since: now,
+            failed: 0,
+            reported: None,
+            last_error: None,
+            sent: Traffic::default(),
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match &self.state {
+            State::Waiting { .. } => None,
+            State::Dialling { conn, .. } | State::Greeting { conn, .. } => Some(*conn),
+            State::Up(up) => Some(up.conn),
+        }
+    }
+
+    /// Who is at the other end of a link that is up.
+    pub(super) fn peer(&self) -> Option<(Member, Nonce)> {
+        self.up().map(|up| (up.welcome.member, up.welcome.nonce))
+    }
+
+    pub(super) fn up(&self) -> Option<&Up> {
+        match &self.state {
+            State::Up(up) => Some(up),
+            State::Waiting { .. } | State::Dialling { .. } | State::Greeting { .. } => None,
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        channel: Channel,
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        let State::Up(up) = &mut self.state else { return Err(SendError::Down) };
+        if !up.outbox.has_room(channel, HEAD_BYTES + body.len()) {
+            return Err(SendError::Full);
+        }
+        let bytes = cx.write(up.conn, channel, body);
+        up.outbox.push(cx.now, channel, bytes);
+        self.sent.count(bytes);
+        Ok(())
+    }
+
+    /// The peer lives at another address from now on.
+    pub(super) fn readdress(&mut self, cx: &mut Context<'_>, address: String) {
+        if self.address != address {
+            self.abandon(cx);
+            *self = Self { sent: self.sent, ..Self::new(self.node, address, cx.now) };
+        }
+    }
+
+    /// The link is not wanted any more, whatever its state.
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
+        if self.up().is_some() {
+            self.down(cx, DownWhy::Dropped, true);
+        } else if let Some(conn) = self.conn() {
+            cx.out.push_back(Output::Close(conn));
+        }
+    }
+
+    /// The peer has been heard of, so that it is worth an attempt now.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if let State::Waiting { until, .. } = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, cx: &mut Context<'_>) {
+        let State::Dialling { conn, .. } = self.state else { return };
+        cx.write(conn, Channel::Link, Message::Hello(cx.me.hello(self.node)).encode());
+        let until = cx.now.after(cx.settings.dial_max);
+        self.enter(cx.now, State::Greeting { conn, until, decoder: Decoder::default() });
+    }
+
+    pub(super) fn on_dial_failed(&mut self, cx: &mut Context<'_>, refused: bool) {
+        if matches!(self.state, State::Dialling { .. }) {
+            let why = if refused { "connection refused" } else { "it can not be connected to" };
+            self.unreachable(cx, refused, why);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, cx: &mut Context<'_>) {
+        match &self.state {
+            State::Waiting { .. } => {}
+            State::Dialling { .. } => self.unreachable(cx, false, "it can not be connected to"),
+            State::Greeting { .. } => {
+                self.unreachable(cx, false, "it closed the connection without an answer");
+            }
+            State::Up(_) => self.down(cx, DownWhy::Closed, false),
+        }
+    }
+
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: usize) {
+        if let State::Up(up) = &mut self.state {
+            up.outbox.sent(now, bytes);
+            if let Some(ping) = &mut up.ping
+                && ping.sent.is_none()
+                && up.outbox.has_sent(ping.end)
+            {
+                ping.sent = Some(now);
+            }
+        }
+    }
+
+    pub(super) fn on_tick(&mut self, cx: &mut Context<'_>) {
+        let Some((due, reason)) = self.deadline(cx.settings) else { return };
+        if due > cx.now {
+            return;
+        }
+        match reason {
+            Reason::Dial => self.dial(cx),
+            Reason::Connect => self.give_up(cx, "connecting took too long"),
+            Reason::Handshake => self.give_up(cx, "it did not answer the handshake in time"),
+            Reason::Ping => self.send_ping(cx),
+            Reason::Silence => self.down(cx, DownWhy::TimedOut, true),
+            Reason::Stranger | Reason::Deserted => unreachable!("the acceptor's reasons"),
+        }
+    }
+
+    pub(super) fn deadline(&self, settings: &Settings) -> Option<(Instant, Reason)> {
+        Some(match &self.state {
+            State::Waiting { until, .. } => (*until, Reason::Dial),
+            State::Dialling { until, .. } => (*until, Reason::Connect),
+            State::Greeting { until, .. } => (*until, Reason::Handshake),
+            State::Up(up) => up.deadline(settings),
+        })
+    }
+}
+
+impl Up {
+    fn deadline(&self, settings: &Settings) -> (Instant, Reason) {
+        let mut due = match &self.ping {
+            None => Some((self.heard.after(settings.ping_after), Reason::Ping)),
+            Some(Ping { sent: Some(sent), .. }) => {
+                let silent_since = self.heard.max(*sent);
+                Some((silent_since.after(settings.answer_max()), Reason::Silence))
+            }
+            // It waits behind frames that the system has not taken.
+            Some(Ping { sent: None, .. }) => None,
+        };
+        if let Some(stuck) = self.outbox.stuck_since() {
+            let stalled = (stuck.after(settings.silent_max), Reason::Silence);
+            due = Some(due.map_or(stalled, |due| if stalled.0 < due.0 { stalled } else { due }));
+        }
+        due.expect("an unsent ping waits in the outbox")
+    }
+}
+
+/// What the peer says.
+impl Dialler {
+    pub(super) fn on_bytes(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
+        let Some(decoder) = self.decoder() else { return };
+        decoder.push(bytes);
+        // A refusal or a wrong frame ends the connection, and with it the decoder.
+        while let Some(decoder) = self.decoder() {
+            match decoder.next(Allowed::Link) {
+                Ok(None) => return,
+                Ok(Some(frame)) => match Message::decode(&frame.body) {
+                    Some(message) => self.on_message(cx, message),
+                    // Of a later release.
+                    None if self.up().is_some() => {}
+                    None => self.on_nonsense(cx, "a message that is no handshake"),
+                },
+                Err(error) => self.on_nonsense(cx, &error.to_string()),
+            }
+        }
+    }
+
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        match &mut self.state {
+            State::Waiting { .. } | State::Dialling { .. } => None,
+            State::Greeting { decoder, .. } => Some(decoder),
+            State::Up(up) => Some(&mut up.decoder),
+        }
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
+        let up = matches!(self.state, State::Up(_));
+        match message {
+            Message::Welcome(welcome) if !up => self.on_welcome(cx, welcome),
+            Message::Refused(refused) if !up => {
+                self.refused(cx, refused.kind(), &refused.printable());
+            }
+            Message::Pong(number) if up => self.on_pong(cx.now, number),
+            Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Refused(_)
+            | Message::Ping(_)
+            | Message::Pong(_) => {
+                self.on_nonsense(cx, &format!("a {} out of place", message.name()));
+            }
+        }
+    }
+
+    fn on_welcome(&mut self, cx: &mut Context<'_>, welcome: Welcome) {
+        if let Err(refusal) = cx.me.accept(self.node, &welcome) {
+            return self.refused(cx, refusal.kind(), &refusal.to_string());
+        }
+        let State::Greeting { conn, decoder, .. } = &mut self.state else {
+            unreachable!("a Welcome counts only then");
+        };
+        let (conn, decoder) = (*conn, core::mem::take(decoder));
+        let (member, nonce) = (welcome.member, welcome.nonce);
+        let up = Up {
+            conn,
+            decoder,
+            welcome,
+            outbox: Outbox::default(),
+            since: cx.now,
+            heard: cx.now,
+            pings: 0,
+            ping: None,
+            round_trip: None,
+        };
+        self.enter(cx.now, State::Up(Box::new(up)));
+        self.reported = None;
+        cx.out.push_back(Output::Up(member, nonce));
+        cx.notice(Severity::Info, format!("linked to {} at {}", self.node, self.address));
+    }
+
+    fn on_pong(&mut self, now: Instant, number: u64) {
+        let State::Up(up) = &mut self.state else { return };
+        up.heard = now;
+        if number == up.pings
+            && let Some(ping) = up.ping.take()
+        {
+            up.round_trip = Some(now.since(ping.asked));
+        }
+    }
+
+    /// What comes from there is not of our protocol, or damaged.
+    fn on_nonsense(&mut self, cx: &mut Context<'_>, what: &str) {
+        self.last_error = Some(what.to_string());
+        if self.up().is_some() {
+            return self.down(cx, DownWhy::Corrupt, true);
+        }
+        self.close(cx);
+        self.report(
+            cx,
+            Severity::Warn,
+            format!(
+                "{} at {} answers {what}: check that this is its address for peers, not the one for \
+                 clients",
+                self.node, self.address
+            ),
+        );
+        self.wait_long(cx, None);
+    }
+}
+
+/// The transitions.
+impl Dialler {
+    fn dial(&mut self, cx: &mut Context<'_>) {
+        *cx.last_dial += 1;
+        let conn = ConnId::Dialled(*cx.last_dial);
+        cx.out.push_back(Output::Dial(conn, self.node, self.address.clone()));
+        let until = cx.now.after(cx.settings.dial_max);
+        self.enter(cx.now, State::Dialling { conn, until });
+    }
+
+    fn send_ping(&mut self, cx: &mut Context<'_>) {
+        let State::Up(up) = &mut self.state else { return };
+        assert!(up.ping.is_none(), "one ping at a time");
+        up.pings += 1;
+        let bytes = cx.write(up.conn, Channel::Link, Message::Ping(up.pings).encode());
+        let end = up.outbox.push(cx.now, Channel::Link, bytes);
+        up.ping = Some(Ping { asked: cx.now, end, sent: None });
+    }
+
+    /// The link is over.
+    pub(super) fn down(&mut self, cx: &mut Context<'_>, why: DownWhy, close: bool) {
+        let State::Up(up) = &self.state else { unreachable!("only what is up goes down") };
+        let (member, lasted) = (up.welcome.member, cx.now.since(up.since));
+        if close {
+            self.close(cx);
+        }
+        cx.out.push_back(Output::Down(member, why));
+        let what = match (why, &self.last_error) {
+            (DownWhy::Corrupt, Some(what)) => format!("{why} ({what})"),
+            _ => why.to_string(),
+        };
+        cx.notice(Severity::Warn, format!("the link to {} is down: {what}", self.node));
+        self.last_error = Some(what);
+        // One that breaks as soon as it is up would otherwise be dialled without a pause.
+        self.failed = if lasted > cx.settings.retry_max { 0 } else { self.failed + 1 };
+        let until = cx.now.after(cx.settings.retry_after(self.failed, cx.random));
+        self.enter(cx.now, State::Waiting { until, refused: None });
+    }
+
+    fn give_up(&mut self, cx: &mut Context<'_>, why: &str) {
+        self.close(cx);
+        self.unreachable(cx, false, why);
+    }
+
+    fn unreachable(&mut self, cx: &mut Context<'_>, refused: bool, why: &str) {
+        cx.out.push_back(Output::Unreachable(self.node, refused));
+        let text = format!("{} at {} is not reached: {why}", self.node, self.address);
+        self.last_error = Some(why.to_string());
+        self.report(cx, Severity::Info, text);
+        self.failed = self.failed.saturating_add(1);
+        let until = cx.now.after(cx.settings.retry_after(self.failed, cx.random));
+        self.enter(cx.now, State::Waiting { until, refused: None });
+    }
+
+    fn refused(&mut self, cx: &mut Context<'_>, kind: RefusalKind, text: &str) {
+        self.close(cx);
+        self.last_error = Some(text.to_string());
+        let notice = format!("no link to {} at {}: {text}", self.node, self.address);
+        self.report(cx, Severity::Warn, notice);
+        self.wait_long(cx, Some(kind));
+    }
+
+    fn wait_long(&mut self, cx: &mut Context<'_>, refused: Option<RefusalKind>) {
+        self.failed = self.failed.saturating_add(1);
+        let until = cx.now.after(cx.settings.refused_retry_after(cx.random));
+        self.enter(cx.now, State::Waiting { until, refused });
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        let conn = self.conn().expect("a connection to be closed");
+        cx.out.push_back(Output::Close(conn));
+    }
+
+    fn enter(&mut self, now: Instant, state: State) {
+        self.state = state;
+        self.since = now;
+    }
+
+    /// Reports what keeps the link from coming up, once.
+    fn report(&mut self, cx: &mut Context<'_>, severity: Severity, text: String) {
+        if self.reported.as_ref() != Some(&text) {
+            cx.notice(severity, text.clone());
+            self.reported = Some(text);
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! All links of a node: who is a peer, which connection belongs to whom, and what a Hello leads to.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::acceptor::Accepted;
+use super::backoff::{Random, Settings};
+use super::dialler::{Context, Dialler, State};
+use super::frame::{Allowed, Channel, Frame};
+use super::handshake::{Identity, Refusal, RefusalKind, Why};
+use super::message::{Hello, MAGIC, Message, Nonce};
+use super::status::{LinkState, PeerInfo, Status, Traffic};
+use super::{ConnId, DownWhy, Input, Output, Reason, SendError};
+use crate::limits::{PEER_STRANGERS_MAX, PEERS_MAX};
+use crate::shard::Severity;
+use crate::{ClusterId, Instant, NodeId, Now};
+
+/// The links of one node with all its peers; see the [module's header](super).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Links {
+    me: Identity,
+    settings: Settings,
+    random: Random,
+    last_dial: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    accepted: BTreeMap<ConnId, Accepted>,
+    /// Whom this node has turned away and for what, so that it tells of each once; the oldest first.
+    turned_away: VecDeque<(Option<NodeId>, Option<RefusalKind>)>,
+    out: VecDeque<Output>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    /// Sends to it.
+    dialler: Dialler,
+    /// The connection that receives from it.
+    receiver: Option<ConnId>,
+    /// The process that was last welcomed, and the one before.
+    lives: [Option<Nonce>; 2],
+    received: Traffic,
+}
+
+/// Getters.
+impl Links {
+    /// When to call again with [`Input::Tick`], and why.
+    pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        let dialling = self.peers.values().filter_map(|peer| peer.dialler.deadline(&self.settings));
+        let accepted = self.accepted.values().map(|accepted| accepted.deadline(&self.settings));
+        dialling.chain(accepted).min()
+    }
+
+    /// Who this node is to its peers.
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
+    /// Whether messages can be sent to `node`.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.dialler.up().is_some())
+    }
+
+    /// The links, in the order of the nodes.
+    pub fn status(&self) -> impl Iterator<Item = Status<'_>> {
+        self.peers.iter().map(|(&node, peer)| peer.status(node))
+    }
+
+    /// Bytes held of frames that are not whole: what strangers and slow senders can cost.
+    pub fn held_bytes(&self) -> usize {
+        self.accepted.values().map(|accepted| accepted.decoder.held_bytes()).sum()
+    }
+}
+
+/// Commands.
+impl Links {
+    /// Links with `peers`, none of which is up; the node's own address may be among them.
+    pub fn new(
+        me: Identity,
+        peers: impl IntoIterator<Item = (NodeId, String)>,
+        settings: Settings,
+        now: Now,
+        seed: u64,
+    ) -> Self {
+        settings.check();
+        let mut links = Self {
+            me,
+            settings,
+            random: Random(seed),
+            last_dial: 0,
+            peers: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            turned_away: VecDeque::new(),
+            out: VecDeque::new(),
+        };
+        for (node, address) in peers {
+            links.add_peer(now, node, address);
+        }
+        links
+    }
+
+    /// This node belongs to `cluster` from now on. Peers that told of another one are dropped.
+    ///
+    /// # Panics
+    /// If it belongs to another already.
+    pub fn set_cluster(&mut self, now: Now, cluster: ClusterId) {
+        assert!(self.me.cluster.is_none_or(|known| known == cluster), "a node has one cluster");
+        self.me.cluster = Some(cluster);
+        let other = |theirs: Option<ClusterId>| theirs.is_some_and(|theirs| theirs != cluster);
+        let (mut cx, peers, accepted) = self.parts(now.mono);
+        for peer in peers.values_mut() {
+            if peer.dialler.up().is_some_and(|up| other(up.welcome.cluster)) {
+                peer.dialler.down(&mut cx, DownWhy::Dropped, true);
+            }
+        }
+        let wrong: Vec<_> = accepted
+            .iter()
+            .filter(|(_, a)| a.hello.as_ref().is_some_and(|hello| other(hello.cluster)))
+            .map(|(&conn, _)| conn)
+            .collect();
+        for conn in wrong {
+            self.close_accepted(conn);
+        }
+    }
+
+    /// `node` is a peer, at `address` (`host:port`). Of this node itself nothing is kept.
+    ///
+    /// # Panics
+    /// Above [`PEERS_MAX`].
+    pub fn add_peer(&mut self, now: Now, node: NodeId, address: String) {
+        if node == self.me.member.node {
+            return;
+        }
+        let (mut cx, peers, _) = self.parts(now.mono);
+        match peers.get_mut(&node) {
+            Some(peer) => peer.dialler.readdress(&mut cx, address),
+            None => {
+                peers.insert(node, Peer::new(Dialler::new(node, address, now.mono)));
+                assert!(peers.len() <= PEERS_MAX, "more than {PEERS_MAX} peers");
+            }
+        }
+    }
+
+    /// `node` is a peer no more; its connections are closed.
+    pub fn remove_peer(&mut self, now: Now, node: NodeId) {
+        let (mut cx, peers, _) = self.parts(now.mono);
+        if let Some(mut peer) = peers.remove(&node) {
+            peer.dialler.abandon(&mut cx);
+            if let Some(conn) = peer.receiver {
+                self.close_accepted(conn);
+            }
+        }
+    }
+
+    /// Sends a message if the link is up and there is room. It arrives whole, once and in order, or
+    /// not at all; of messages sent before a break a last part may be lost.
+    ///
+    /// # Errors
+    /// [`SendError`]; the message is dropped.
+    ///
+    /// # Panics
+    /// If the channel is the link's own, or the body above the channel's limit.
+    pub fn send(
+        &mut self,
+        now: Now,
+        to: NodeId,
+        channel: Channel,
+        body: Bytes,
+    ) -> Result<(), SendError> {
+        assert!(channel != Channel::Link, "the channel is the link's own");
+        let (mut cx, peers, _) = self.parts(now.mono);
+        let peer = peers.get_mut(&to).ok_or(SendError::Down)?;
+        peer.dialler.send(&mut cx, channel, body)
+    }
+}
+
+/// Events and effects.
+impl Links {
+    /// One event in.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let now = now.mono;
+        match input {
+            Input::Dialled(conn) => self.with_dialler(now, conn, Dialler::on_dialled),
+            Input::DialFailed { conn, refused } => {
+                self.with_dialler(now, conn, |d, cx| d.on_dial_failed(cx, refused));
+            }
+            Input::Accepted(conn) => self.on_accepted(now, conn),
+            Input::Bytes(conn @ ConnId::Dialled(_), bytes) => {
+                self.with_dialler(now, conn, |d, cx| d.on_bytes(cx, bytes));
+            }
+            Input::Bytes(conn @ ConnId::Accepted(_), bytes) => self.on_bytes(now, conn, bytes),
+            Input::Closed(conn @ ConnId::Dialled(_)) => {
+                self.with_dialler(now, conn, Dialler::on_closed);
+            }
+            Input::Closed(conn @ ConnId::Accepted(_)) => self.forget_accepted(conn),
+            Input::Sent(conn @ ConnId::Dialled(_), bytes) => {
+                self.with_dialler(now, conn, |d, cx| d.on_sent(cx.now, bytes));
+            }
+            Input::Sent(conn @ ConnId::Accepted(_), bytes) => {
+                let (mut cx, _, accepted) = self.parts(now);
+                if let Some(accepted) = accepted.get_mut(&conn) {
+                    accepted.on_sent(&mut cx, bytes);
+                }
+            }
+            Input::Tick => self.on_tick(now),
+        }
+    }
+
+    /// The next effect.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    fn with_dialler(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        f: impl FnOnce(&mut Dialler, &mut Context<'_>),
+    ) {
+        let (mut cx, peers, _) = self.parts(now);
+        if let Some(peer) = peers.values_mut().find(|peer| peer.dialler.conn() == Some(conn)) {
+            f(&mut peer.dialler, &mut cx);
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        let (mut cx, peers, accepted) = self.parts(now);
+        for peer in peers.values_mut() {
+            peer.dialler.on_tick(&mut cx);
+        }
+        let settings = cx.settings;
+        let overdue: Vec<_> = accepted
+            .iter()
+            .filter(|(_, accepted)| accepted.deadline(settings).0 <= now)
+            .map(|(&conn, _)| conn)
+            .collect();
+        for conn in overdue {
+            self.close_accepted(conn);
+        }
+    }
+
+    fn parts(
+        &mut self,
+        now: Instant,
+    ) -> (Context<'_>, &mut BTreeMap<NodeId, Peer>, &mut BTreeMap<ConnId, Accepted>) {
+        let cx = Context {
+            now,
+            me: &self.me,
+            settings: &self.settings,
+            random: &mut self.random,
+            last_dial: &mut self.last_dial,
+            out: &mut self.out,
+        };
+        (cx, &mut self.peers, &mut self.accepted)
+    }
+}
+
+/// Accepted connections.
+impl Links {
+    fn on_accepted(&mut self, now: Instant, conn: ConnId) {
+        assert!(matches!(conn, ConnId::Accepted(_)), "{conn} was dialled");
+        let strangers = || self.accepted.iter().filter(|(_, a)| a.hello.is_none());
+        if strangers().count() >= PEER_STRANGERS_MAX {
+            let oldest = strangers().map(|(&conn, _)| conn).min();
+            self.close_accepted(oldest.expect("there are some"));
+        }
+        let before = self.accepted.insert(conn, Accepted::new(conn, now));
+        assert!(before.is_none(), "{conn} was accepted twice");
+    }
+
+    fn on_bytes(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
+        let (mut cx, _, accepted) = self.parts(now);
+        let Some(connection) = accepted.get_mut(&conn) else { return };
+        connection.on_bytes(&mut cx, bytes);
+        // A wrong frame ends the connection.
+        while let Some(connection) = self.accepted.get_mut(&conn) {
+            let known = connection.hello.is_some();
+            match connection.decoder.next(if known { Allowed::All } else { Allowed::Link }) {
+                Ok(None) => return,
+                Ok(Some(frame)) if frame.channel == Channel::Link => {
+                    self.on_message(now, conn, &frame.body);
+                }
+                Ok(Some(frame)) => self.received(conn, frame),
+                Err(error) => self.turn_away_wrong(conn, &error.to_string()),
+            }
+        }
+    }
+
+    fn received(&mut self, conn: ConnId, frame: Frame) {
+        let hello = self.accepted[&conn].hello.as_ref().expect("strangers have no such channel");
+        let from = hello.member;
+        let peer = self.peers.get_mut(&from.node).expect("the connection of a peer");
+        peer.received.count(frame.wire_bytes());
+        self.out.push_back(Output::Received { from, channel: frame.channel, body: frame.body });
+    }
+
+    fn on_message(&mut self, now: Instant, conn: ConnId, body: &[u8]) {
+        let known = self.accepted[&conn].hello.is_some();
+        match Message::decode(body) {
+            Some(Message::Hello(hello)) if !known && hello.magic == MAGIC => {
+                self.on_hello(now, conn, hello);
+            }
+            Some(Message::Ping(number)) if known => {
+                let (mut cx, _, accepted) = self.parts(now);
+                if let Some(connection) = accepted.get_mut(&conn) {
+                    connection.on_ping(&mut cx, number);
+                }
+            }
+            // Of a later release.
+            None if known => {}
+            None => self.turn_away_wrong(conn, "a message that is no handshake"),
+            Some(
+                message @ (Message::Hello(_)
+                | Message::Welcome(_)
+                | Message::Refused(_)
+                | Message::Ping(_)
+                | Message::Pong(_)),
+            ) => self.turn_away_wrong(conn, &format!("a {} out of place", message.name())),
+        }
+    }
+
+    fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+        let (node, nonce) = (hello.member.node, hello.nonce);
+        let answer = self.me.answer(&hello, self.peers.contains_key(&node));
+        let welcome = match answer {
+            Ok(_) if self.two_processes(now, &hello) => {
+                let one = self.receiver_hello(node).map_or(hello.member, |hello| hello.member);
+                let directories = [one.directory, hello.member.directory];
+                let acceptor = self.me.member.node;
+                let why = Why::DuplicateId { directories };
+                return self.refuse(now, conn, &Refusal { dialler: node, acceptor, why });
+            }
+            Ok(welcome) => welcome,
+            Err(refusal) => return self.refuse(now, conn, &refusal),
+        };
+        self.turned_away.retain(|(who, _)| *who != Some(node));
+        let peer = self.peers.get_mut(&node).expect("it is listed");
+        if peer.lives[0] != Some(nonce) {
+            peer.lives = [Some(nonce), peer.lives[0]];
+        }
+        if let Some(earlier) = peer.receiver.replace(conn) {
+            self.accepted.remove(&earlier).expect("a receiver's connection stands");
+            self.out.push_back(Output::Close(earlier));
+        }
+        let (mut cx, peers, accepted) = self.parts(now);
+        let dialler = &mut peers.get_mut(&node).expect("it is listed").dialler;
+        let connection = accepted.get_mut(&conn).expect("the Hello came on it");
+        connection.welcome(&mut cx, hello, welcome);
+        if dialler.peer().is_some_and(|(_, known)| known != nonce) {
+            dialler.down(&mut cx, DownWhy::Replaced, true);
+        }
+        dialler.wake(now);
+    }
+
+    /// Whether the Hello comes from a process that another has replaced while that other is heard
+    /// of: then both live, and would replace each other for ever.
+    fn two_processes(&self, now: Instant, hello: &Hello) -> bool {
+        let Some(peer) = self.peers.get(&hello.member.node) else { return false };
+        let heard = peer.receiver.and_then(|conn| self.accepted.get(&conn)).map(Accepted::heard);
+        peer.lives[1] == Some(hello.nonce)
+            && heard.is_some_and(|heard| now.since(heard) < self.settings.silent_max)
+    }
+
+    fn receiver_hello(&self, node: NodeId) -> Option<&Hello> {
+        let conn = self.peers.get(&node)?.receiver?;
+        self.accepted.get(&conn)?.hello.as_ref()
+    }
+
+    fn refuse(&mut self, now: Instant, conn: ConnId, refusal: &Refusal) {
+        let who = (Some(refusal.dialler), Some(refusal.kind()));
+        self.tell_once(who, format!("refused a link from {}: {refusal}", refusal.dialler));
+        let body = Message::Refused(refusal.message()).encode();
+        let (mut cx, ..) = self.parts(now);
+        cx.write(conn, Channel::Link, body);
+        self.close_accepted(conn);
+    }
+
+    /// What came is not of our protocol, or damaged.
+    fn turn_away_wrong(&mut self, conn: ConnId, what: &str) {
+        let hello = self.accepted.get(&conn).and_then(|accepted| accepted.hello.as_ref());
+        match hello.map(|hello| hello.member.node) {
+            Some(node) => {
+                let text = format!("closed the connection from {node}, which sent {what}");
+                self.out.push_back(Output::Notice(Severity::Warn, text));
+            }
+            None => {
+                let text = format!(
+                    "closed a connection to the address for peers, which sent {what}: clients are \
+                     served at the other address"
+                );
+                self.tell_once((None, None), text);
+            }
+        }
+        self.close_accepted(conn);
+    }
+
+    fn tell_once(&mut self, who: (Option<NodeId>, Option<RefusalKind>), text: String) {
+        if self.turned_away.contains(&who) {
+            return;
+        }
+        if self.turned_away.len() == TURNED_AWAY_MAX {
+            self.turned_away.pop_front();
+        }
+        self.turned_away.push_back(who);
+        self.out.push_back(Output::Notice(Severity::Warn, text));
+    }
+
+    fn close_accepted(&mut self, conn: ConnId) {
+        self.forget_accepted(conn);
+        self.out.push_back(Output::Close(conn));
+    }
+
+    fn forget_accepted(&mut self, conn: ConnId) {
+        let hello = self.accepted.remove(&conn).and_then(|accepted| accepted.hello);
+        if let Some(peer) = hello.and_then(|hello| self.peers.get_mut(&hello.member.node))
+            && peer.receiver == Some(conn)
+        {
+            peer.receiver = None;
+        }
+    }
+}
+
+impl Peer {
+    fn new(dialler: Dialler) -> Self {
+        Self { dialler, receiver: None, lives: [None; 2], received: Traffic::default() }
+    }
+
+    fn status(&self, node: NodeId) -> Status<'_> {
+        let dialler = &self.dialler;
+        let up = dialler.up();
+        let (frames, bytes) = up.map_or((0, 0), |up| up.outbox.waiting());
+        Status {
+            node,
+            address: dialler.address(),
+            state: match dialler.state {
+                State::Waiting { refused: None, .. } => LinkState::Waiting,
+                State::Waiting { refused: Some(kind), .. } => LinkState::Refused(kind),
+                State::Dialling { .. } | State::Greeting { .. } => LinkState::Connecting,
+                State::Up(_) => LinkState::Up,
+            },
+            since: dialler.since,
+            peer: up.map(|up| PeerInfo {
+                member: up.welcome.member,
+                nonce: up.welcome.nonce,
+                cluster: up.welcome.cluster,
+                features: up.welcome.features,
+                version: up.welcome.version,
+            }),
+            round_trip: up.and_then(|up| up.round_trip),
+            receiving: self.receiver.is_some(),
+            sent: dialler.sent,
+            received: self.received,
+            waiting: Traffic { frames: frames as u64, bytes },
+            last_error: dialler.last_error.as_ref(),
+        }
+    }
+}
+
+/// Refusals that are remembered as told.
+const TURNED_AWAY_MAX: usize = 64;
