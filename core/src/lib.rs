@@ -35,15 +35,16 @@ extern crate std;
 
 pub mod args;
 pub mod clock;
-pub mod directory;
 pub mod cluster;
+pub mod control;
+pub mod directory;
 pub mod disk;
 pub mod election;
 pub mod kv;
 pub mod limits;
 pub mod marks;
-mod random;
 pub mod peer;
+mod random;
 pub mod reply;
 pub mod shard;
 pub mod slot;

@@ -380,9 +380,7 @@ fn key(index: Index) -> Value {
 }
 
 /// What the values add up to, or what is wrong with them.
-fn decode(
-    read: &BTreeMap<Value, Value>,
-) -> Result<Option<(ClusterId, Box<Stored>)>, &'static str> {
+fn decode(read: &BTreeMap<Value, Value>) -> Result<Option<(ClusterId, Box<Stored>)>, &'static str> {
     if read.is_empty() {
         return Ok(None);
     }
@@ -392,9 +390,9 @@ fn decode(
     let mut entries: Vec<Entry> = Vec::new();
     for (key, value) in read.range(Value::copy_from(&[ENTRY])..Value::copy_from(&[ENTRY + 1])) {
         let entry: Entry = postcard::from_bytes(value).map_err(|_| "an entry is not one")?;
-        let follows = entries.last().is_none_or(|last| {
-            last.index.plus(1) == entry.index && last.term <= entry.term
-        });
+        let follows = entries
+            .last()
+            .is_none_or(|last| last.index.plus(1) == entry.index && last.term <= entry.term);
         if *key != self::key(entry.index) || !follows || entry.term > term {
             return Err("its entries do not follow each other");
         }

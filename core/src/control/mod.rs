@@ -1,0 +1,541 @@
+//! A node's part in the cluster: its seat in the controller quorum, the cluster map, its session.
+//!
+//! Control puts four machines together and decides what none of them can see alone:
+//!
+//! ```text
+//!              ┌──────────────────────── Control ─────────────────────────┐
+//!   bytes ◀──▶ │ peer::Links ◀──▶ election::Raft ◀──▶ Store ◀──▶ Replica  │ ◀──▶ disk
+//!              │       ▲               │ committed                        │
+//!              │       │          cluster::Map ──▶ View                   │ ──▶ shards, clients
+//!              │       └──▶ cluster::Broker, cluster::Controller          │
+//!              └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! - Its life: the [directory](crate::directory) is settled, the [`store`] is read, and if that holds
+//!   nothing a cluster is [founded or joined](founding). From then on it is a [`member`] for good.
+//! - The map is what the committed log adds up to; every member has it, voters and observers alike.
+//! - The [controller](crate::cluster::Controller) exists while this node leads the quorum and has
+//!   applied all that earlier leaders committed.
+//! - [`voters`] keeps the quorum complete: a voter that came back with another directory is
+//!   replaced, one by one.
+//! - A disk fault voids what is in memory: the member is dropped and begins again from what is
+//!   stored, as after a restart, with its links left as they are.
+//!
+//! Invariants:
+//! - Nothing is sent in the name of the quorum that is not in the store: what depends on durability
+//!   waits in [`Raft`](crate::election::Raft) for the store's answer.
+//! - A node whose META names a cluster never founds or joins another.
+//! - META is completed only once the store holds the founding snapshot, so that a store that is
+//!   missing was lost, and is refused.
+
+mod founding;
+mod life;
+mod member;
+mod message;
+mod store;
+mod talk;
+mod view;
+mod voters;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::cluster::controller::{self, Request, RequestError, RequestId};
+use crate::cluster::{self, Features, broker};
+use crate::directory::{Directory, Wanted};
+use crate::disk::{DiskOp, DiskResult};
+use crate::election::{self, Stored};
+use crate::marks::Marks;
+use crate::peer::{self, Links, Versions};
+use crate::shard::Severity;
+use crate::{ClusterId, DirectoryId, Instant, IoId, Member, NodeId, Now, random};
+
+pub use founding::first_voters;
+pub use message::{Join, Message};
+pub use view::{QuorumView, View};
+
+use founding::Founding;
+use member::{Effect, Membership};
+use store::Store;
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// The nodes of the cluster, this one included, and where their peers reach them.
+    pub nodes: Vec<(NodeId, String)>,
+    /// Where clients reach this node, `host:port`.
+    pub client_address: String,
+    /// What fails together with this node.
+    pub rack: Option<String>,
+    /// What a cluster is founded with, but for its id and nodes.
+    pub founding: FoundingOptions,
+    /// How the quorum behaves.
+    pub election: election::Settings,
+    /// How the links behave.
+    pub links: peer::Settings,
+    /// How long a node may be silent before it is fenced.
+    pub session_timeout: Duration,
+    /// Size at which the store's segments roll, in bytes.
+    pub segment_bytes: u64,
+    /// Entries applied since the last snapshot before another is made.
+    pub snapshot_every: u64,
+    /// Seed of everything that is drawn: ids, nonces, timeouts.
+    pub seed: u64,
+}
+
+/// What the first start of a cluster decides for its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FoundingOptions {
+    /// Partitions that share the slots.
+    pub partitions: u32,
+    /// Replicas of each partition.
+    pub replication_factor: u32,
+    /// In-sync replicas below which a partition takes no writes.
+    pub min_isr: u32,
+}
+
+/// One event for control.
+#[derive(Debug)]
+pub enum Input {
+    /// The answer to a disk operation.
+    Disk(IoId, DiskResult),
+    /// Something has happened to a connection with a peer.
+    Peer(peer::Input),
+    /// An operator asks the controller for something; answered by [`Output::Reply`]. Only the
+    /// controller's node can do it.
+    Request(RequestId, Request),
+    /// [`Control::deadline`] is due.
+    Tick,
+    /// Finish: hand over what is led, make everything durable, then [`Output::Stopped`].
+    Stop,
+}
+
+/// One effect of control.
+#[derive(Debug)]
+pub enum Output {
+    /// To be done on disk. The ids of control are none of a [shard](crate::shard)'s.
+    Disk(IoId, DiskOp),
+    /// To be done with the connections to peers: dial, write or close.
+    Peer(peer::Output),
+    /// The cluster as this node sees it has changed.
+    View(Arc<View>),
+    /// The answer to a request.
+    Reply(RequestId, Result<(), RequestError>),
+    /// This node is not the controller, and knows perhaps who is: nothing was asked of anyone.
+    NotController(RequestId, Option<NodeId>),
+    /// The node can not take part: why, and what to do. Control is finished.
+    Refused(String),
+    /// After [`Input::Stop`]: everything is durable.
+    Stopped,
+    /// What the quorum did; for traces and checkers.
+    Trace(Trace),
+    /// For the operator's log.
+    Notice(Severity, String),
+}
+
+/// What happens inside, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The role, the term or the known leader of the quorum has changed.
+    Became(election::Role, crate::Term, Option<NodeId>),
+    /// A committed entry was applied.
+    Applied(election::Entry),
+    /// The map was replaced by a snapshot's.
+    Restored(crate::Index),
+    /// A message of the quorum had no effect.
+    Ignored(Member, &'static str, election::Ignored),
+    /// A message was sent over a link, or lost for want of one.
+    Sent(NodeId, Message, bool),
+    /// A message came over a link.
+    Received(Member, Message),
+    /// Memory was void after a disk fault: the member begins again from its store.
+    BeganAgain,
+}
+
+/// Why [`Control::deadline`] is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Something about the quorum.
+    Election(election::Reason),
+    /// Something about the links.
+    Links,
+    /// Something about the node's session.
+    Broker,
+    /// Something that the controller watches.
+    Controller(controller::Reason),
+    /// Something about the store.
+    Store,
+    /// When to say again that the node is fresh.
+    Fresh,
+    /// When voters are looked at again.
+    Voters,
+    /// When a stop no longer waits for others to take over.
+    Stop,
+}
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct Control {
+    config: Config,
+    now: Now,
+    random: u64,
+    nonce: u64,
+    directory: Directory,
+    store: Option<Store>,
+    links: Option<Links>,
+    /// Who can be sent to.
+    up: BTreeMap<NodeId, Member>,
+    stage: Stage,
+    /// When to say again that the node is fresh.
+    fresh_at: Instant,
+    /// When it is said which nodes are missing.
+    complain_at: Instant,
+    stop: Stop,
+    /// META could not be completed in this life.
+    meta_failed: bool,
+    /// What the others of this node were last shown.
+    shown: Option<Arc<View>>,
+    out: VecDeque<Output>,
+}
+
+/// How far the node is in its life.
+#[derive(Debug)]
+enum Stage {
+    /// The directory is settled and the store read.
+    Opening,
+    /// No cluster is known.
+    Fresh(Founding),
+    /// What the member begins with is being made durable.
+    Founding(ClusterId, Box<Stored>),
+    /// A member.
+    Member(Box<Membership>),
+    /// A member whose store is read again after a disk fault.
+    Reopening(ClusterId),
+    /// Refused or stopped.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// Others are to take over until then.
+    HandingOver(Instant),
+    /// The store finishes.
+    Closing,
+}
+
+/// The newest version of the peer protocol, and the feature levels of this release.
+const VERSIONS: Versions = Versions { min: 1, max: 1 };
+const FEATURES: Features = Features { min: 1, max: 1 };
+
+/// How often a fresh node says so.
+const FRESH_EVERY: Duration = Duration::from_millis(100);
+/// How often it says for whom it waits.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+/// How long a stop waits for others to take over.
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+
+/// The ids of control's disk operations: none of a shard's.
+const IO_BITS: u32 = 48;
+const STORE_IO: u64 = 0xfffe;
+const DIRECTORY_IO: u64 = 0xfffd;
+
+impl Control {
+    /// Control of a node about to look at its data directory.
+    pub fn new(config: Config, now: Now) -> Self {
+        let mut random = config.seed;
+        let mut draw = || u128::from(random::next(&mut random));
+        let id = DirectoryId(draw() << 64 | draw());
+        let nonce = draw() as u64;
+        let directory = Directory::new(Wanted::Node(config.node), id);
+        let mut control = Self {
+            config,
+            now,
+            random,
+            nonce,
+            directory,
+            store: None,
+            links: None,
+            up: BTreeMap::new(),
+            stage: Stage::Opening,
+            fresh_at: now.mono,
+            complain_at: now.mono.after(COMPLAIN_EVERY),
+            stop: Stop::No,
+            meta_failed: false,
+            shown: None,
+            out: VecDeque::new(),
+        };
+        control.advance();
+        control
+    }
+
+    /// Takes one event in.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Disk(io, result) => self.on_disk(io, result),
+            Input::Peer(input) => {
+                if let Some(links) = &mut self.links {
+                    links.handle(now, input);
+                }
+            }
+            Input::Request(id, request) => self.on_request(id, request),
+            Input::Tick => self.on_tick(),
+            Input::Stop => self.on_stop(),
+        }
+        self.advance();
+    }
+
+    /// The next effect, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, and why.
+    pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        let store = self.store.as_ref().and_then(Store::deadline).map(|at| (at, Reason::Store));
+        let links = self.links.as_ref().and_then(Links::deadline);
+        let links = links.map(|(at, _)| (at, Reason::Links));
+        let stop = match self.stop {
+            Stop::HandingOver(until) => Some((until, Reason::Stop)),
+            Stop::No | Stop::Closing => None,
+        };
+        let stage = match &self.stage {
+            Stage::Fresh(_) => Some((self.fresh_at.min(self.complain_at), Reason::Fresh)),
+            Stage::Member(member) => member.deadline(),
+            Stage::Ended => return None,
+            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
+        };
+        [store, links, stop, stage].into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    /// The quorum's machine, while the node is a member; for checkers.
+    pub fn raft(&self) -> Option<&election::Raft> {
+        self.membership().map(Membership::raft)
+    }
+
+    /// The cluster map, while the node is a member; for checkers.
+    pub fn map(&self) -> Option<&cluster::Map> {
+        self.membership().map(Membership::map)
+    }
+
+    /// The rare states that the node's part in the cluster has been in.
+    pub fn marks(&self) -> Marks {
+        self.store.as_ref().map_or_else(Marks::default, Store::marks)
+    }
+
+    fn membership(&self) -> Option<&Membership> {
+        match &self.stage {
+            Stage::Member(member) => Some(member),
+            Stage::Opening
+            | Stage::Fresh(_)
+            | Stage::Founding(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => None,
+        }
+    }
+
+    fn on_disk(&mut self, io: IoId, result: DiskResult) {
+        if io.0 >> IO_BITS == DIRECTORY_IO {
+            if let Some(event) = self.directory.on_disk(result) {
+                self.on_directory(event);
+            }
+        } else if let Some(store) = &mut self.store {
+            store.on_disk(self.now.mono, io.0 & ((1 << IO_BITS) - 1), result);
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = self.now;
+        if let Some(store) = &mut self.store
+            && store.deadline().is_some_and(|at| at <= now.mono)
+        {
+            store.tick(now.mono);
+        }
+        if let Some(links) = &mut self.links
+            && links.deadline().is_some_and(|(at, _)| at <= now.mono)
+        {
+            links.handle(now, peer::Input::Tick);
+        }
+        if let Stage::Member(member) = &mut self.stage {
+            member.on_tick(now);
+        }
+    }
+
+    fn on_request(&mut self, id: RequestId, request: Request) {
+        let answered = match &mut self.stage {
+            Stage::Member(member) => member.on_request(self.now, id, request),
+            Stage::Opening
+            | Stage::Fresh(_)
+            | Stage::Founding(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => false,
+        };
+        if !answered {
+            let controller = self.raft().and_then(election::Raft::leader);
+            self.out.push_back(Output::NotController(id, controller));
+        }
+    }
+
+    fn on_stop(&mut self) {
+        if self.stop != Stop::No {
+            return;
+        }
+        self.stop = Stop::HandingOver(self.now.mono.after(HAND_OVER_MAX));
+        if let Stage::Member(member) = &mut self.stage {
+            member.on_stop(self.now);
+        }
+    }
+
+    /// Lets every part do what it can, until none has anything more to do.
+    fn advance(&mut self) {
+        // What the parts tell each other dies down: no event makes another of its kind at once.
+        for _ in 0..ROUNDS_MAX {
+            let mut busy = self.advance_directory();
+            busy |= self.advance_store();
+            busy |= self.advance_fresh();
+            busy |= self.advance_member();
+            busy |= self.advance_links();
+            busy |= self.advance_stop();
+            if !busy {
+                return;
+            }
+        }
+        unreachable!("control's parts go on telling each other the same");
+    }
+}
+
+/// The member.
+impl Control {
+    fn become_member(&mut self, cluster: ClusterId, stored: Stored) {
+        let now = self.now;
+        if let Some(links) = &mut self.links {
+            links.set_cluster(now, cluster);
+        }
+        let me = self.me();
+        let peer = self.config.nodes.iter().find(|(node, _)| *node == me.node);
+        let peer = peer.map(|(_, address)| address.clone()).unwrap_or_default();
+        let client = self.config.client_address.clone();
+        let broker = broker::Settings {
+            rack: self.config.rack.clone(),
+            features: FEATURES,
+            seed: random::next(&mut self.random),
+            ..broker::Settings::new(me.node, me.directory, peer, client)
+        };
+        let FoundingOptions { partitions, replication_factor, min_isr } = self.config.founding;
+        let founding = cluster::Founding {
+            cluster,
+            level: FEATURES.max,
+            partitions,
+            replication_factor,
+            min_isr,
+            expected: self.config.nodes.iter().map(|&(node, _)| node).collect(),
+        };
+        let controller = controller::Settings {
+            session_timeout: self.config.session_timeout,
+            ..controller::Settings::new(founding)
+        };
+        let options = member::Options {
+            election: self.config.election,
+            broker,
+            controller,
+            snapshot_every: self.config.snapshot_every,
+        };
+        let seed = random::next(&mut self.random);
+        let mut member = Membership::new(now, me, cluster, stored, options, seed);
+        for &linked in self.up.values() {
+            member.on_link(now, linked, true);
+        }
+        if self.stop != Stop::No {
+            member.on_stop(now);
+        }
+        self.stage = Stage::Member(Box::new(member));
+    }
+
+    fn advance_member(&mut self) -> bool {
+        let mut busy = false;
+        let mut changed = false;
+        loop {
+            let Stage::Member(member) = &mut self.stage else { break };
+            let Some(effect) = member.poll(self.now) else { break };
+            busy = true;
+            match effect {
+                Effect::Write(id, changes) => {
+                    let store = self.store.as_mut().expect("a member has been loaded");
+                    store.write(self.now.mono, id, &changes);
+                }
+                Effect::Send(to, message) => {
+                    if self.up.get(&to.node) == Some(&to) {
+                        self.send(to.node, &message);
+                    }
+                }
+                Effect::SendNode(node, message) => self.send(node, &message),
+                Effect::Reply(id, result) => self.out.push_back(Output::Reply(id, result)),
+                Effect::Changed => changed = true,
+                Effect::Refuse(text) => self.refuse(text),
+                Effect::Trace(trace) => self.out.push_back(Output::Trace(trace)),
+                Effect::Notice(severity, text) => {
+                    self.out.push_back(Output::Notice(severity, text))
+                }
+            }
+        }
+        if changed {
+            self.show();
+        }
+        busy
+    }
+
+    /// Tells the others of this node what the cluster looks like, if it looks different.
+    fn show(&mut self) {
+        let Stage::Member(member) = &self.stage else { return };
+        let view = member.view();
+        if self.shown.as_deref() != Some(&view) {
+            let view = Arc::new(view);
+            self.shown = Some(Arc::clone(&view));
+            self.out.push_back(Output::View(view));
+        }
+    }
+
+    fn refuse(&mut self, text: String) {
+        self.stage = Stage::Ended;
+        self.links = None;
+        self.out.push_back(Output::Refused(text));
+    }
+
+    /// Goes on with a stop.
+    fn advance_stop(&mut self) -> bool {
+        let Stop::HandingOver(until) = self.stop else { return false };
+        let ready = match &self.stage {
+            Stage::Member(member) => member.may_stop() || until <= self.now.mono,
+            Stage::Opening
+            | Stage::Fresh(_)
+            | Stage::Founding(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => true,
+        };
+        if !ready {
+            return false;
+        }
+        self.stop = Stop::Closing;
+        self.links = None;
+        self.stage = Stage::Ended;
+        match &mut self.store {
+            Some(store) => store.stop(self.now.mono),
+            None => {
+                self.directory.abandon();
+                self.out.push_back(Output::Stopped);
+            }
+        }
+        true
+    }
+}
+
+/// Rounds in which the parts may tell each other something before they must be done. An entry that
+/// is applied takes a few, and one message may bring many entries.
+const ROUNDS_MAX: usize = 10_000;

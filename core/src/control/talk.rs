@@ -1,0 +1,110 @@
+//! Messages and links: who is linked, and which part a message is for.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::{Control, Join, Message, Output, Stage, Stop, Trace};
+use crate::election::Stored;
+use crate::peer::{self, Channel};
+use crate::shard::Severity;
+use crate::{Member, NodeId};
+
+impl Control {
+    pub(super) fn send(&mut self, to: NodeId, message: &Message) {
+        let Some(links) = &mut self.links else { return };
+        // What does not go out is said again by the protocol it belongs to.
+        let sent =
+            links.is_up(to) && links.send(self.now, to, Channel::Control, message.encode()).is_ok();
+        self.out.push_back(Output::Trace(Trace::Sent(to, message.clone(), sent)));
+    }
+
+    pub(super) fn advance_links(&mut self) -> bool {
+        let mut busy = false;
+        loop {
+            let Some(links) = &mut self.links else { return busy };
+            let Some(output) = links.poll() else { return busy };
+            busy = true;
+            match output {
+                peer::Output::Received { from, channel: Channel::Control, body } => {
+                    self.on_message(from, &body);
+                }
+                // Nobody speaks on the others yet.
+                peer::Output::Received { .. } => {}
+                peer::Output::Up(member, _) => self.on_up(member),
+                peer::Output::Down(member, _) => self.on_down(member),
+                peer::Output::Unreachable(node, nobody_listens) => {
+                    if let Stage::Member(member) = &mut self.stage
+                        && nobody_listens
+                    {
+                        member.on_gone(self.now, node);
+                    }
+                }
+                peer::Output::Notice(severity, text) => {
+                    self.out.push_back(Output::Notice(severity, text));
+                }
+                output @ (peer::Output::Dial(..)
+                | peer::Output::Write(..)
+                | peer::Output::Close(..)) => self.out.push_back(Output::Peer(output)),
+            }
+        }
+    }
+
+    pub(super) fn on_up(&mut self, member: Member) {
+        self.up.insert(member.node, member);
+        match &mut self.stage {
+            Stage::Fresh(_) => self.send(member.node, &Message::Fresh),
+            Stage::Member(membership) => membership.on_link(self.now, member, true),
+            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) | Stage::Ended => {}
+        }
+    }
+
+    pub(super) fn on_down(&mut self, member: Member) {
+        self.up.remove(&member.node);
+        if let Stage::Member(membership) = &mut self.stage {
+            membership.on_link(self.now, member, false);
+        }
+    }
+
+    pub(super) fn on_message(&mut self, from: Member, body: &[u8]) {
+        let Some(message) = Message::decode(body) else {
+            let text = format!(
+                "{from} has sent a control message that this version does not know: it is ignored"
+            );
+            self.out.push_back(Output::Notice(Severity::Warn, text));
+            return;
+        };
+        self.out.push_back(Output::Trace(Trace::Received(from, message.clone())));
+        let now = self.now;
+        match (&mut self.stage, message) {
+            (Stage::Fresh(founding), Message::Fresh) => founding.on_fresh(from),
+            (Stage::Fresh(_), Message::Join(join)) => self.on_join(join),
+            (Stage::Member(member), Message::Fresh) => {
+                let join = Join { cluster: member.cluster(), snapshot: member.snapshot() };
+                self.send(from.node, &Message::Join(join));
+            }
+            (Stage::Member(member), Message::Election(m)) => member.on_election(now, from, m),
+            (Stage::Member(member), Message::Broker(m)) => member.on_broker(now, from.node, m),
+            (Stage::Member(member), Message::Controller(m)) => {
+                member.on_controller(now, from.node, m);
+            }
+            // It comes too early or too late, and is said again if it matters.
+            (
+                _,
+                Message::Fresh
+                | Message::Join(_)
+                | Message::Election(_)
+                | Message::Broker(_)
+                | Message::Controller(_),
+            ) => {}
+        }
+    }
+
+    pub(super) fn on_join(&mut self, join: Join) {
+        let Join { cluster, snapshot } = join;
+        if snapshot.voters.is_empty() || self.stop != Stop::No {
+            return;
+        }
+        let stored = Stored { term: snapshot.term, vote: None, snapshot, entries: Vec::new() };
+        self.begin(cluster, stored);
+    }
+}

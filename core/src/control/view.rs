@@ -1,0 +1,41 @@
+//! The cluster as one node sees it: for INFO, CLUSTER and `kvnode status`.
+
+use alloc::vec::Vec;
+
+use crate::cluster::{Life, Map};
+use crate::election::{Role, Voters};
+use crate::{ClusterId, Index, Member, NodeId, Term};
+
+/// See the module's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The node that looks.
+    pub me: Member,
+    /// Its cluster; `None` before it has founded or joined one.
+    pub cluster: Option<ClusterId>,
+    /// Nodes for which a node that knows no cluster waits.
+    pub missing: Vec<NodeId>,
+    /// The quorum.
+    pub quorum: QuorumView,
+    /// Its registered life, once the map shows it.
+    pub life: Option<Life>,
+    /// The cluster map as far as this node has applied it.
+    pub map: Map,
+}
+
+/// The quorum as one of its members (or an observer) sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumView {
+    /// What this node is in it.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// Who leads it, as far as this node knows: the controller.
+    pub controller: Option<NodeId>,
+    /// Who votes.
+    pub voters: Voters,
+    /// Voters of which the controller has heard lately; only the controller knows.
+    pub heard: Option<Vec<NodeId>>,
+    /// How far the log is applied here.
+    pub applied: Index,
+}

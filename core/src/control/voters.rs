@@ -1,0 +1,43 @@
+//! Keeping the quorum complete.
+//!
+//! Who votes is a member: a node with a directory. Two things take a voter away for good: its node
+//! comes back with another directory, or an operator unregisters it. The controller then replaces
+//! it, one change at a time: the lost one is removed, and a registered node that has caught up is
+//! added, the very node that was lost before any other, and low ids before high ones.
+//!
+//! A voter that is merely down is left alone: it may come back, and every change of voters costs the
+//! quorum some of its reserve while it lasts.
+
+use alloc::vec::Vec;
+
+use crate::cluster::Map;
+use crate::election::{VoterChange, Voters};
+use crate::limits::VOTERS_MAX;
+use crate::{Member, NodeId};
+
+/// The next change that brings the voters closer to what they should be. It may have to wait: the
+/// quorum's machine refuses to add a member that has not caught up.
+pub(super) fn next_change(voters: &Voters, map: &Map, me: Member) -> Option<VoterChange> {
+    let founding = map.founding()?;
+    let expected: Vec<NodeId> = founding.expected.iter().copied().collect();
+    let wanted = super::first_voters(&expected).len().min(VOTERS_MAX);
+    let registered =
+        |node: NodeId| map.node(node).map(|n| Member { node, directory: n.registration.directory });
+    // One whose node is not registered (yet) may have its directory still.
+    let lost = voters
+        .iter()
+        .find(|&voter| voter != me && registered(voter.node).is_some_and(|member| member != voter));
+    if let Some(lost) = lost
+        && voters.len() > 1
+    {
+        return Some(VoterChange::Remove(lost.node));
+    }
+    if voters.len() >= wanted {
+        return None;
+    }
+    let first = super::first_voters(&expected);
+    let candidates = map.nodes().filter(|(_, node)| node.is_active()).map(|(id, _)| id);
+    let candidates = candidates.filter(|&node| voters.directory(node).is_none());
+    let candidate = candidates.min_by_key(|node| (!first.contains(node), *node));
+    candidate.and_then(registered).map(VoterChange::Add)
+}
