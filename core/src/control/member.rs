@@ -294,11 +294,10 @@ impl Membership {
     }
 
     fn on_snapshot(&mut self, now: Now, snapshot: &Snapshot) {
-        let Ok(map) = Map::decode(&snapshot.data) else {
-            return self.refuse_format(snapshot.index);
-        };
-        self.map = map;
-        self.map.pass(snapshot.index);
+        match Map::decode(&snapshot.data) {
+            Ok(map) if map.applied() == snapshot.index => self.map = map,
+            Ok(_) | Err(_) => return self.refuse_format(snapshot.index),
+        }
         self.broker.handle(now, &self.map, broker::Input::Applied);
         self.effects.push_back(Effect::Trace(Trace::Restored(snapshot.index)));
         self.effects.push_back(Effect::Changed);

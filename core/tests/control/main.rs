@@ -1,0 +1,150 @@
+//! Whole nodes' controls together: founding, joining, losing and replacing members.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail at what it does not expect"
+)]
+
+#[path = "../world/disk.rs"]
+mod disk;
+mod world;
+
+use std::time::Duration;
+
+use kvnode_core::NodeId;
+use kvnode_core::control::FoundingOptions;
+use world::World;
+
+#[test]
+fn three_nodes_found_a_cluster_and_share_its_partitions() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    assert!(world.controller().is_some());
+    let map = world.map(1).clone();
+    assert_eq!(map.partitions().count(), 4);
+    for (_, partition) in map.partitions() {
+        assert_eq!((partition.replicas.len(), partition.isr.len()), (3, 3));
+    }
+    world.pass(Duration::from_secs(1));
+    let cluster = world.view(1).unwrap().cluster;
+    for id in 2..=3 {
+        assert_eq!(world.view(id).unwrap().cluster, cluster);
+        assert_eq!(world.map(id), &map);
+    }
+}
+
+#[test]
+fn no_cluster_is_founded_before_all_first_voters_are_there() {
+    let options = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(&[1, 2, 3], options);
+    world.start(1);
+    world.start(2);
+    world.pass(Duration::from_secs(20));
+    assert!(world.view(1).is_none() && world.view(2).is_none());
+    let told = |id| world.nodes[&NodeId(id)].notices.iter().any(|n| n.contains("waiting for n3"));
+    assert!(told(1), "{:?}", world.nodes[&NodeId(1)].notices);
+    world.start(3);
+    world.until("it is founded", World::is_whole);
+}
+
+#[test]
+fn a_killed_controller_is_replaced_in_well_under_a_second() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    for round in 0..10 {
+        let controller = world.controller().unwrap();
+        world.kill(controller);
+        let took = world.until("another controls", |world| {
+            world.controller().is_some_and(|now| now != controller) && world.is_whole()
+        });
+        assert!(took < Duration::from_millis(900), "round {round}: {took:?}");
+        world.start(controller);
+        world.until("it is back", World::is_whole);
+    }
+}
+
+#[test]
+fn everyone_comes_back_after_a_loss_of_power() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    let before = world.map(1).clone();
+    (1..=3).for_each(|id| world.lose_power(id));
+    (1..=3).for_each(|id| world.start(id));
+    world.until("every node is active again", World::is_whole);
+    assert_eq!(world.map(1).founding(), before.founding());
+    assert!(world.map(1).applied() > before.applied());
+}
+
+#[test]
+fn a_voter_that_lost_its_disk_has_no_vote_until_it_was_made_one_anew() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    let before = world.view(1).unwrap().quorum.voters.clone();
+    world.wipe(3);
+    world.start(3);
+    world.until("the new member votes", |world| {
+        let voters = |id| world.view(id).map(|view| view.quorum.voters.clone());
+        let now = voters(1);
+        now.as_ref().is_some_and(|now| now.len() == 3 && *now != before)
+            && voters(2) == now
+            && voters(3) == now
+    });
+    world.until("every node is active", World::is_whole);
+    world.kill(world.controller().unwrap());
+    world.until("two of three go on", World::is_whole);
+}
+
+#[test]
+fn a_stopping_controller_hands_over_first() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    let controller = world.controller().unwrap();
+    world.ask_to_stop(controller);
+    let took = world.until("it stops", |world| world.nodes[&NodeId(controller)].stopped);
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    let took = world.until("the rest is whole", World::is_whole);
+    assert!(took < Duration::from_millis(50), "another was made before: {took:?}");
+}
+
+#[test]
+fn a_single_node_is_a_cluster() {
+    let options = FoundingOptions { partitions: 2, replication_factor: 1, min_isr: 1 };
+    let mut world = World::new(&[7], options);
+    world.start(7);
+    let took = world.until("it serves itself", World::is_whole);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    world.lose_power(7);
+    world.start(7);
+    world.until("again", World::is_whole);
+}
+
+#[test]
+fn a_fourth_node_observes_and_takes_the_place_of_a_voter_that_was_removed() {
+    let options = FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(&[1, 2, 3, 4], options);
+    (1..=4).for_each(|id| world.start(id));
+    world.until("every node is active", World::is_whole);
+    assert_eq!(world.view(4).unwrap().quorum.voters.len(), 3);
+    assert_eq!(world.map(4), world.map(1));
+}
+
+#[test]
+fn a_cut_off_controller_steps_down_and_the_rest_goes_on() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    let old = NodeId(world.controller().unwrap());
+    let others: Vec<NodeId> = world.nodes.keys().copied().filter(|&id| id != old).collect();
+    for &other in &others {
+        world.cut.insert((old, other));
+        world.cut.insert((other, old));
+    }
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.view(old.0).unwrap().quorum.controller, None, "it knows that it is alone");
+    let now = world.view(others[0].0).unwrap().quorum.controller.unwrap();
+    assert!(others.contains(&now));
+    let map = world.map(now.0);
+    assert!(!map.node(old).unwrap().is_active(), "its session has lapsed");
+    assert!(map.partitions().all(|(_, p)| p.leader.is_some_and(|leader| leader != old)));
+    world.cut.clear();
+    world.until("it is back", World::is_whole);
+}

@@ -1,0 +1,321 @@
+//! Some nodes' controls in virtual time: links by bytes, disks in memory, clocks in step.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvnode_core::cluster::Map;
+use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, View};
+use kvnode_core::election::Role;
+use kvnode_core::peer::{self, ConnId};
+use kvnode_core::{Instant, NodeId, Now};
+
+use crate::disk::{MemDisk, Unsynced};
+
+const LATENCY: Duration = Duration::from_millis(1);
+const WALL_US: u64 = 1_700_000_000_000_000;
+
+/// A node: its disk outlives its process.
+pub struct Node {
+    pub control: Option<Control>,
+    pub disk: MemDisk,
+    pub view: Option<Arc<View>>,
+    pub refused: Option<String>,
+    pub stopped: bool,
+    pub notices: Vec<String>,
+    lives: u64,
+}
+
+/// One end of a connection.
+type End = (NodeId, ConnId);
+
+enum Event {
+    Peer(NodeId, u64, peer::Input),
+}
+
+pub struct World {
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub now: Instant,
+    ids: Vec<u32>,
+    options: FoundingOptions,
+    /// The other end of each end.
+    wires: BTreeMap<End, End>,
+    /// Nothing gets from the first to the second.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    events: BTreeMap<(Instant, u64), Event>,
+    last_event: u64,
+    last_conn: u64,
+    /// The leaders that were seen, by term.
+    pub leaders: BTreeMap<u64, BTreeSet<NodeId>>,
+}
+
+impl World {
+    /// Nodes that have not been started, with empty disks.
+    pub fn new(ids: &[u32], options: FoundingOptions) -> Self {
+        let node = |&id: &u32| (NodeId(id), Node::new());
+        Self {
+            nodes: ids.iter().map(node).collect(),
+            now: Instant(1),
+            ids: ids.to_vec(),
+            options,
+            wires: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            events: BTreeMap::new(),
+            last_event: 0,
+            last_conn: 0,
+            leaders: BTreeMap::new(),
+        }
+    }
+
+    /// Three nodes that have been started.
+    pub fn three() -> Self {
+        let options = FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 };
+        let mut world = Self::new(&[1, 2, 3], options);
+        (1..=3).for_each(|id| world.start(id));
+        world
+    }
+
+    fn wall(&self) -> Now {
+        Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 }
+    }
+
+    pub fn start(&mut self, id: u32) {
+        let (now, options) = (self.wall(), self.options);
+        let nodes = self.ids.iter().map(|&id| (NodeId(id), format!("n{id}:1"))).collect();
+        let node = self.nodes.get_mut(&NodeId(id)).unwrap();
+        node.lives += 1;
+        let config = Config {
+            node: NodeId(id),
+            nodes,
+            client_address: format!("n{id}:6379"),
+            rack: None,
+            founding: options,
+            election: Default::default(),
+            links: Default::default(),
+            session_timeout: Duration::from_millis(1500),
+            segment_bytes: 4096,
+            snapshot_every: 20,
+            seed: u64::from(id) * 1000 + node.lives,
+        };
+        node.control = Some(Control::new(config, now));
+        (node.view, node.refused, node.stopped) = (None, None, false);
+        self.drain(NodeId(id));
+    }
+
+    /// The process is killed; what it wrote stays.
+    pub fn kill(&mut self, id: u32) {
+        let node = self.nodes.get_mut(&NodeId(id)).unwrap();
+        node.control = None;
+        self.hang_up(NodeId(id));
+    }
+
+    /// Power is lost: what was not fsynced is gone.
+    pub fn lose_power(&mut self, id: u32) {
+        self.kill(id);
+        let node = self.nodes.get_mut(&NodeId(id)).unwrap();
+        node.disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
+    }
+
+    pub fn wipe(&mut self, id: u32) {
+        self.kill(id);
+        self.nodes.get_mut(&NodeId(id)).unwrap().disk = MemDisk::default();
+    }
+
+    pub fn ask_to_stop(&mut self, id: u32) {
+        self.handle(NodeId(id), Input::Stop);
+    }
+
+    fn hang_up(&mut self, node: NodeId) {
+        let ends: Vec<(End, End)> =
+            self.wires.iter().filter(|(end, _)| end.0 == node).map(|(&a, &b)| (a, b)).collect();
+        for (end, other) in ends {
+            self.wires.remove(&end);
+            self.wires.remove(&other);
+            self.later(other.0, peer::Input::Closed(other.1));
+        }
+    }
+
+    fn later(&mut self, node: NodeId, input: peer::Input) {
+        self.last_event += 1;
+        let life = self.nodes[&node].lives;
+        let at = (self.now.after(LATENCY), self.last_event);
+        self.events.insert(at, Event::Peer(node, life, input));
+    }
+
+    fn handle(&mut self, id: NodeId, input: Input) {
+        let now = self.wall();
+        if let Some(control) = &mut self.nodes.get_mut(&id).unwrap().control {
+            control.handle(now, input);
+            self.drain(id);
+        }
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let mut disk = VecDeque::new();
+        loop {
+            let node = self.nodes.get_mut(&id).unwrap();
+            let Some(control) = &mut node.control else { return };
+            let Some(output) = control.poll() else {
+                let Some((io, op)) = disk.pop_front() else { break };
+                let result = node.disk.run(op);
+                let now = Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 };
+                control.handle(now, Input::Disk(io, result));
+                continue;
+            };
+            match output {
+                Output::Disk(io, op) => disk.push_back((io, op)),
+                Output::Peer(output) => self.on_peer(id, output),
+                Output::View(view) => node.view = Some(view),
+                Output::Refused(text) => {
+                    node.refused = Some(text);
+                    node.control = None;
+                    self.hang_up(id);
+                    return;
+                }
+                Output::Stopped => {
+                    node.stopped = true;
+                    node.control = None;
+                    self.hang_up(id);
+                    return;
+                }
+                Output::Notice(_, text) => node.notices.push(text),
+                Output::Trace(_) | Output::Reply(..) | Output::NotController(..) => {}
+            }
+        }
+        let raft = self.nodes[&id].control.as_ref().and_then(Control::raft);
+        if let Some(raft) = raft
+            && raft.role() == Role::Leader
+        {
+            let leaders = self.leaders.entry(raft.term().0).or_default();
+            leaders.insert(id);
+            assert_eq!(leaders.len(), 1, "two leaders in {}", raft.term());
+        }
+    }
+
+    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
+        match output {
+            peer::Output::Dial(conn, to, _) => {
+                let lives = self.nodes[&to].control.is_some();
+                if self.cut.contains(&(id, to)) || self.cut.contains(&(to, id)) {
+                    // Nobody answers.
+                } else if lives {
+                    self.last_conn += 1;
+                    let accepted = ConnId::Accepted(self.last_conn);
+                    self.wires.insert((id, conn), (to, accepted));
+                    self.wires.insert((to, accepted), (id, conn));
+                    self.later(to, peer::Input::Accepted(accepted));
+                    self.later(id, peer::Input::Dialled(conn));
+                } else {
+                    self.later(id, peer::Input::DialFailed { conn, refused: true });
+                }
+            }
+            peer::Output::Write(conn, bytes) => {
+                let Some(&other) = self.wires.get(&(id, conn)) else { return };
+                self.later(id, peer::Input::Sent(conn, bytes.len()));
+                if !self.cut.contains(&(id, other.0)) {
+                    self.later(other.0, peer::Input::Bytes(other.1, bytes));
+                }
+            }
+            peer::Output::Close(conn) => {
+                if let Some(other) = self.wires.remove(&(id, conn)) {
+                    self.wires.remove(&other);
+                    self.later(other.0, peer::Input::Closed(other.1));
+                }
+            }
+            output => panic!("{output:?} is control's own"),
+        }
+    }
+
+    /// The next thing happens; time passes until then.
+    fn step(&mut self, until: Instant) -> bool {
+        let due = |(&id, node): (&NodeId, &Node)| Some((node.control.as_ref()?.deadline()?.0, id));
+        let tick = self.nodes.iter().filter_map(due).min();
+        let event = self.events.keys().next().copied();
+        match (tick, event) {
+            (Some((at, id)), event) if event.is_none_or(|(when, _)| at < when) => {
+                if at > until {
+                    return false;
+                }
+                self.now = self.now.max(at);
+                self.handle(id, Input::Tick);
+            }
+            (_, Some(key)) if key.0 <= until => {
+                self.now = self.now.max(key.0);
+                let Some(Event::Peer(node, life, input)) = self.events.remove(&key) else {
+                    unreachable!()
+                };
+                if self.nodes[&node].lives == life {
+                    self.handle(node, Input::Peer(input));
+                }
+            }
+            (_, _) => return false,
+        }
+        true
+    }
+
+    pub fn pass(&mut self, by: Duration) {
+        let until = self.now.after(by);
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Goes on until it is so; how long that took.
+    pub fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
+        let (start, until) = (self.now, self.now.after(Duration::from_secs(60)));
+        while !so(self) {
+            if !self.step(until) {
+                let views = self.nodes.iter().map(|(id, n)| (id, &n.refused, &n.notices, &n.view));
+                panic!("not in a minute: {what}\n{:#?}", views.collect::<Vec<_>>());
+            }
+        }
+        self.now.since(start)
+    }
+
+    pub fn view(&self, id: u32) -> Option<&View> {
+        self.nodes[&NodeId(id)].view.as_deref()
+    }
+
+    pub fn map(&self, id: u32) -> &Map {
+        self.nodes[&NodeId(id)].control.as_ref().unwrap().map().unwrap()
+    }
+
+    /// The controller, if all that live agree on one that lives.
+    pub fn controller(&self) -> Option<u32> {
+        let live = self.nodes.values().filter(|node| node.control.is_some());
+        let mut said = live.map(|node| node.view.as_ref()?.quorum.controller);
+        let first = said.next()??;
+        let agreed = said.all(|said| said == Some(first));
+        (agreed && self.nodes[&first].control.is_some()).then_some(first.0)
+    }
+
+    /// Whether all agree on the controller, every living node is active in the map of every living node, and every partition has
+    /// a leader that lives.
+    pub fn is_whole(&self) -> bool {
+        let live: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, n)| n.control.is_some()).map(|(&id, _)| id).collect();
+        let active = |map: &Map, id: &NodeId| map.node(*id).is_some_and(|node| node.is_active());
+        self.controller().is_some()
+            && live.iter().all(|id| {
+                let Some(map) = self.nodes[id].control.as_ref().and_then(Control::map) else {
+                    return false;
+                };
+                let mut leaders = map.partitions().map(|(_, partition)| partition.leader);
+                let led = leaders.all(|leader| leader.is_some_and(|leader| live.contains(&leader)));
+                live.iter().all(|id| active(map, id)) && map.partitions().count() > 0 && led
+            })
+    }
+}
+
+impl Node {
+    fn new() -> Self {
+        Self {
+            control: None,
+            disk: MemDisk::default(),
+            view: None,
+            refused: None,
+            stopped: false,
+            notices: Vec::new(),
+            lives: 0,
+        }
+    }
+}
