@@ -85,7 +85,7 @@ impl Map {
         Ok(changes)
     }
 
-    fn check_registration(&self, r: &Registration) -> Result<(), Refusal> {
+    pub(super) fn check_registration(&self, r: &Registration) -> Result<(), Refusal> {
         bounded(Field::Address, r.peer.len(), ADDRESS_BYTES_MAX)?;
         bounded(Field::Address, r.client.len(), ADDRESS_BYTES_MAX)?;
         if let Some(rack) = &r.rack {

@@ -85,6 +85,39 @@ pub enum Refusal {
     Unchanged,
 }
 
+impl Refusal {
+    /// Whether a registration that was refused so will be refused again.
+    pub(super) fn is_final(self) -> bool {
+        match self {
+            Self::OutOfBounds(_) | Self::DirectoryOfAnother(_) | Self::FeatureUnsupported(_) => {
+                true
+            }
+            Self::NotFounded
+            | Self::AlreadyFounded
+            | Self::AlreadyRegistered
+            | Self::LevelNotHigher
+            | Self::UnknownNode(_)
+            | Self::StaleIncarnation(..)
+            | Self::Fenced(_)
+            | Self::NotFenced(_)
+            | Self::HoldsReplicas(_)
+            | Self::UnknownPartition
+            | Self::AlreadyPlaced
+            | Self::StalePartitionEpoch
+            | Self::NotLeader(_)
+            | Self::StaleEpoch
+            | Self::NotReplica(_)
+            | Self::WithoutLeader
+            | Self::TooFewInSync
+            | Self::NotInSync(_)
+            | Self::CleanPossible
+            | Self::NothingLost
+            | Self::EpochsUsedUp
+            | Self::Unchanged => false,
+        }
+    }
+}
+
 /// What is out of bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Field {

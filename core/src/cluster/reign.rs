@@ -15,6 +15,15 @@ impl Map {
     /// The leader says who is in sync. Who is added must be active in the life it was added in; who
     /// was in already stays by its seat.
     pub(super) fn alter(&mut self, alter: &AlterPartition) -> Result<Changes, Refusal> {
+        let isr = self.check_alter(alter)?;
+        let partition = &mut self.partitions[alter.partition.0 as usize];
+        seat_all(partition, isr);
+        touch(partition);
+        Ok(changed(alter.partition))
+    }
+
+    /// The seats of the new in-sync set, if it may be.
+    pub(super) fn check_alter(&self, alter: &AlterPartition) -> Result<Vec<Seat>, Refusal> {
         let partition = self.found_at(alter.partition, alter.partition_epoch)?;
         if partition.leader != Some(alter.leader) {
             return Err(Refusal::NotLeader(alter.leader));
@@ -37,10 +46,7 @@ impl Map {
         if isr == partition.isr {
             return Err(Refusal::Unchanged);
         }
-        let partition = &mut self.partitions[alter.partition.0 as usize];
-        seat_all(partition, isr);
-        touch(partition);
-        Ok(changed(alter.partition))
+        Ok(isr)
     }
 
     /// The seat that `life` has, or may have.

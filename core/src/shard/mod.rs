@@ -85,7 +85,7 @@ pub enum Output {
 }
 
 /// How urgent a notice is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// What happened in the normal course.
     Info,

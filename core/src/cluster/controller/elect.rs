@@ -1,0 +1,189 @@
+//! Who leads a partition.
+//!
+//! 1. Only a replica in sync is elected, active and in its present life: it holds all that was ever
+//!    acknowledged. Among these, one that is not stopping, whose wall clock is near the median of
+//!    all, whose disk is well, that was heard of just now, and whose replica is open; then the one
+//!    with the longest log, by epoch and end; then the first by the order of the replicas. All but
+//!    the first condition are wishes: whoever fulfils none is elected if nobody else is there.
+//! 2. A leader stays while it can. It is replaced when it is gone, wants to stop, or says that it
+//!    would rather not, and somebody better is there.
+//! 3. With nobody in sync the partition is offline until one of them comes back.
+//! 4. Where the last one in sync came back from an unclean stop, what it acknowledged may be
+//!    missing, from it and not from the others. All who were in sync with it are waited for, until
+//!    they report or for the configured time; then the longest log of all replicas is taken. In a
+//!    history of clean elections a longer log holds all that a shorter one does.
+//! 5. Anything else is an operator's to decide, by name.
+
+use alloc::format;
+use core::cmp::Reverse;
+
+use super::super::command::{Command, ElectLeader, Right};
+use super::super::map::Map;
+use super::super::message::LogEnd;
+use super::super::words::{Life, Partition};
+use super::Controller;
+use super::proposals::Key;
+use crate::shard::Severity;
+use crate::{Epoch, NodeId, Now, PartitionId};
+
+/// How little a candidate is wished for: the least is elected.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Demerits {
+    stopping: bool,
+    off_clock: bool,
+    unfit: bool,
+    silent: bool,
+    log: Reverse<Option<(Epoch, crate::Offset)>>,
+}
+
+impl Controller {
+    /// Proposes a leader for the partition if it needs another.
+    pub(super) fn consider(&mut self, now: Now, map: &Map, id: PartitionId) {
+        let Some(partition) = map.partition(id) else { return };
+        if !map.is_recoverable(partition) {
+            self.recoveries.remove(&id);
+        }
+        match partition.leader {
+            Some(leader) => {
+                if self.offline.remove(&id).is_some() {
+                    let epoch = partition.epoch;
+                    self.notice(Severity::Info, format!("{id} is led by {leader} from {epoch} on"));
+                }
+                if let Some(better) = self.better_than(now, map, id, partition, leader) {
+                    self.propose_leader(now, map, id, better, Right::InSync);
+                }
+            }
+            None => match self.best(now, map, id, partition, None) {
+                Some((candidate, _)) => {
+                    self.propose_leader(now, map, id, candidate, Right::InSync);
+                }
+                None if map.is_recoverable(partition) => self.recover(now, map, id, partition),
+                None => self.say_offline(id, partition),
+            },
+        }
+    }
+
+    fn better_than(
+        &self,
+        now: Now,
+        map: &Map,
+        id: PartitionId,
+        partition: &Partition,
+        leader: NodeId,
+    ) -> Option<NodeId> {
+        let alive = self.is_alive(leader);
+        let demerits = self.demerits(now, id, leader);
+        let stopping = demerits.as_ref().is_some_and(|d| d.stopping);
+        let unfit = demerits.as_ref().is_some_and(|d| d.unfit);
+        if alive && !stopping && !unfit {
+            return None;
+        }
+        let (candidate, theirs) = self.best(now, map, id, partition, Some(leader))?;
+        let better = !alive || !theirs.stopping && (stopping || !theirs.unfit);
+        better.then_some(candidate)
+    }
+
+    /// The candidate in sync with the fewest demerits, other than `but`.
+    fn best(
+        &self,
+        now: Now,
+        map: &Map,
+        id: PartitionId,
+        partition: &Partition,
+        but: Option<NodeId>,
+    ) -> Option<(NodeId, Demerits)> {
+        let in_sync = partition.replicas.iter().copied();
+        let in_sync =
+            in_sync.filter(|&node| Some(node) != but && map.is_electable(partition, node));
+        let alive = in_sync.filter(|&node| self.is_alive(node));
+        alive
+            .filter_map(|node| Some((node, self.demerits(now, id, node)?)))
+            .min_by(|(_, a), (_, b)| a.cmp(b))
+    }
+
+    fn demerits(&self, now: Now, id: PartitionId, node: NodeId) -> Option<Demerits> {
+        let session = self.sessions.get(&node)?;
+        let log_end = session.log_end(id);
+        Some(Demerits {
+            stopping: session.is_stopping(),
+            off_clock: self.is_off_clock(node),
+            unfit: log_end.is_some_and(|end| !end.fit),
+            silent: now.mono.since(session.heard()) > self.settings.session_timeout / 3,
+            log: Reverse(log_end.map(length)),
+        })
+    }
+
+    /// Rule 4.
+    fn recover(&mut self, now: Now, map: &Map, id: PartitionId, partition: &Partition) {
+        let since = *self.recoveries.entry(id).or_insert(now.mono);
+        let report = |node: NodeId| {
+            let session = self.sessions.get(&node).filter(|session| session.is_alive())?;
+            map.node(node).filter(|node| node.is_active())?;
+            session.log_end(id)
+        };
+        let complete = partition.last_isr.iter().all(|&node| report(node).is_some());
+        let over = now.mono >= since.after(self.settings.recovery_wait);
+        if !complete && !over {
+            return;
+        }
+        let reports = partition.replicas.iter().filter_map(|&node| Some((node, report(node)?)));
+        // The first of the longest, by the order of the replicas.
+        let longest = reports.min_by_key(|(_, end)| Reverse(length(end)));
+        if let Some((candidate, _)) = longest {
+            self.propose_leader(now, map, id, candidate, Right::LongestLog);
+        }
+    }
+
+    fn propose_leader(
+        &mut self,
+        now: Now,
+        map: &Map,
+        id: PartitionId,
+        candidate: NodeId,
+        right: Right,
+    ) {
+        let node = map.node(candidate).expect("candidates are registered");
+        let elect = self.election(map, id, node.life(), right);
+        let last = map.partition(id).map_or(elect.above, |p| p.epoch.max(elect.above));
+        if last < Epoch(u32::MAX) {
+            // Under way already, or too much is: it is looked at again when that has ended.
+            let _ = self.propose(now, Key::Elect(id), Command::ElectLeader(elect));
+        }
+    }
+
+    pub(super) fn election(
+        &self,
+        map: &Map,
+        partition: PartitionId,
+        leader: Life,
+        right: Right,
+    ) -> ElectLeader {
+        let reports = self.sessions.values().filter_map(|session| session.log_end(partition));
+        ElectLeader {
+            partition,
+            leader,
+            partition_epoch: map
+                .partition(partition)
+                .map(|p| p.partition_epoch)
+                .unwrap_or_default(),
+            above: reports.map(|end| end.epoch).max().unwrap_or_default(),
+            right,
+        }
+    }
+
+    fn say_offline(&mut self, id: PartitionId, partition: &Partition) {
+        let version = partition.partition_epoch;
+        if self.offline.insert(id, version) == Some(version) {
+            return;
+        }
+        let isr: alloc::vec::Vec<_> =
+            partition.isr.iter().map(|seat| format!("{}", seat.life.node)).collect();
+        let isr = isr.join(", ");
+        let text = format!("{id} is offline: no replica in sync is there (in sync: {isr})");
+        self.notice(Severity::Error, text);
+    }
+}
+
+fn length(end: &LogEnd) -> (Epoch, crate::Offset) {
+    (end.epoch, end.end)
+}

@@ -1,0 +1,121 @@
+//! What operators ask for, and what they are told.
+//!
+//! A request becomes one command. It is answered when that is applied; if it is not within the
+//! proposal timeout, the outcome is unknown and the answer says so.
+
+use alloc::vec::Vec;
+
+use super::super::command::{Command, Reassign, Right};
+use super::super::map::Map;
+use super::super::refusal::Refusal;
+use super::super::words::Life;
+use super::{Controller, Output};
+use crate::limits::OPERATOR_REQUESTS_MAX;
+use crate::{Instant, NodeId, Now, PartitionId};
+
+/// A request, as whoever brings it counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Request {
+    /// Let this replica lead though it is not in sync, since nobody in sync comes back:
+    /// acknowledged writes may be lost.
+    ElectUnclean(PartitionId, NodeId),
+    /// Let this replica lead, which is in sync.
+    MoveLeader(PartitionId, NodeId),
+    /// Let these be the replicas of the partition, the preferred leader first.
+    Reassign(PartitionId, Vec<NodeId>),
+    /// I know that acknowledged writes of the partition may be missing.
+    AcceptLoss(PartitionId),
+    /// The node will not come back.
+    Unregister(NodeId),
+    /// Use this feature level.
+    SetFeature(u32),
+}
+
+/// What an operator is told.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, thiserror::Error,
+)]
+pub enum RequestError {
+    /// The map refused it; nothing was changed.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Too many requests are under way; nothing was changed.
+    #[error("too many requests at a time")]
+    TooMany,
+    /// It was not applied in time. It may be yet.
+    #[error("the outcome is unknown: it was not committed in time, and may be yet")]
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pending {
+    command: Command,
+    pub(super) until: Instant,
+}
+
+impl Controller {
+    pub(super) fn on_request(&mut self, now: Now, map: &Map, id: RequestId, request: Request) {
+        if self.requests.len() >= OPERATOR_REQUESTS_MAX || self.requests.contains_key(&id) {
+            return self.reply(id, Err(RequestError::TooMany));
+        }
+        match self.command_for(map, request) {
+            Ok(command) => {
+                self.outputs.push_back(Output::Propose(command.clone()));
+                let until = now.mono.after(self.settings.proposal_timeout);
+                self.requests.insert(id, Pending { command, until });
+            }
+            Err(refusal) => self.reply(id, Err(RequestError::Refused(refusal))),
+        }
+    }
+
+    fn command_for(&self, map: &Map, request: Request) -> Result<Command, Refusal> {
+        let elect = |id: PartitionId, node: NodeId, right| {
+            let life = self.life(map, node)?;
+            map.partition(id).ok_or(Refusal::UnknownPartition)?;
+            Ok(Command::ElectLeader(self.election(map, id, life, right)))
+        };
+        match request {
+            Request::ElectUnclean(id, node) => elect(id, node, Right::Operator),
+            Request::MoveLeader(id, node) => elect(id, node, Right::InSync),
+            Request::Reassign(partition, replicas) => {
+                let entry = map.partition(partition).ok_or(Refusal::UnknownPartition)?;
+                let partition_epoch = entry.partition_epoch;
+                Ok(Command::Reassign(Reassign { partition, partition_epoch, replicas }))
+            }
+            Request::AcceptLoss(partition) => Ok(Command::AcceptLoss(partition)),
+            Request::Unregister(node) => Ok(Command::Unregister(node)),
+            Request::SetFeature(level) => Ok(Command::SetFeature(level)),
+        }
+    }
+
+    fn life(&self, map: &Map, node: NodeId) -> Result<Life, Refusal> {
+        map.node(node).map(|n| n.life()).ok_or(Refusal::UnknownNode(node))
+    }
+
+    pub(super) fn settle_requests(&mut self, command: &Command, outcome: Result<(), Refusal>) {
+        let settled = |pending: &Pending| pending.command == *command;
+        let first = self.requests.iter().find(|(_, pending)| settled(pending)).map(|(&id, _)| id);
+        if let Some(id) = first {
+            self.requests.remove(&id);
+            self.reply(id, outcome.map_err(RequestError::Refused));
+        }
+    }
+
+    pub(super) fn give_up_requests(&mut self, now: Now) {
+        let due = |pending: &Pending| pending.until <= now.mono;
+        let ids: Vec<_> =
+            self.requests.iter().filter(|(_, pending)| due(pending)).map(|(&id, _)| id).collect();
+        for id in ids {
+            self.requests.remove(&id);
+            self.reply(id, Err(RequestError::Unknown));
+        }
+    }
+
+    fn reply(&mut self, id: RequestId, outcome: Result<(), RequestError>) {
+        self.outputs.push_back(Output::Reply(id, outcome));
+    }
+}
