@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::view::{QuorumView, View};
-use super::{Message, Reason, Trace, voters};
+use super::{Message, Reason, Trace, replicas, voters};
 use crate::cluster::broker::{self, Broker};
 use crate::cluster::controller::{self, Controller, Request, RequestError, RequestId};
 use crate::cluster::{BrokerMessage, Command, ControllerMessage, Map};
@@ -284,7 +284,7 @@ impl Membership {
                 }
             }
         }
-        self.broker.handle(now, &self.map, broker::Input::Applied);
+        self.on_map(now);
         let since = entry.index.0 - self.raft.snapshot().index.0;
         self.effects.push_back(Effect::Trace(Trace::Applied(entry)));
         self.effects.push_back(Effect::Changed);
@@ -298,9 +298,17 @@ impl Membership {
             Ok(map) if map.applied() == snapshot.index => self.map = map,
             Ok(_) | Err(_) => return self.refuse_format(snapshot.index),
         }
-        self.broker.handle(now, &self.map, broker::Input::Applied);
+        self.on_map(now);
         self.effects.push_back(Effect::Trace(Trace::Restored(snapshot.index)));
         self.effects.push_back(Effect::Changed);
+    }
+
+    fn on_map(&mut self, now: Now) {
+        self.broker.handle(now, &self.map, broker::Input::Applied);
+        let Some(me) = self.broker.life() else { return };
+        for alter in replicas::wanted(&self.map, me) {
+            self.broker.handle(now, &self.map, broker::Input::Alter(alter));
+        }
     }
 
     fn refuse_format(&mut self, index: Index) {

@@ -32,6 +32,7 @@ mod founding;
 mod life;
 mod member;
 mod message;
+mod replicas;
 mod store;
 mod talk;
 mod view;
