@@ -76,6 +76,7 @@ impl World {
         endpoint: &Endpoint,
         address: std::net::SocketAddr,
     ) -> Option<(WireId, Inlet)> {
+        self.met(|windows| windows.meet_message(from, to));
         let connected = endpoint.connect1(address).await;
         let Ok((sender, receiver)) = connected else {
             self.tell(from, Kind::Link, 0, || format!("can not connect to {to}"));
@@ -128,6 +129,7 @@ impl World {
             let Some(sender) = wire.senders[end].clone() else { return };
             (sender, number, wire.ends[1 - end])
         };
+        self.met(|windows| windows.meet_message(from, to));
         self.tell_message(from, Kind::Send, (number, to), 0, || describe(&packet));
         let send = pin!(sender.send(Box::new(Parcel { number, packet })));
         // It never waits; an error means that nobody listens, which shows in time.

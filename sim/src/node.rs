@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::args::OwnedArgs;
-use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, File, ValueCache};
+use kvnode_core::disk::{CacheKey, CacheStats, DiskError, DiskOp, File, ValueCache};
 use kvnode_core::shard::{Config, Input, Output, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, Value};
 use madsim::net::Endpoint;
@@ -20,10 +20,9 @@ use madsim::task::{NodeId, spawn_local};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::chance::{Chance, Purpose};
-use crate::disk::{Answer, DiskSim, Strike};
+use crate::disk::{Answer, DiskSim};
 use crate::marks::Seen;
 use crate::net::{Packet, WireId, words};
-use crate::plan::Class;
 use crate::storage;
 use crate::story::{Kind, Lane, Life};
 use crate::world::World;
@@ -275,46 +274,17 @@ impl Process {
         let now_ns = self.world.now_ns();
         while let Some(answer) = self.disk.with(self.node, |disk| disk.answer(now_ns)) {
             let Answer { io, op, result, struck } = answer;
-            if let Some(strike) = struck {
-                let class = Class::Strike(strike);
-                self.world.injected(class);
-                self.note_damage(strike, &op);
-                self.world.tell(self.lane(), Kind::Fault, strike, || {
-                    format!("{} strikes {}", class.name(), describe::io(io))
-                });
+            match struck {
+                Some(strike) => self.world.struck(self.id, strike, &op),
+                None if result == Err(DiskError::Full) => {
+                    self.world.met(|windows| windows.meet_full(self.id));
+                }
+                None => {}
             }
             self.world.tell(self.lane(), Kind::DiskDone, (io, &result), || {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
             self.handle(Input::Disk(io, result));
-        }
-    }
-
-    /// What a fault that has struck an operation makes of the disk.
-    fn note_damage(&self, strike: Strike, op: &DiskOp) {
-        match (strike, op) {
-            (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
-                self.world.damaged(self.id, &file.to_string());
-            }
-            // An opening that can not read, or reads astray, may give a part of the log up for good.
-            (Strike::Read | Strike::MisdirectedRead, DiskOp::Read { file, .. }) => {
-                if self.world.is_serving(self.id) {
-                    self.world.unread(self.id);
-                } else {
-                    self.world.damaged(self.id, &file.to_string());
-                }
-            }
-            (
-                Strike::Write
-                | Strike::WriteFull
-                | Strike::Sync
-                | Strike::Name
-                | Strike::LostWrite
-                | Strike::MisdirectedWrite
-                | Strike::Read
-                | Strike::MisdirectedRead,
-                _,
-            ) => {}
         }
     }
 
@@ -395,6 +365,7 @@ impl Process {
         self.world.tell(self.lane(), Kind::Disk, (io, &op), || {
             format!("{} {}", describe::io(io), describe::op(&op))
         });
+        self.world.met(|windows| windows.meet_operation(self.id));
         let now_ns = self.world.now_ns();
         let flying_max = self.disk.with(self.node, |disk| {
             disk.submit(now_ns, io, op);

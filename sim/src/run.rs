@@ -179,7 +179,7 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
     world.start(TimeHandle::current());
     let mailboxes = Arc::new(Mailboxes::default());
     let nemesis = build(&world, &mailboxes);
-    nemesis.usual_latency();
+    nemesis.set_up();
     let supervisor = nemesis.clone();
     nemesis.spawn(async move { supervisor.supervise().await });
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Mutex;
 
-use kvnode_core::disk::File;
+use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::marks::Marks;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Instant, Now};
@@ -15,15 +15,18 @@ use madsim::time::TimeHandle;
 
 use crate::checkers::Violation;
 use crate::clock::NodeClock;
+use crate::disk::Strike;
 use crate::history::{
     Action, Answer, Call, ClockView, History, Key, Left, Loss, Moment, Order, Outcome, Val,
 };
 use crate::lock;
 use crate::marks::{self, Seen};
 use crate::net::{WireId, Wires};
+use crate::node::describe;
 use crate::plan::Class;
 use crate::settings::Settings;
 use crate::story::{Kind, Lane, Trace};
+use crate::windows::Windows;
 
 /// See the module's header.
 pub(crate) struct World {
@@ -32,6 +35,8 @@ pub(crate) struct World {
     /// Nodes draw from a true source of chance; see [`Request::spoilt`](crate::run::Request).
     pub(crate) spoilt: bool,
     pub(crate) wires: Mutex<Wires>,
+    /// Faults that last.
+    pub(crate) windows: Mutex<Windows>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -86,6 +91,7 @@ impl World {
             spoilt,
             settings,
             wires: Mutex::default(),
+            windows: Mutex::default(),
             time: Mutex::new(None),
             trace: Mutex::new(Trace::new(keep)),
             nodes: Mutex::default(),
@@ -392,6 +398,45 @@ impl World {
     /// A fault has taken effect.
     pub(crate) fn injected(&self, class: Class) {
         *lock(&self.record).tally.entry(class).or_default() += 1;
+    }
+
+    /// Faults that last have been met.
+    pub(crate) fn met(&self, met: impl FnOnce(&mut Windows) -> Vec<Class>) {
+        let classes = met(&mut lock(&self.windows));
+        classes.into_iter().for_each(|class| self.injected(class));
+    }
+
+    /// A fault has struck an operation.
+    pub(crate) fn struck(&self, id: u32, strike: Strike, op: &DiskOp) {
+        let class = Class::Strike(strike);
+        self.injected(class);
+        self.tell(Lane::Node(id), Kind::Fault, (strike, op), || {
+            format!("{} strikes: {}", class.name(), describe::op(op))
+        });
+        match (strike, op) {
+            (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
+                self.damaged(id, &file.to_string());
+            }
+            // An opening that can not read, or reads astray, may give a part of the log up for good.
+            (Strike::Read | Strike::MisdirectedRead, DiskOp::Read { file, .. }) => {
+                if self.is_serving(id) {
+                    self.unread(id);
+                } else {
+                    self.damaged(id, &file.to_string());
+                }
+            }
+            (
+                Strike::Write
+                | Strike::WriteFull
+                | Strike::Sync
+                | Strike::Name
+                | Strike::LostWrite
+                | Strike::MisdirectedWrite
+                | Strike::Read
+                | Strike::MisdirectedRead,
+                _,
+            ) => {}
+        }
     }
 
     /// A fault has damaged a file of a node. A hint holds nothing that is not in its segment: damage
