@@ -23,6 +23,7 @@ use crate::chance::{Chance, Purpose};
 use crate::disk::{Answer, DiskSim};
 use crate::marks::Seen;
 use crate::net::{Packet, WireId, words};
+use crate::run::Spoilt;
 use crate::storage;
 use crate::story::{Kind, Lane, Life};
 use crate::world::World;
@@ -138,7 +139,7 @@ impl Process {
         let disk = simulator::<DiskSim>();
         let settings = world.settings.clone();
         let mut chance = Chance::new(world.seed ^ life.rotate_left(40), Purpose::Node(id));
-        if world.spoilt {
+        if world.spoilt == Some(Spoilt::Chance) {
             chance = Chance::new(true_chance(), Purpose::Node(id));
         }
         let cache = Cache {
@@ -321,7 +322,9 @@ impl Process {
                 self.world.tell(lane, Kind::Call, (client, &reply), || {
                     format!("{client} is told {}", crate::net::reply_text(&reply))
                 });
-                if let Some(client) = self.clients.get(&client) {
+                let swallowed =
+                    self.world.spoilt == Some(Spoilt::Reply) && self.chance.below(200) == 0;
+                if let Some(client) = self.clients.get(&client).filter(|_| !swallowed) {
                     self.world.send(client.wire, lane, Packet::Reply(reply));
                 }
             }

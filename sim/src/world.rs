@@ -24,6 +24,7 @@ use crate::marks::{self, Seen};
 use crate::net::{WireId, Wires};
 use crate::node::describe;
 use crate::plan::Class;
+use crate::run::Spoilt;
 use crate::settings::Settings;
 use crate::story::{Kind, Lane, Trace};
 use crate::windows::Windows;
@@ -32,8 +33,7 @@ use crate::windows::Windows;
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
-    /// Nodes draw from a true source of chance; see [`Request::spoilt`](crate::run::Request).
-    pub(crate) spoilt: bool,
+    pub(crate) spoilt: Option<Spoilt>,
     pub(crate) wires: Mutex<Wires>,
     /// Faults that last.
     pub(crate) windows: Mutex<Windows>,
@@ -48,6 +48,8 @@ struct Node {
     clock: NodeClock,
     view: ClockView,
     up: bool,
+    /// When this process began, in ns.
+    up_since_ns: u64,
     serves: bool,
     /// It has served since its disk was empty.
     settled: bool,
@@ -85,7 +87,7 @@ struct Record {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, settings: Settings, keep: bool, spoilt: bool) -> Self {
+    pub(crate) fn new(seed: u64, settings: Settings, keep: bool, spoilt: Option<Spoilt>) -> Self {
         Self {
             seed,
             spoilt,
@@ -152,6 +154,7 @@ impl World {
             clock,
             view: ClockView::default(),
             up: false,
+            up_since_ns: 0,
             serves: false,
             settled: false,
             refused: None,
@@ -192,8 +195,9 @@ impl World {
         record.life += 1;
         record.order += 1;
         let (life, order) = (record.life, record.order);
+        let now_ns = self.now_ns();
         let loss = self.node(id, |node| {
-            node.up = true;
+            (node.up, node.up_since_ns) = (true, now_ns);
             node.refused = None;
             node.unread = false;
             node.view.life = life;
@@ -347,6 +351,20 @@ impl World {
         record.order += 1;
         let order = record.order;
         record.hung_up.insert(wire.0, order);
+    }
+
+    /// A client has waited for an answer since then, and gives up. That is a violation unless the node
+    /// was down, or a fault that lasts was in the way, at some time of it. A fault that strikes is no
+    /// excuse: the node is to say so.
+    pub(crate) fn gave_up(&self, client: u32, id: u32, since_ns: u64, call: &str) {
+        let (up, up_since_ns) = self.node(id, |node| (node.up, node.up_since_ns));
+        let down = !up || up_since_ns > since_ns;
+        let slow_ns = self.settings.pace.max_ns;
+        if !down && !lock(&self.windows).excuse(client, id, since_ns, slow_ns) {
+            let seconds = (self.now_ns() - since_ns) as f64 / 1e9;
+            let text = format!("c{client} has waited {seconds} s for an answer to {call}");
+            self.violation("waited in vain", text);
+        }
     }
 
     /// The history, and who could still do something about what when.

@@ -59,6 +59,15 @@ enum Waiting {
     Simple(&'static str),
 }
 
+impl Waiting {
+    fn text(&self) -> String {
+        match self {
+            Self::Call(call, action) => format!("call {call}: {}", told::action(action)),
+            Self::Simple(text) => format!("what is answered by {text}"),
+        }
+    }
+}
+
 impl Client {
     pub(crate) fn new(world: Arc<World>, id: u32, node: u32) -> Self {
         let mut chance = Chance::new(world.seed, Purpose::Client(id));
@@ -182,6 +191,9 @@ impl Client {
                 }
                 Err(_) => {
                     self.world.see(Seen::Impatient);
+                    let since_ns = self.world.now_ns() - PATIENCE.as_nanos() as u64;
+                    let first = connection.waiting.front().map(Waiting::text).unwrap_or_default();
+                    self.world.gave_up(self.id, self.node, since_ns, &first);
                     self.hang_up("no answer in time");
                     return None;
                 }
