@@ -228,7 +228,12 @@ impl World {
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {
-                node.losing = Some((order, left));
+                // Power that is lost once more while nothing runs gives nothing back.
+                node.losing = Some(match node.losing {
+                    Some((from, Left::Nothing)) => (from, Left::Nothing),
+                    Some((from, Left::Prefix(_))) => (from, left),
+                    None => (order, left),
+                });
                 node.clock_lost = true;
             }
             if left.is_some() {
@@ -308,8 +313,20 @@ impl World {
         Moment { order: record.order, at_ns: self.now_ns(), clock }
     }
 
+    /// A client sends a WATCH.
+    pub(crate) fn watch(&self, node: u32) -> Moment {
+        self.moment(&mut lock(&self.record), node)
+    }
+
     /// A client asks a node; the number of its call.
-    pub(crate) fn invoke(&self, client: u32, wire: WireId, node: u32, action: Action) -> usize {
+    pub(crate) fn invoke(
+        &self,
+        client: u32,
+        wire: WireId,
+        node: u32,
+        action: Action,
+        watched_at: Option<Moment>,
+    ) -> usize {
         let mut record = lock(&self.record);
         let invoked = self.moment(&mut record, node);
         record.history.calls.push(Call {
@@ -317,6 +334,7 @@ impl World {
             session: wire.0,
             action,
             invoked,
+            watched_at,
             returned: None,
             outcome: Outcome::Unknown("no answer".to_owned()),
             until: None,
@@ -424,10 +442,19 @@ impl World {
         classes.into_iter().for_each(|class| self.injected(class));
     }
 
+    /// Something has gone wrong on a disk, of which a partition may stop.
+    pub(crate) fn note_strike(&self) {
+        let mut record = lock(&self.record);
+        record.order += 1;
+        let order = record.order;
+        record.history.strikes.push(order);
+    }
+
     /// A fault has struck an operation.
     pub(crate) fn struck(&self, id: u32, strike: Strike, op: &DiskOp) {
         let class = Class::Strike(strike);
         self.injected(class);
+        self.note_strike();
         self.tell(Lane::Node(id), Kind::Fault, (strike, op), || {
             format!("{} strikes: {}", class.name(), describe::op(op))
         });

@@ -19,7 +19,7 @@ use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
 use crate::checkers::words as told;
-use crate::history::{Action, Answer, Group, Key, Outcome, Ttl, When};
+use crate::history::{Action, Answer, Group, Key, Moment, Outcome, Ttl, When};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
@@ -116,7 +116,7 @@ impl Client {
     async fn turn(&mut self, breath: u64) {
         for _ in 0..breath {
             match self.workload.next(self.world.latest_ms()) {
-                Wish::Plain(action) => self.ask(action),
+                Wish::Plain(action) => self.ask(action, None),
                 Wish::Watched(keys, steps) => self.transact(&keys, steps).await,
             }
         }
@@ -127,9 +127,10 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, action: Action) {
+    fn ask(&mut self, action: Action, watched_at: Option<Moment>) {
         let Some(connection) = &mut self.connection else { return };
-        let call = self.world.invoke(self.id, connection.wire, self.node, action.clone());
+        let (id, wire) = (self.id, connection.wire);
+        let call = self.world.invoke(id, wire, self.node, action.clone(), watched_at);
         self.world.tell(Lane::Client(self.id), Kind::Call, (call, &action), || {
             format!("call {call}: {}", told::action(&action))
         });
@@ -146,15 +147,17 @@ impl Client {
     /// WATCH, GET of each key, MULTI … EXEC.
     async fn transact(&mut self, keys: &[Key], steps: Vec<Action>) {
         let mut watched = Vec::new();
+        let mut watched_at = None;
         if !keys.is_empty() {
             self.settle(0).await;
             let Some(connection) = &mut self.connection else { return };
             let mut command = vec![b"WATCH".to_vec()];
             command.extend(keys.iter().map(|key| key.to_string().into_bytes()));
+            watched_at = Some(self.world.watch(self.node));
             send(&self.world, self.id, connection.wire, &command);
             connection.waiting.push_back(Waiting::Simple("OK"));
             for &key in keys {
-                self.ask(Action::Get(key));
+                self.ask(Action::Get(key), None);
                 let Some(Some(Outcome::Answered(answer))) = self.settle(0).await else {
                     return self.hang_up("a watched key was not read");
                 };
@@ -167,7 +170,7 @@ impl Client {
                 sleep(Duration::from_millis(pause)).await;
             }
         }
-        self.ask(Action::Txn { watched, steps });
+        self.ask(Action::Txn { watched, steps }, watched_at);
         // Every step was sent already: what was refused on the way shows in the answer to EXEC.
         self.settle(0).await;
     }
@@ -312,7 +315,7 @@ impl Client {
                 if self.connection.is_none() && !self.connect().await {
                     return false;
                 }
-                self.ask(Action::Get(key));
+                self.ask(Action::Get(key), None);
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     // What is damaged is said to be so.
@@ -321,7 +324,7 @@ impl Client {
                 }
             }
             if write {
-                self.ask(Action::Incr(workload::counter(group), 1));
+                self.ask(Action::Incr(workload::counter(group), 1), None);
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
@@ -340,11 +343,11 @@ impl Client {
         let key = Key { group: Group(self.world.settings.groups), number: 0 };
         let val = self.workload.val();
         let (ttl, when) = (Ttl::None, When::Always);
-        self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false });
+        self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false }, None);
         if !matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Done)))) {
             return false;
         }
-        self.ask(Action::Get(key));
+        self.ask(Action::Get(key), None);
         self.settle(0).await == Some(Some(Outcome::Answered(Answer::Val(val))))
     }
 }
