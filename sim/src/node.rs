@@ -278,7 +278,7 @@ impl Process {
             match struck {
                 Some(strike) => self.world.struck(self.id, strike, &op),
                 None if result == Err(DiskError::Full) => {
-                    self.world.note_strike();
+                    self.world.note_strike(self.id);
                     self.world.met(|windows| windows.meet_full(self.id));
                 }
                 None => {}

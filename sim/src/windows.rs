@@ -158,6 +158,22 @@ impl Windows {
         classes
     }
 
+    /// Whether a fault may have held up a node's fsyncs at any time after `since_ns`.
+    pub(crate) fn slows(&self, of: u32, since_ns: u64, slow_ns: u64) -> bool {
+        self.all.iter().any(|window| {
+            let to_ns = window.to_ns.unwrap_or(u64::MAX);
+            match window.fault {
+                Fault::Pause { node, .. } | Fault::Stall { node, .. } | Fault::Full { node, .. } => {
+                    node == of && to_ns > since_ns
+                }
+                Fault::SlowDisk { node, times, .. } => {
+                    node == of && to_ns.saturating_add(slow_ns * times) > since_ns
+                }
+                _ => false,
+            }
+        })
+    }
+
     /// Whether a fault may have kept an answer of `node` from `client` at any time after `since_ns`.
     /// `slow_ns`: how long an operation of a well disk takes at most.
     pub(crate) fn excuse(&self, client: u32, node: u32, since_ns: u64, slow_ns: u64) -> bool {

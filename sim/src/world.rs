@@ -50,6 +50,8 @@ struct Node {
     up: bool,
     /// When this process began, in ns.
     up_since_ns: u64,
+    /// Since when it keeps its fsyncs, in ns: no opening, and no partition stopped by its disk.
+    syncs_since_ns: u64,
     serves: bool,
     /// It has served since its disk was empty.
     settled: bool,
@@ -155,6 +157,7 @@ impl World {
             view: ClockView::default(),
             up: false,
             up_since_ns: 0,
+            syncs_since_ns: u64::MAX,
             serves: false,
             settled: false,
             refused: None,
@@ -198,6 +201,7 @@ impl World {
         let now_ns = self.now_ns();
         let loss = self.node(id, |node| {
             (node.up, node.up_since_ns) = (true, now_ns);
+            node.syncs_since_ns = u64::MAX;
             node.refused = None;
             node.unread = false;
             node.view.life = life;
@@ -217,6 +221,7 @@ impl World {
         record.order += 1;
         let order = record.order;
         let relaxed = self.settings.fsync != FsyncMode::Always;
+        let promised = self.promised(&record.history, id);
         self.node(id, |node| {
             if node.up {
                 record.ends.insert(node.view.life, order);
@@ -224,7 +229,9 @@ impl World {
             (node.up, node.serves) = (false, false);
             let left = match lost {
                 Some(Lost::All) => Some(Left::Nothing),
-                Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable)),
+                Some(Lost::Unsynced) if relaxed => {
+                    Some(Left::Prefix(node.durable.max(promised)))
+                }
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {
@@ -246,12 +253,33 @@ impl World {
         });
     }
 
+    /// What `--fsync MS` promises to a machine that loses power now: everything that was returned before
+    /// this is durable, unless the disk or the process was held up.
+    fn promised(&self, history: &History, id: u32) -> Order {
+        let FsyncMode::EveryMs(ms) = self.settings.fsync else { return 0 };
+        let now_ns = self.now_ns();
+        let (up, since_ns) = self.node(id, |node| (node.up, node.syncs_since_ns));
+        // One fsync may have begun just before the write, and the next takes as long.
+        let fsync_ns = self.settings.pace.max_ns + TURN_NS;
+        let every_ns = u64::from(ms) * 1_000_000;
+        let every_ns = every_ns + every_ns * self.settings.drift_ppm_max / 900_000;
+        let window_ns = every_ns.max(fsync_ns) + fsync_ns;
+        let from_ns = now_ns.saturating_sub(window_ns);
+        if !up || since_ns > from_ns || lock(&self.windows).slows(id, from_ns, fsync_ns) {
+            return 0;
+        }
+        let returned = history.calls.iter().filter_map(|call| call.returned);
+        returned.filter(|at| at.at_ns <= from_ns).map(|at| at.order).max().unwrap_or(0)
+    }
+
     /// A node serves, with this clock committed.
     pub(crate) fn serves(&self, id: u32, committed_ms: u64) {
         let mut record = lock(&self.record);
+        let now_ns = self.now_ns();
         self.node(id, |node| {
             node.serves = true;
             node.settled = true;
+            node.syncs_since_ns = now_ns;
             if std::mem::take(&mut node.clock_lost) {
                 record.committed_ms = committed_ms;
             }
@@ -266,6 +294,7 @@ impl World {
     pub(crate) fn observe(&self, id: u32, now_ms: u64, committed_ms: u64, all_durable: bool) {
         let mut record = lock(&self.record);
         record.latest_ms = record.latest_ms.max(now_ms).max(committed_ms);
+        let now_ns = self.now_ns();
         self.node(id, |node| {
             node.view.now_ms = now_ms;
             if node.serves {
@@ -273,6 +302,7 @@ impl World {
             }
             if all_durable && node.serves {
                 node.durable = record.order;
+                node.syncs_since_ns = node.syncs_since_ns.min(now_ns);
             }
         });
     }
@@ -443,18 +473,20 @@ impl World {
     }
 
     /// Something has gone wrong on a disk, of which a partition may stop.
-    pub(crate) fn note_strike(&self) {
+    pub(crate) fn note_strike(&self, id: u32) {
         let mut record = lock(&self.record);
         record.order += 1;
         let order = record.order;
         record.history.strikes.push(order);
+        // A partition that stops tells its operator that what was not fsynced may be lost.
+        self.node(id, |node| node.syncs_since_ns = u64::MAX);
     }
 
     /// A fault has struck an operation.
     pub(crate) fn struck(&self, id: u32, strike: Strike, op: &DiskOp) {
         let class = Class::Strike(strike);
         self.injected(class);
-        self.note_strike();
+        self.note_strike(id);
         self.tell(Lane::Node(id), Kind::Fault, (strike, op), || {
             format!("{} strikes: {}", class.name(), describe::op(op))
         });
@@ -537,6 +569,9 @@ impl World {
         std::mem::take(&mut lock(&self.record).violations)
     }
 }
+
+/// How long a process may take from an answer of its disk to what follows from it.
+const TURN_NS: u64 = 3_000_000;
 
 /// What a crash may take from a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
