@@ -294,6 +294,9 @@ impl Nemesis {
         if self.disk(node, |disk| disk.doom(doom)) {
             self.world.see(Seen::CrashWhileWriting);
         }
+        if !self.world.is_serving(node) {
+            self.world.see(Seen::CrashWhileOpening);
+        }
         // A kill of what is paused lets nothing of it run again.
         self.handle.kill(self.nodes[node as usize - 1]);
         for (strike, op) in self.disk(node, NodeDisk::take_struck) {

@@ -189,6 +189,14 @@ impl NodeDisk {
                 let data = data.slice(..part);
                 self.image.run(&DiskOp::Write { file: *file, at: *at, data })?;
             }
+            (Strike::Write | Strike::WriteFull, DiskOp::WriteZeros { file, at, len }) => {
+                let len = self.chance.below(*len + 1);
+                self.image.run(&DiskOp::WriteZeros { file: *file, at: *at, len })?;
+            }
+            // It is done nevertheless.
+            (Strike::Write, DiskOp::Truncate { .. }) if self.chance.percent(50) => {
+                self.image.run(op)?;
+            }
             (Strike::LostWrite, DiskOp::Write { file, at, data }) => {
                 // The file is as long as it should be, and holds nothing there.
                 let len = data.len() as u64;
@@ -280,6 +288,7 @@ impl NodeDisk {
         self.flying.sort_by_key(|flying| flying.at_ns);
         for Flying { op, .. } in std::mem::take(&mut self.flying) {
             if done == 0 {
+                self.half_done(&op);
                 break;
             }
             done -= 1;
@@ -288,9 +297,18 @@ impl NodeDisk {
             self.struck.extend(strike.map(|strike| (strike, op)));
         }
         match std::mem::replace(&mut self.doom, Doom::Process) {
-            Doom::Process => {}
+            Doom::Process => self.image.evict(&mut self.chance),
             Doom::Power(unsynced) => self.image.lose_power(unsynced, &mut self.chance),
             Doom::Wiped => self.image.wipe(),
+        }
+    }
+
+    /// A process is killed in the midst of a write: the system has taken a part of it.
+    fn half_done(&mut self, op: &DiskOp) {
+        if let DiskOp::Write { file, at, data } = op {
+            let data = data.slice(..self.chance.index(data.len() + 1));
+            // Its answer reaches nobody.
+            let _ = self.image.run(&DiskOp::Write { file: *file, at: *at, data });
         }
     }
 
