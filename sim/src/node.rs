@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvnode_core::args::OwnedArgs;
 use kvnode_core::disk::{CacheKey, CacheStats, DiskError, DiskOp, File, ValueCache};
+use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Config, Input, Output, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, Value};
 use madsim::net::Endpoint;
@@ -143,6 +144,8 @@ impl Process {
             chance = Chance::new(true_chance(), Purpose::Node(id));
         }
         let cache = Cache {
+            world: Arc::clone(&world),
+            id,
             disk: Arc::clone(&disk),
             node,
             on: settings.cache,
@@ -253,6 +256,7 @@ impl Process {
             }
             NodeEvent::Stop => {
                 self.world.tell(self.lane(), Kind::Notice, 1, || "is asked to stop".to_owned());
+                self.world.stopping(self.id);
                 self.handle(Input::Stop);
             }
         }
@@ -275,13 +279,16 @@ impl Process {
         let now_ns = self.world.now_ns();
         while let Some(answer) = self.disk.with(self.node, |disk| disk.answer(now_ns)) {
             let Answer { io, op, result, struck } = answer;
-            match struck {
-                Some(strike) => self.world.struck(self.id, strike, &op),
-                None if result == Err(DiskError::Full) => {
-                    self.world.note_strike(self.id);
-                    self.world.met(|windows| windows.meet_full(self.id));
-                }
-                None => {}
+            if let Some(strike) = struck {
+                self.world.struck(self.id, strike, &op);
+            }
+            let full = result == Err(DiskError::Full);
+            // A file that is not there is no fault.
+            if full || matches!(result, Err(DiskError::Io(_))) {
+                self.world.note_strike(self.id, full);
+            }
+            if full {
+                self.world.met(|windows| windows.meet_full(self.id));
             }
             self.world.tell(self.lane(), Kind::DiskDone, (io, &result), || {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
@@ -319,7 +326,8 @@ impl Process {
         let lane = self.lane();
         match output {
             Output::Disk(io, op) => self.submit(io, op),
-            Output::Reply(client, _, reply) => {
+            Output::Reply(client, _, mut reply) => {
+                self.spoil(&mut reply);
                 self.world.tell(lane, Kind::Call, (client, &reply), || {
                     format!("{client} is told {}", crate::net::reply_text(&reply))
                 });
@@ -362,6 +370,13 @@ impl Process {
                 };
                 self.world.tell(lane, Kind::Notice, &text, || format!("{level}: {text}"));
             }
+        }
+    }
+
+    /// Says what is not so, if that is wanted.
+    fn spoil(&mut self, reply: &mut Reply) {
+        if self.world.spoilt == Some(Spoilt::Alarm) && self.chance.below(200) == 0 {
+            *reply = Reply::error("DISKFULL there is room enough");
         }
     }
 
@@ -433,6 +448,8 @@ const FLYING_MAX: usize = 200;
 
 /// The node's value cache: remembers all or nothing.
 struct Cache {
+    world: Arc<World>,
+    id: u32,
     disk: Arc<DiskSim>,
     node: NodeId,
     on: bool,
@@ -443,7 +460,12 @@ struct Cache {
 
 impl ValueCache for Cache {
     fn get(&mut self, _: &[u8], place: CacheKey) -> Option<Value> {
-        self.values.get(&place).cloned()
+        let value = self.values.get(&place).cloned();
+        self.world.tell(Lane::Node(self.id), Kind::DiskDone, (&place, value.as_deref()), || {
+            let found = if value.is_some() { "has" } else { "has nothing of" };
+            format!("cache {found} {place:?}")
+        });
+        value
     }
 
     fn put(&mut self, _: &[u8], place: CacheKey, value: &Value) {
@@ -459,7 +481,12 @@ impl ValueCache for Cache {
         if !self.chance.percent(self.cached_percent) {
             return None;
         }
-        self.disk.with(self.node, |disk| disk.read_now(file, at, len))
+        let data = self.disk.with(self.node, |disk| disk.read_now(file, at, len));
+        self.world.tell(Lane::Node(self.id), Kind::DiskDone, (file, at, len, &data), || {
+            let found = if data.is_some() { "has" } else { "has not" };
+            format!("memory {found} {len} bytes at {at} of {file}")
+        });
+        data
     }
 
     fn moved(&mut self, _: &[u8], from: CacheKey, to: CacheKey) {

@@ -53,6 +53,8 @@ pub enum Spoilt {
     Chance,
     /// Now and then a reply is not sent.
     Reply,
+    /// Now and then a reply says that the disk is full.
+    Alarm,
 }
 
 impl Request {

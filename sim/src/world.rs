@@ -53,6 +53,10 @@ struct Node {
     /// Since when it keeps its fsyncs, in ns: no opening, and no partition stopped by its disk.
     syncs_since_ns: u64,
     serves: bool,
+    /// Since when, in ns.
+    serves_since_ns: u64,
+    /// It has been asked to stop.
+    stopping: bool,
     /// It has served since its disk was empty.
     settled: bool,
     /// Why it can not be started.
@@ -80,6 +84,8 @@ struct Record {
     /// When a node learnt that a connection is gone.
     hung_up: BTreeMap<u64, Order>,
     life: u64,
+    /// What went wrong with the disk in a life: anything, and that it was full.
+    troubles: BTreeMap<u64, (bool, bool)>,
     committed_ms: u64,
     latest_ms: u64,
     tally: BTreeMap<Class, u64>,
@@ -159,6 +165,8 @@ impl World {
             up_since_ns: 0,
             syncs_since_ns: u64::MAX,
             serves: false,
+            serves_since_ns: 0,
+            stopping: false,
             settled: false,
             refused: None,
             durable: 0,
@@ -201,7 +209,7 @@ impl World {
         let now_ns = self.now_ns();
         let loss = self.node(id, |node| {
             (node.up, node.up_since_ns) = (true, now_ns);
-            node.syncs_since_ns = u64::MAX;
+            (node.syncs_since_ns, node.stopping) = (u64::MAX, false);
             node.refused = None;
             node.unread = false;
             node.view.life = life;
@@ -278,6 +286,7 @@ impl World {
         let now_ns = self.now_ns();
         self.node(id, |node| {
             node.serves = true;
+            node.serves_since_ns = now_ns;
             node.settled = true;
             node.syncs_since_ns = now_ns;
             if std::mem::take(&mut node.clock_lost) {
@@ -373,6 +382,11 @@ impl World {
         record.history.calls.len() - 1
     }
 
+    /// When a call was invoked, in ns.
+    pub(crate) fn invoked_ns(&self, call: usize) -> u64 {
+        lock(&self.record).history.calls[call].invoked.at_ns
+    }
+
     /// What a call turned out to have been: steps of a transaction that were refused are left out.
     pub(crate) fn amend(&self, call: usize, action: Action) {
         lock(&self.record).history.calls[call].action = action;
@@ -399,6 +413,29 @@ impl World {
         record.order += 1;
         let order = record.order;
         record.hung_up.insert(wire.0, order);
+    }
+
+    /// Whether an error that begins with this word, in answer to what was asked then, can be true of
+    /// this life of a node: whoever says that its disk fails it needs a disk that has.
+    pub(crate) fn is_credible(&self, id: u32, life: u64, since_ns: u64, word: &str) -> bool {
+        let (failed, full) = lock(&self.record).troubles.get(&life).copied().unwrap_or_default();
+        let present = self.node(id, |node| node.view.life == life);
+        match word {
+            "DISKFULL" => full,
+            "DOWN" | "UNKNOWN" | "PARTIAL" => failed,
+            "LOADING" => {
+                let absent = self.node(id, |node| {
+                    !node.serves || node.serves_since_ns > since_ns || node.stopping
+                });
+                failed || !present || absent
+            }
+            _ => true,
+        }
+    }
+
+    /// A node has been asked to stop.
+    pub(crate) fn stopping(&self, id: u32) {
+        self.node(id, |node| node.stopping = true);
     }
 
     /// A client has waited for an answer since then, and gives up. That is a violation unless the node
@@ -473,8 +510,11 @@ impl World {
     }
 
     /// Something has gone wrong on a disk, of which a partition may stop.
-    pub(crate) fn note_strike(&self, id: u32) {
+    pub(crate) fn note_strike(&self, id: u32, full: bool) {
         let mut record = lock(&self.record);
+        let life = self.node(id, |node| node.view.life);
+        let troubles = record.troubles.entry(life).or_default();
+        *troubles = (true, troubles.1 || full);
         record.order += 1;
         let order = record.order;
         record.history.strikes.push(order);
@@ -486,7 +526,7 @@ impl World {
     pub(crate) fn struck(&self, id: u32, strike: Strike, op: &DiskOp) {
         let class = Class::Strike(strike);
         self.injected(class);
-        self.note_strike(id);
+        self.note_strike(id, strike == Strike::WriteFull);
         self.tell(Lane::Node(id), Kind::Fault, (strike, op), || {
             format!("{} strikes: {}", class.name(), describe::op(op))
         });

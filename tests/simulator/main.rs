@@ -94,6 +94,13 @@ fn an_answer_that_never_comes_is_noticed() {
 }
 
 #[test]
+fn an_error_without_a_fault_is_noticed() {
+    let spoilt = Some(Spoilt::Alarm);
+    let outcome = run(&Request { spoilt, ..Request::new(Profile::Calm, 11) });
+    assert!(outcome.violations.iter().any(|violation| violation.checker == "false alarm"));
+}
+
+#[test]
 fn every_single_fault_of_a_short_run_is_borne() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sweep = sweep(3, jobs, |_, _| {});

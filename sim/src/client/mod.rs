@@ -224,6 +224,7 @@ impl Client {
                     self.world
                         .violation("false alarm", format!("nothing was damaged, but: {told}"));
                 }
+                self.believe(call, reply);
                 self.learn(&action, &outcome);
                 self.note(&outcome);
                 self.world.amend(call, action);
@@ -255,6 +256,21 @@ impl Client {
                 self.workload.saw(*key, Some(val.clone()));
             }
             _ => {}
+        }
+    }
+
+    /// What an error says of the node has to be so.
+    fn believe(&self, call: usize, reply: &Reply) {
+        let Some(life) = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire)) else {
+            return;
+        };
+        let since_ns = self.world.invoked_ns(call);
+        for text in words::errors(reply) {
+            let word = text.split(' ').next().unwrap_or_default();
+            if !self.world.is_credible(self.node, life, since_ns, word) {
+                let text = format!("no fault explains the answer to call {call}: {text}");
+                self.world.violation("false alarm", text);
+            }
         }
     }
 
