@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. One that is not here was never proven.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "ack-before-fsync",
     "append-after-short-write",
     "batch-half-applied",
@@ -16,6 +16,7 @@ const NAMES: [&str; 18] = [
     "corruption-cut-as-torn-tail",
     "expired-dropped-in-partial-merge",
     "expiry-by-wall-clock",
+    "fsync-interval-ignored",
     "hint-of-shorter-segment",
     "hint-unverified",
     "merge-overwrites-newer-put",

@@ -53,10 +53,11 @@ impl NodeClock {
         self.wall_us = (self.wall_us + by_us).max(0);
     }
 
-    /// Both clocks run at another pace from now on.
-    pub(crate) fn set_drift(&mut self, true_ns: u64, drift_ppm: i64) {
+    /// Both clocks run at this pace from now on; whether it is another.
+    pub(crate) fn set_drift(&mut self, true_ns: u64, drift_ppm: i64) -> bool {
         self.settle(true_ns);
-        self.drift_ppm = drift_ppm;
+        let old = std::mem::replace(&mut self.drift_ppm, drift_ppm);
+        old != drift_ppm
     }
 
     /// The machine starts anew: its monotonic clock starts anywhere.

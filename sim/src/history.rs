@@ -307,6 +307,8 @@ pub struct Call {
     pub action: Action,
     /// When it was asked.
     pub invoked: Moment,
+    /// When the WATCH of a transaction was sent.
+    pub watched_at: Option<Moment>,
     /// When the answer came; `None` if none did, which is so for `Unknown` alone.
     pub returned: Option<Moment>,
     /// How it ended.
@@ -362,6 +364,9 @@ pub struct History {
     pub calls: Vec<Call>,
     /// By `from`.
     pub losses: Vec<Loss>,
+    /// When a fault struck an operation of a disk: a partition that stops by it takes every key that
+    /// is watched there for changed.
+    pub strikes: Vec<Order>,
 }
 
 #[cfg(test)]

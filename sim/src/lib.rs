@@ -28,6 +28,7 @@ pub mod settings;
 mod storage;
 pub mod story;
 pub mod sweep;
+mod windows;
 mod world;
 
 pub use disk::{Strike, Unsynced};

@@ -31,11 +31,13 @@ pub enum Seen {
     Refused,
     /// A crash met disk operations under way.
     CrashWhileWriting,
+    /// A crash met an opening.
+    CrashWhileOpening,
 }
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
@@ -47,6 +49,7 @@ impl Seen {
         Self::Impatient,
         Self::Refused,
         Self::CrashWhileWriting,
+        Self::CrashWhileOpening,
     ];
 
     /// Its name, as campaigns print it.
@@ -63,6 +66,7 @@ impl Seen {
             Self::Impatient => "client waited in vain",
             Self::Refused => "node refused its directory",
             Self::CrashWhileWriting => "crash with disk operations under way",
+            Self::CrashWhileOpening => "crash while a directory is opened",
         }
     }
 

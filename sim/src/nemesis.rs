@@ -21,6 +21,7 @@ use crate::net::Wires;
 use crate::node::{Mailboxes, NodeEvent};
 use crate::plan::{Class, Fault, Harm, Plan};
 use crate::story::{Kind, Lane, Life};
+use crate::windows::WindowId;
 use crate::world::{Lost, World};
 
 /// See the module's header.
@@ -120,18 +121,24 @@ impl Nemesis {
                 self.world.set_clock(node, |clock, now_ns| clock.jump(now_ns, by_ms * 1000));
             }
             Fault::Drift { node, ppm } => {
-                self.world.injected(class);
-                self.world.set_clock(node, |clock, now_ns| clock.set_drift(now_ns, ppm));
+                let mut other = false;
+                self.world.set_clock(node, |clock, now_ns| {
+                    other = clock.set_drift(now_ns, ppm);
+                });
+                if other {
+                    self.world.injected(class);
+                }
             }
             Fault::Cut { from, to, both_ways, for_ms } => {
-                self.world.injected(class);
+                let window = self.open(fault);
                 self.clog(from, to, both_ways);
                 sleep(Duration::from_millis(for_ms)).await;
                 self.unclog(from, to, both_ways);
+                self.close(window);
                 self.tell(class, || format!("{from} to {to} is well again"));
             }
             Fault::Flap { from, to, times, each_ms } => {
-                self.world.injected(class);
+                let window = self.open(fault);
                 for _ in 0..times {
                     if self.is_calm() {
                         break;
@@ -141,23 +148,20 @@ impl Nemesis {
                     self.unclog(from, to, true);
                     sleep(Duration::from_millis(each_ms)).await;
                 }
+                self.close(window);
             }
-            Fault::Swizzle { step_ms } => self.swizzle(step_ms).await,
-            Fault::Loss { percent, for_ms } => {
-                self.world.injected(class);
-                self.net.update_config(|net| net.packet_loss_rate = percent as f64 / 100.0);
-                sleep(Duration::from_millis(for_ms)).await;
-                self.net.update_config(|net| net.packet_loss_rate = 0.0);
-                self.tell(class, || "messages are not lost any more".to_owned());
+            Fault::Swizzle { step_ms } => {
+                let window = self.open(fault);
+                self.swizzle(step_ms).await;
+                self.close(window);
             }
-            Fault::Lag { max_ms, for_ms } => {
-                self.world.injected(class);
-                self.net.update_config(|net| {
-                    net.send_latency = Duration::from_millis(1)..Duration::from_millis(max_ms + 2);
-                });
+            Fault::Loss { for_ms, .. }
+            | Fault::Lag { for_ms, .. }
+            | Fault::SlowDisk { for_ms, .. } => {
+                let window = self.open(fault);
                 sleep(Duration::from_millis(for_ms)).await;
-                self.usual_latency();
-                self.tell(class, || "messages are quick again".to_owned());
+                self.close(window);
+                self.tell(class, || format!("{fault} is over"));
             }
             Fault::Reset { node } => {
                 if self.world.reset_wires(Lane::Node(node)) > 0 {
@@ -182,24 +186,50 @@ impl Nemesis {
                 }
             }
             Fault::Full { node, room, for_ms } => {
-                self.world.injected(class);
-                self.disk(node, |disk| disk.set_room(Some(room)));
+                let window = self.open(fault);
+                self.disk(node, |disk| disk.fill_up(room));
                 sleep(Duration::from_millis(for_ms)).await;
-                self.disk(node, |disk| disk.set_room(None));
-                self.tell(class, || format!("n{node} has room again"));
-            }
-            Fault::SlowDisk { node, times, for_ms } => {
-                self.world.injected(class);
-                self.disk(node, |disk| disk.set_slowness(times));
-                sleep(Duration::from_millis(for_ms)).await;
-                self.disk(node, |disk| disk.set_slowness(1));
-                self.tell(class, || format!("the disk of n{node} is quick again"));
+                self.close(window);
+                self.tell(class, || format!("{fault} is over"));
             }
             Fault::Stall { node, for_ms } => {
-                self.world.injected(class);
+                let window = self.open(fault);
                 let until_ns = self.world.now_ns() + for_ms * 1_000_000;
                 self.disk(node, |disk| disk.stall(until_ns));
+                sleep(Duration::from_millis(for_ms)).await;
+                self.close(window);
             }
+        }
+    }
+
+    fn open(&self, fault: Fault) -> WindowId {
+        let window = lock(&self.world.windows).open(fault, self.world.now_ns());
+        self.enforce();
+        window
+    }
+
+    fn close(&self, window: WindowId) {
+        lock(&self.world.windows).close(window, self.world.now_ns());
+        self.enforce();
+    }
+
+    /// Makes links and disks what the open windows say.
+    fn enforce(&self) {
+        let windows = lock(&self.world.windows);
+        let (min_us, max_us) = self.world.settings.latency_us;
+        let usual = Duration::from_micros(min_us)..Duration::from_micros(max_us);
+        let slow = |max_ms| Duration::from_millis(1)..Duration::from_millis(max_ms + 2);
+        self.net.update_config(|net| {
+            net.packet_loss_rate = windows.loss_percent() as f64 / 100.0;
+            net.send_latency = windows.lag_ms().map_or(usual, slow);
+        });
+        for node in 1..=self.nodes.len() as u32 {
+            self.disk(node, |disk| {
+                disk.set_slowness(windows.slowness(node));
+                if !windows.is_full(node) {
+                    disk.make_room();
+                }
+            });
         }
     }
 
@@ -264,8 +294,14 @@ impl Nemesis {
         if self.disk(node, |disk| disk.doom(doom)) {
             self.world.see(Seen::CrashWhileWriting);
         }
+        if !self.world.is_serving(node) {
+            self.world.see(Seen::CrashWhileOpening);
+        }
         // A kill of what is paused lets nothing of it run again.
         self.handle.kill(self.nodes[node as usize - 1]);
+        for (strike, op) in self.disk(node, NodeDisk::take_struck) {
+            self.world.struck(node, strike, &op);
+        }
         self.world.died(node, lost);
         if doom == Doom::Process {
             // The system tells the peers; a machine without power tells nobody.
@@ -314,8 +350,13 @@ impl Nemesis {
         let (lane, id) = (Lane::Node(node), self.nodes[node as usize - 1]);
         self.world.injected(Class::Pause);
         self.world.tell(lane, Kind::Life, 5, || Life::IsPaused.to_string());
+        let window = self.open(Fault::Pause { node, for_ms });
         self.handle.pause(id);
         sleep(Duration::from_millis(for_ms)).await;
+        self.close(window);
+        if lock(&self.world.windows).is_paused(node) {
+            return;
+        }
         if self.world.is_up(node) {
             self.world.tell(lane, Kind::Life, 6, || Life::GoesOn.to_string());
         }
@@ -324,21 +365,22 @@ impl Nemesis {
 
     /// Clogs everybody one after the other, and clears them in another order.
     async fn swizzle(&self, step_ms: u64) {
-        self.world.injected(Class::Swizzle);
         let step = Duration::from_millis(step_ms);
-        let mut all: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
-        all.extend(&self.nodes);
+        let mut all: Vec<Lane> = (1..=self.clients.len() as u32).map(Lane::Client).collect();
+        all.extend((1..=self.nodes.len() as u32).map(Lane::Node));
         let mut chance = self.chance();
         all.retain(|_| chance.percent(60));
-        for id in &all {
-            if !self.is_calm() {
-                self.net.clog_node(*id);
+        for lane in &all {
+            if !self.is_calm() && lock(&self.world.windows).clog_lane(*lane) {
+                self.net.clog_node(self.id(*lane));
             }
             sleep(step).await;
         }
         while !all.is_empty() {
-            let id = all.swap_remove(chance.index(all.len()));
-            self.net.unclog_node(id);
+            let lane = all.swap_remove(chance.index(all.len()));
+            if lock(&self.world.windows).unclog_lane(lane) {
+                self.net.unclog_node(self.id(lane));
+            }
             sleep(step).await;
         }
     }
@@ -362,8 +404,9 @@ impl Nemesis {
     pub(crate) fn heal(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.tell(Class::Swizzle, || "everything is well again".to_owned());
-        self.net.update_config(|net| net.packet_loss_rate = 0.0);
-        self.usual_latency();
+        let now_ns = self.world.now_ns();
+        lock(&self.world.windows).close_all(now_ns);
+        self.enforce();
         let clients: Vec<NodeId> = self.clients.iter().map(NodeHandle::id).collect();
         for id in self.nodes.iter().chain(&clients) {
             self.net.unclog_node(*id);
@@ -375,7 +418,7 @@ impl Nemesis {
             }
         }
         for (at, id) in self.nodes.iter().enumerate() {
-            self.disks.with(*id, NodeDisk::heal);
+            self.disks.with(*id, |disk| disk.heal(now_ns));
             self.handle.resume(*id);
             self.raise(at as u32 + 1);
         }
@@ -420,26 +463,24 @@ impl Nemesis {
         }
     }
 
-    pub(crate) fn usual_latency(&self) {
-        let (min, max) = self.world.settings.latency_us;
-        self.net.update_config(|net| {
-            net.send_latency = Duration::from_micros(min)..Duration::from_micros(max);
-        });
+    /// Links and disks are as the settings say.
+    pub(crate) fn set_up(&self) {
+        self.enforce();
     }
 
     fn clog(&self, from: Lane, to: Lane, both_ways: bool) {
-        let (from, to) = (self.id(from), self.id(to));
-        self.net.clog_link(from, to);
-        if both_ways {
-            self.net.clog_link(to, from);
+        for (from, to) in directions(from, to, both_ways) {
+            if lock(&self.world.windows).clog_link(from, to) {
+                self.net.clog_link(self.id(from), self.id(to));
+            }
         }
     }
 
     fn unclog(&self, from: Lane, to: Lane, both_ways: bool) {
-        let (from, to) = (self.id(from), self.id(to));
-        self.net.unclog_link(from, to);
-        if both_ways {
-            self.net.unclog_link(to, from);
+        for (from, to) in directions(from, to, both_ways) {
+            if lock(&self.world.windows).unclog_link(from, to) {
+                self.net.unclog_link(self.id(from), self.id(to));
+            }
         }
     }
 
@@ -463,4 +504,8 @@ impl Nemesis {
     fn tell(&self, class: Class, text: impl FnOnce() -> String) {
         self.world.tell(Lane::World, Kind::Nemesis, class, text);
     }
+}
+
+fn directions(from: Lane, to: Lane, both_ways: bool) -> impl Iterator<Item = (Lane, Lane)> {
+    std::iter::once((from, to)).chain(both_ways.then_some((to, from)))
 }

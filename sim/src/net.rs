@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -29,6 +30,16 @@ pub(crate) enum Packet {
     Command(OwnedArgs),
     /// A node's reply.
     Reply(Reply),
+}
+
+impl Hash for Packet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Hello(id) => (0, id).hash(state),
+            Self::Command(args) => (1, args.as_slices()).hash(state),
+            Self::Reply(reply) => (2, reply).hash(state),
+        }
+    }
 }
 
 /// A connection.
@@ -76,6 +87,7 @@ impl World {
         endpoint: &Endpoint,
         address: std::net::SocketAddr,
     ) -> Option<(WireId, Inlet)> {
+        self.met(|windows| windows.meet_message(from, to));
         let connected = endpoint.connect1(address).await;
         let Ok((sender, receiver)) = connected else {
             self.tell(from, Kind::Link, 0, || format!("can not connect to {to}"));
@@ -128,7 +140,8 @@ impl World {
             let Some(sender) = wire.senders[end].clone() else { return };
             (sender, number, wire.ends[1 - end])
         };
-        self.tell_message(from, Kind::Send, (number, to), 0, || describe(&packet));
+        self.met(|windows| windows.meet_message(from, to));
+        self.tell_message(from, Kind::Send, (number, to), &packet, || describe(&packet));
         let send = pin!(sender.send(Box::new(Parcel { number, packet })));
         // It never waits; an error means that nobody listens, which shows in time.
         let _ = send.poll(&mut Context::from_waker(Waker::noop()));
@@ -188,7 +201,8 @@ impl Inlet {
             // What was under way when the connection was reset never arrives.
             let Some(from) = from else { continue };
             let Parcel { number, packet } = *parcel;
-            world.tell_message(self.to, Kind::Receive, (number, from), 0, || describe(&packet));
+            let what = || describe(&packet);
+            world.tell_message(self.to, Kind::Receive, (number, from), &packet, what);
             return Some(packet);
         }
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::args::OwnedArgs;
-use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, File, ValueCache};
+use kvnode_core::disk::{CacheKey, CacheStats, DiskError, DiskOp, File, ValueCache};
+use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Config, Input, Output, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, Value};
 use madsim::net::Endpoint;
@@ -20,10 +21,10 @@ use madsim::task::{NodeId, spawn_local};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::chance::{Chance, Purpose};
-use crate::disk::{Answer, DiskSim, Strike};
+use crate::disk::{Answer, DiskSim};
 use crate::marks::Seen;
 use crate::net::{Packet, WireId, words};
-use crate::plan::Class;
+use crate::run::Spoilt;
 use crate::storage;
 use crate::story::{Kind, Lane, Life};
 use crate::world::World;
@@ -139,10 +140,12 @@ impl Process {
         let disk = simulator::<DiskSim>();
         let settings = world.settings.clone();
         let mut chance = Chance::new(world.seed ^ life.rotate_left(40), Purpose::Node(id));
-        if world.spoilt {
+        if world.spoilt == Some(Spoilt::Chance) {
             chance = Chance::new(true_chance(), Purpose::Node(id));
         }
         let cache = Cache {
+            world: Arc::clone(&world),
+            id,
             disk: Arc::clone(&disk),
             node,
             on: settings.cache,
@@ -253,6 +256,7 @@ impl Process {
             }
             NodeEvent::Stop => {
                 self.world.tell(self.lane(), Kind::Notice, 1, || "is asked to stop".to_owned());
+                self.world.stopping(self.id);
                 self.handle(Input::Stop);
             }
         }
@@ -276,45 +280,20 @@ impl Process {
         while let Some(answer) = self.disk.with(self.node, |disk| disk.answer(now_ns)) {
             let Answer { io, op, result, struck } = answer;
             if let Some(strike) = struck {
-                let class = Class::Strike(strike);
-                self.world.injected(class);
-                self.note_damage(strike, &op);
-                self.world.tell(self.lane(), Kind::Fault, strike, || {
-                    format!("{} strikes {}", class.name(), describe::io(io))
-                });
+                self.world.struck(self.id, strike, &op);
+            }
+            let full = result == Err(DiskError::Full);
+            // A file that is not there is no fault.
+            if full || matches!(result, Err(DiskError::Io(_))) {
+                self.world.note_strike(self.id, full);
+            }
+            if full {
+                self.world.met(|windows| windows.meet_full(self.id));
             }
             self.world.tell(self.lane(), Kind::DiskDone, (io, &result), || {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
             self.handle(Input::Disk(io, result));
-        }
-    }
-
-    /// What a fault that has struck an operation makes of the disk.
-    fn note_damage(&self, strike: Strike, op: &DiskOp) {
-        match (strike, op) {
-            (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
-                self.world.damaged(self.id, &file.to_string());
-            }
-            // An opening that can not read, or reads astray, may give a part of the log up for good.
-            (Strike::Read | Strike::MisdirectedRead, DiskOp::Read { file, .. }) => {
-                if self.world.is_serving(self.id) {
-                    self.world.unread(self.id);
-                } else {
-                    self.world.damaged(self.id, &file.to_string());
-                }
-            }
-            (
-                Strike::Write
-                | Strike::WriteFull
-                | Strike::Sync
-                | Strike::Name
-                | Strike::LostWrite
-                | Strike::MisdirectedWrite
-                | Strike::Read
-                | Strike::MisdirectedRead,
-                _,
-            ) => {}
         }
     }
 
@@ -347,11 +326,14 @@ impl Process {
         let lane = self.lane();
         match output {
             Output::Disk(io, op) => self.submit(io, op),
-            Output::Reply(client, _, reply) => {
+            Output::Reply(client, _, mut reply) => {
+                self.spoil(&mut reply);
                 self.world.tell(lane, Kind::Call, (client, &reply), || {
                     format!("{client} is told {}", crate::net::reply_text(&reply))
                 });
-                if let Some(client) = self.clients.get(&client) {
+                let swallowed =
+                    self.world.spoilt == Some(Spoilt::Reply) && self.chance.below(200) == 0;
+                if let Some(client) = self.clients.get(&client).filter(|_| !swallowed) {
                     self.world.send(client.wire, lane, Packet::Reply(reply));
                 }
             }
@@ -391,10 +373,18 @@ impl Process {
         }
     }
 
+    /// Says what is not so, if that is wanted.
+    fn spoil(&mut self, reply: &mut Reply) {
+        if self.world.spoilt == Some(Spoilt::Alarm) && self.chance.below(200) == 0 {
+            *reply = Reply::error("DISKFULL there is room enough");
+        }
+    }
+
     fn submit(&mut self, io: IoId, op: DiskOp) {
         self.world.tell(self.lane(), Kind::Disk, (io, &op), || {
             format!("{} {}", describe::io(io), describe::op(&op))
         });
+        self.world.met(|windows| windows.meet_operation(self.id));
         let now_ns = self.world.now_ns();
         let flying_max = self.disk.with(self.node, |disk| {
             disk.submit(now_ns, io, op);
@@ -458,6 +448,8 @@ const FLYING_MAX: usize = 200;
 
 /// The node's value cache: remembers all or nothing.
 struct Cache {
+    world: Arc<World>,
+    id: u32,
     disk: Arc<DiskSim>,
     node: NodeId,
     on: bool,
@@ -468,7 +460,12 @@ struct Cache {
 
 impl ValueCache for Cache {
     fn get(&mut self, _: &[u8], place: CacheKey) -> Option<Value> {
-        self.values.get(&place).cloned()
+        let value = self.values.get(&place).cloned();
+        self.world.tell(Lane::Node(self.id), Kind::DiskDone, (&place, value.as_deref()), || {
+            let found = if value.is_some() { "has" } else { "has nothing of" };
+            format!("cache {found} {place:?}")
+        });
+        value
     }
 
     fn put(&mut self, _: &[u8], place: CacheKey, value: &Value) {
@@ -484,7 +481,12 @@ impl ValueCache for Cache {
         if !self.chance.percent(self.cached_percent) {
             return None;
         }
-        self.disk.with(self.node, |disk| disk.read_now(file, at, len))
+        let data = self.disk.with(self.node, |disk| disk.read_now(file, at, len));
+        self.world.tell(Lane::Node(self.id), Kind::DiskDone, (file, at, len, &data), || {
+            let found = if data.is_some() { "has" } else { "has not" };
+            format!("memory {found} {len} bytes at {at} of {file}")
+        });
+        data
     }
 
     fn moved(&mut self, _: &[u8], from: CacheKey, to: CacheKey) {

@@ -41,15 +41,26 @@ pub struct Request {
     pub plan: Option<Plan>,
     /// Whether to keep the story.
     pub keep: bool,
-    /// Lets the nodes draw from the system's source of chance: only to see that the test of
-    /// determinism notices.
-    pub spoilt: bool,
+    /// What is wrong with the nodes on purpose, to see that it is noticed.
+    pub spoilt: Option<Spoilt>,
+}
+
+/// Something that is broken outside of core, for the tests of checks that no mutant of core and no
+/// forged history reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoilt {
+    /// Nodes draw from the system's source of chance.
+    Chance,
+    /// Now and then a reply is not sent.
+    Reply,
+    /// Now and then a reply says that the disk is full.
+    Alarm,
 }
 
 impl Request {
     /// A run as its seed says.
     pub fn new(profile: Profile, seed: u64) -> Self {
-        Self { seed, profile, plan: None, keep: false, spoilt: false }
+        Self { seed, profile, plan: None, keep: false, spoilt: None }
     }
 }
 
@@ -179,7 +190,7 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
     world.start(TimeHandle::current());
     let mailboxes = Arc::new(Mailboxes::default());
     let nemesis = build(&world, &mailboxes);
-    nemesis.usual_latency();
+    nemesis.set_up();
     let supervisor = nemesis.clone();
     nemesis.spawn(async move { supervisor.supervise().await });
 
@@ -202,6 +213,8 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
     let left_ms = world.settings.duration_ms.saturating_sub(world.now_ns() / 1_000_000);
     sleep(Duration::from_millis(left_ms)).await;
     nemesis.heal();
+    // Whoever is stuck shows by it.
+    sleep(Duration::from_millis(AFTERMATH_MS)).await;
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         // A client that panics has ended the run.
@@ -320,6 +333,9 @@ async fn audit(client: &mut Client, write: bool) -> bool {
     }
     false
 }
+
+/// How long clients go on after the end of all faults: longer than they are patient.
+const AFTERMATH_MS: u64 = 5_000;
 
 /// How long after the end of all faults everything must be served, in simulated seconds.
 const AUDIT_S: u64 = 30;

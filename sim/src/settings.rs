@@ -151,8 +151,8 @@ impl Settings {
         let mut chance = Chance::new(seed, Purpose::Swarm);
         let c = &mut chance;
         let fsync = match c.below(10) {
-            0 => FsyncMode::EveryMs(c.skewed(5..500) as u32),
-            1 => FsyncMode::Never,
+            0 | 1 => FsyncMode::EveryMs(c.skewed(5..500) as u32),
+            2 => FsyncMode::Never,
             _ => FsyncMode::Always,
         };
         let quick_ns = c.of(100_000..2_000_000);

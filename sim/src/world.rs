@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Mutex;
 
-use kvnode_core::disk::File;
+use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::marks::Marks;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Instant, Now};
@@ -15,23 +15,28 @@ use madsim::time::TimeHandle;
 
 use crate::checkers::Violation;
 use crate::clock::NodeClock;
+use crate::disk::Strike;
 use crate::history::{
     Action, Answer, Call, ClockView, History, Key, Left, Loss, Moment, Order, Outcome, Val,
 };
 use crate::lock;
 use crate::marks::{self, Seen};
 use crate::net::{WireId, Wires};
+use crate::node::describe;
 use crate::plan::Class;
+use crate::run::Spoilt;
 use crate::settings::Settings;
 use crate::story::{Kind, Lane, Trace};
+use crate::windows::Windows;
 
 /// See the module's header.
 pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
-    /// Nodes draw from a true source of chance; see [`Request::spoilt`](crate::run::Request).
-    pub(crate) spoilt: bool,
+    pub(crate) spoilt: Option<Spoilt>,
     pub(crate) wires: Mutex<Wires>,
+    /// Faults that last.
+    pub(crate) windows: Mutex<Windows>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -43,7 +48,15 @@ struct Node {
     clock: NodeClock,
     view: ClockView,
     up: bool,
+    /// When this process began, in ns.
+    up_since_ns: u64,
+    /// Since when it keeps its fsyncs, in ns: no opening, and no partition stopped by its disk.
+    syncs_since_ns: u64,
     serves: bool,
+    /// Since when, in ns.
+    serves_since_ns: u64,
+    /// It has been asked to stop.
+    stopping: bool,
     /// It has served since its disk was empty.
     settled: bool,
     /// Why it can not be started.
@@ -71,6 +84,8 @@ struct Record {
     /// When a node learnt that a connection is gone.
     hung_up: BTreeMap<u64, Order>,
     life: u64,
+    /// What went wrong with the disk in a life: anything, and that it was full.
+    troubles: BTreeMap<u64, (bool, bool)>,
     committed_ms: u64,
     latest_ms: u64,
     tally: BTreeMap<Class, u64>,
@@ -80,12 +95,13 @@ struct Record {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, settings: Settings, keep: bool, spoilt: bool) -> Self {
+    pub(crate) fn new(seed: u64, settings: Settings, keep: bool, spoilt: Option<Spoilt>) -> Self {
         Self {
             seed,
             spoilt,
             settings,
             wires: Mutex::default(),
+            windows: Mutex::default(),
             time: Mutex::new(None),
             trace: Mutex::new(Trace::new(keep)),
             nodes: Mutex::default(),
@@ -146,7 +162,11 @@ impl World {
             clock,
             view: ClockView::default(),
             up: false,
+            up_since_ns: 0,
+            syncs_since_ns: u64::MAX,
             serves: false,
+            serves_since_ns: 0,
+            stopping: false,
             settled: false,
             refused: None,
             durable: 0,
@@ -186,8 +206,10 @@ impl World {
         record.life += 1;
         record.order += 1;
         let (life, order) = (record.life, record.order);
+        let now_ns = self.now_ns();
         let loss = self.node(id, |node| {
-            node.up = true;
+            (node.up, node.up_since_ns) = (true, now_ns);
+            (node.syncs_since_ns, node.stopping) = (u64::MAX, false);
             node.refused = None;
             node.unread = false;
             node.view.life = life;
@@ -207,6 +229,7 @@ impl World {
         record.order += 1;
         let order = record.order;
         let relaxed = self.settings.fsync != FsyncMode::Always;
+        let promised = self.promised(&record.history, id);
         self.node(id, |node| {
             if node.up {
                 record.ends.insert(node.view.life, order);
@@ -214,7 +237,9 @@ impl World {
             (node.up, node.serves) = (false, false);
             let left = match lost {
                 Some(Lost::All) => Some(Left::Nothing),
-                Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable)),
+                Some(Lost::Unsynced) if relaxed => {
+                    Some(Left::Prefix(node.durable.max(promised)))
+                }
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {
@@ -235,12 +260,34 @@ impl World {
         });
     }
 
+    /// What `--fsync MS` promises to a machine that loses power now: everything that was returned before
+    /// this is durable, unless the disk or the process was held up.
+    fn promised(&self, history: &History, id: u32) -> Order {
+        let FsyncMode::EveryMs(ms) = self.settings.fsync else { return 0 };
+        let now_ns = self.now_ns();
+        let (up, since_ns) = self.node(id, |node| (node.up, node.syncs_since_ns));
+        // One fsync may have begun just before the write, and the next takes as long.
+        let fsync_ns = self.settings.pace.max_ns + TURN_NS;
+        let every_ns = u64::from(ms) * 1_000_000;
+        let every_ns = every_ns + every_ns * self.settings.drift_ppm_max / 900_000;
+        let window_ns = every_ns.max(fsync_ns) + fsync_ns;
+        let from_ns = now_ns.saturating_sub(window_ns);
+        if !up || since_ns > from_ns || lock(&self.windows).slows(id, from_ns, fsync_ns) {
+            return 0;
+        }
+        let returned = history.calls.iter().filter_map(|call| call.returned);
+        returned.filter(|at| at.at_ns <= from_ns).map(|at| at.order).max().unwrap_or(0)
+    }
+
     /// A node serves, with this clock committed.
     pub(crate) fn serves(&self, id: u32, committed_ms: u64) {
         let mut record = lock(&self.record);
+        let now_ns = self.now_ns();
         self.node(id, |node| {
             node.serves = true;
+            node.serves_since_ns = now_ns;
             node.settled = true;
+            node.syncs_since_ns = now_ns;
             if std::mem::take(&mut node.clock_lost) {
                 record.committed_ms = committed_ms;
             }
@@ -255,6 +302,7 @@ impl World {
     pub(crate) fn observe(&self, id: u32, now_ms: u64, committed_ms: u64, all_durable: bool) {
         let mut record = lock(&self.record);
         record.latest_ms = record.latest_ms.max(now_ms).max(committed_ms);
+        let now_ns = self.now_ns();
         self.node(id, |node| {
             node.view.now_ms = now_ms;
             if node.serves {
@@ -262,6 +310,7 @@ impl World {
             }
             if all_durable && node.serves {
                 node.durable = record.order;
+                node.syncs_since_ns = node.syncs_since_ns.min(now_ns);
             }
         });
     }
@@ -302,8 +351,20 @@ impl World {
         Moment { order: record.order, at_ns: self.now_ns(), clock }
     }
 
+    /// A client sends a WATCH.
+    pub(crate) fn watch(&self, node: u32) -> Moment {
+        self.moment(&mut lock(&self.record), node)
+    }
+
     /// A client asks a node; the number of its call.
-    pub(crate) fn invoke(&self, client: u32, wire: WireId, node: u32, action: Action) -> usize {
+    pub(crate) fn invoke(
+        &self,
+        client: u32,
+        wire: WireId,
+        node: u32,
+        action: Action,
+        watched_at: Option<Moment>,
+    ) -> usize {
         let mut record = lock(&self.record);
         let invoked = self.moment(&mut record, node);
         record.history.calls.push(Call {
@@ -311,12 +372,18 @@ impl World {
             session: wire.0,
             action,
             invoked,
+            watched_at,
             returned: None,
             outcome: Outcome::Unknown("no answer".to_owned()),
             until: None,
         });
         record.lives.push(None);
         record.history.calls.len() - 1
+    }
+
+    /// When a call was invoked, in ns.
+    pub(crate) fn invoked_ns(&self, call: usize) -> u64 {
+        lock(&self.record).history.calls[call].invoked.at_ns
     }
 
     /// What a call turned out to have been: steps of a transaction that were refused are left out.
@@ -345,6 +412,43 @@ impl World {
         record.order += 1;
         let order = record.order;
         record.hung_up.insert(wire.0, order);
+    }
+
+    /// Whether an error that begins with this word, in answer to what was asked then, can be true of
+    /// this life of a node: whoever says that its disk fails it needs a disk that has.
+    pub(crate) fn is_credible(&self, id: u32, life: u64, since_ns: u64, word: &str) -> bool {
+        let (failed, full) = lock(&self.record).troubles.get(&life).copied().unwrap_or_default();
+        let present = self.node(id, |node| node.view.life == life);
+        match word {
+            "DISKFULL" => full,
+            "DOWN" | "UNKNOWN" | "PARTIAL" => failed,
+            "LOADING" => {
+                let absent = self.node(id, |node| {
+                    !node.serves || node.serves_since_ns > since_ns || node.stopping
+                });
+                failed || !present || absent
+            }
+            _ => true,
+        }
+    }
+
+    /// A node has been asked to stop.
+    pub(crate) fn stopping(&self, id: u32) {
+        self.node(id, |node| node.stopping = true);
+    }
+
+    /// A client has waited for an answer since then, and gives up. That is a violation unless the node
+    /// was down, or a fault that lasts was in the way, at some time of it. A fault that strikes is no
+    /// excuse: the node is to say so.
+    pub(crate) fn gave_up(&self, client: u32, id: u32, since_ns: u64, call: &str) {
+        let (up, up_since_ns) = self.node(id, |node| (node.up, node.up_since_ns));
+        let down = !up || up_since_ns > since_ns;
+        let slow_ns = self.settings.pace.max_ns;
+        if !down && !lock(&self.windows).excuse(client, id, since_ns, slow_ns) {
+            let seconds = (self.now_ns() - since_ns) as f64 / 1e9;
+            let text = format!("c{client} has waited {seconds} s for an answer to {call}");
+            self.violation("waited in vain", text);
+        }
     }
 
     /// The history, and who could still do something about what when.
@@ -396,6 +500,59 @@ impl World {
     /// A fault has taken effect.
     pub(crate) fn injected(&self, class: Class) {
         *lock(&self.record).tally.entry(class).or_default() += 1;
+    }
+
+    /// Faults that last have been met.
+    pub(crate) fn met(&self, met: impl FnOnce(&mut Windows) -> Vec<Class>) {
+        let classes = met(&mut lock(&self.windows));
+        classes.into_iter().for_each(|class| self.injected(class));
+    }
+
+    /// Something has gone wrong on a disk, of which a partition may stop.
+    pub(crate) fn note_strike(&self, id: u32, full: bool) {
+        let mut record = lock(&self.record);
+        let life = self.node(id, |node| node.view.life);
+        let troubles = record.troubles.entry(life).or_default();
+        *troubles = (true, troubles.1 || full);
+        record.order += 1;
+        let order = record.order;
+        record.history.strikes.push(order);
+        // A partition that stops tells its operator that what was not fsynced may be lost.
+        self.node(id, |node| node.syncs_since_ns = u64::MAX);
+    }
+
+    /// A fault has struck an operation.
+    pub(crate) fn struck(&self, id: u32, strike: Strike, op: &DiskOp) {
+        let class = Class::Strike(strike);
+        self.injected(class);
+        self.note_strike(id, strike == Strike::WriteFull);
+        self.tell(Lane::Node(id), Kind::Fault, (strike, op), || {
+            format!("{} strikes: {}", class.name(), describe::op(op))
+        });
+        match (strike, op) {
+            (Strike::LostWrite | Strike::MisdirectedWrite, DiskOp::Write { file, .. }) => {
+                self.damaged(id, &file.to_string());
+            }
+            // An opening that can not read, or reads astray, may give a part of the log up for good.
+            (Strike::Read | Strike::MisdirectedRead, DiskOp::Read { file, .. }) => {
+                if self.is_serving(id) {
+                    self.unread(id);
+                } else {
+                    self.damaged(id, &file.to_string());
+                }
+            }
+            (
+                Strike::Write
+                | Strike::WriteFull
+                | Strike::Sync
+                | Strike::Name
+                | Strike::LostWrite
+                | Strike::MisdirectedWrite
+                | Strike::Read
+                | Strike::MisdirectedRead,
+                _,
+            ) => {}
+        }
     }
 
     /// A fault has damaged a file of a node. A hint holds nothing that is not in its segment: damage
@@ -451,6 +608,9 @@ impl World {
         std::mem::take(&mut lock(&self.record).violations)
     }
 }
+
+/// How long a process may take from an answer of its disk to what follows from it.
+const TURN_NS: u64 = 3_000_000;
 
 /// What a crash may take from a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

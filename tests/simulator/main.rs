@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kvnode_sim::campaign::{Campaign, Summary};
 use kvnode_sim::plan::{Class, Fault, Planned};
-use kvnode_sim::run::{Outcome, Request, run};
+use kvnode_sim::run::{Outcome, Request, Spoilt, run};
 use kvnode_sim::settings::Profile;
 use kvnode_sim::sweep::sweep;
 
@@ -81,8 +81,23 @@ fn a_seed_gives_the_same_trace_whatever_ran_before() {
 
 #[test]
 fn true_chance_in_a_node_is_noticed() {
-    let hash = || run(&Request { spoilt: true, ..Request::new(Profile::Standard, 11) }).hash;
+    let spoilt = Some(Spoilt::Chance);
+    let hash = || run(&Request { spoilt, ..Request::new(Profile::Standard, 11) }).hash;
     assert_ne!(hash(), hash(), "a node draws from the system, and the trace does not show it");
+}
+
+#[test]
+fn an_answer_that_never_comes_is_noticed() {
+    let spoilt = Some(Spoilt::Reply);
+    let outcome = run(&Request { spoilt, ..Request::new(Profile::Calm, 11) });
+    assert!(outcome.violations.iter().any(|violation| violation.checker == "waited in vain"));
+}
+
+#[test]
+fn an_error_without_a_fault_is_noticed() {
+    let spoilt = Some(Spoilt::Alarm);
+    let outcome = run(&Request { spoilt, ..Request::new(Profile::Calm, 11) });
+    assert!(outcome.violations.iter().any(|violation| violation.checker == "false alarm"));
 }
 
 #[test]

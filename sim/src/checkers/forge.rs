@@ -36,6 +36,7 @@ impl Forge {
             session: self.history.calls.len() as u64,
             action,
             invoked,
+            watched_at: Some(invoked),
             returned: None,
             outcome,
             until: None,
@@ -89,6 +90,24 @@ impl Forge {
         let (from, to) = (self.moment().order, self.moment().order);
         self.clock.life += 1;
         self.history.losses.push(Loss { from, to, left });
+        self
+    }
+
+    /// A WATCH is sent.
+    pub(super) fn watch(&mut self) -> Moment {
+        self.moment()
+    }
+
+    /// The WATCH of a transaction was sent then.
+    pub(super) fn watched_at(&mut self, call: usize, at: Moment) -> &mut Self {
+        self.history.calls[call].watched_at = Some(at);
+        self
+    }
+
+    /// A fault strikes an operation of the disk.
+    pub(super) fn strike(&mut self) -> &mut Self {
+        let order = self.moment().order;
+        self.history.strikes.push(order);
         self
     }
 

@@ -7,7 +7,7 @@
 //!
 //! What is put in order, by `search.rs`:
 //! - **Answered** calls, each of which has to be explained by the [`model`](super::model). But an
-//!   EXEC that was aborted did nothing, and may always have been.
+//!   EXEC that was aborted did nothing; whether it had a reason is judged elsewhere.
 //! - **Unknown** calls, which may have taken effect before [`Call::until`] or not at all, by any
 //!   clock from their invocation on. Those that only read are left out: what they may have found
 //!   expired, later calls find expired too.

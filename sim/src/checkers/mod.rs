@@ -6,6 +6,7 @@
 //! | [`stale`] | deleted stays deleted, overwritten stays overwritten | monotonic reads and read your writes, Terry et al. 1994, across clients; Bitcask's tombstones |
 //! | [`expired`] | expired stays expired, and what was seen gone stays gone | DESIGN §6; Redis's EXPIRE |
 //! | [`unwritten`] | what is seen was written: no thin air, no refused write, no other group's value | DESIGN §5; Herlihy & Wing's legality |
+//! | [`aborts`] | EXEC aborts only if a watched key may have been touched | Redis's WATCH |
 //! | [`garbage`] | each reply is one that its command can have, each value whole | Redis command reference; DESIGN §3, torn and mixed values |
 //! | [`model`] | (what a command does to keys, and answers) | the Redis 7.2 command reference; `core/src/kv` |
 //!
@@ -14,6 +15,7 @@
 //! that one of them alone is a fault of the judge. In the tests the search is held against brute
 //! force, the model against core, and each checker against histories forged to break its property.
 
+pub mod aborts;
 pub mod expired;
 pub mod garbage;
 pub mod linearizable;
@@ -61,6 +63,7 @@ pub fn judge(history: &History) -> Verdict {
     violations.extend(unwritten::check(history, &facts));
     violations.extend(stale::check(history, &facts));
     violations.extend(expired::check(history, &facts));
+    violations.extend(aborts::check(history));
     let (orderless, undecided) = linearizable::check(history);
     violations.extend(orderless);
     Verdict { violations, undecided }

@@ -19,7 +19,7 @@ use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
 use crate::checkers::words as told;
-use crate::history::{Action, Answer, Group, Key, Outcome, Ttl, When};
+use crate::history::{Action, Answer, Group, Key, Moment, Outcome, Ttl, When};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
@@ -59,6 +59,15 @@ enum Waiting {
     Call(usize, Action),
     /// Its reply should be this simple string; another spoils the transaction that it belongs to.
     Simple(&'static str),
+}
+
+impl Waiting {
+    fn text(&self) -> String {
+        match self {
+            Self::Call(call, action) => format!("call {call}: {}", told::action(action)),
+            Self::Simple(text) => format!("what is answered by {text}"),
+        }
+    }
 }
 
 impl Client {
@@ -110,7 +119,7 @@ impl Client {
     async fn turn(&mut self, breath: u64) {
         for _ in 0..breath {
             match self.workload.next(self.world.latest_ms()) {
-                Wish::Plain(action) => self.ask(action),
+                Wish::Plain(action) => self.ask(action, None),
                 Wish::Watched(keys, steps) => self.transact(&keys, steps).await,
             }
         }
@@ -121,9 +130,10 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, action: Action) {
+    fn ask(&mut self, action: Action, watched_at: Option<Moment>) {
         let Some(connection) = &mut self.connection else { return };
-        let call = self.world.invoke(self.id, connection.wire, self.node, action.clone());
+        let (id, wire) = (self.id, connection.wire);
+        let call = self.world.invoke(id, wire, self.node, action.clone(), watched_at);
         self.world.tell(Lane::Client(self.id), Kind::Call, (call, &action), || {
             format!("call {call}: {}", told::action(&action))
         });
@@ -140,15 +150,17 @@ impl Client {
     /// WATCH, GET of each key, MULTI … EXEC.
     async fn transact(&mut self, keys: &[Key], steps: Vec<Action>) {
         let mut watched = Vec::new();
+        let mut watched_at = None;
         if !keys.is_empty() {
             self.settle(0).await;
             let Some(connection) = &mut self.connection else { return };
             let mut command = vec![b"WATCH".to_vec()];
             command.extend(keys.iter().map(|key| key.to_string().into_bytes()));
+            watched_at = Some(self.world.watch(self.node));
             send(&self.world, self.id, connection.wire, &command);
             connection.waiting.push_back(Waiting::Simple("OK"));
             for &key in keys {
-                self.ask(Action::Get(key));
+                self.ask(Action::Get(key), None);
                 let Some(Some(Outcome::Answered(answer))) = self.settle(0).await else {
                     return self.hang_up("a watched key was not read");
                 };
@@ -165,7 +177,7 @@ impl Client {
                 sleep(Duration::from_millis(pause)).await;
             }
         }
-        self.ask(Action::Txn { watched, steps });
+        self.ask(Action::Txn { watched, steps }, watched_at);
         // Every step was sent already: what was refused on the way shows in the answer to EXEC.
         self.settle(0).await;
     }
@@ -189,6 +201,9 @@ impl Client {
                 }
                 Err(_) => {
                     self.world.see(Seen::Impatient);
+                    let since_ns = self.world.now_ns() - PATIENCE.as_nanos() as u64;
+                    let first = connection.waiting.front().map(Waiting::text).unwrap_or_default();
+                    self.world.gave_up(self.id, self.node, since_ns, &first);
                     self.hang_up("no answer in time");
                     return None;
                 }
@@ -216,6 +231,7 @@ impl Client {
                     self.world
                         .violation("false alarm", format!("nothing was damaged, but: {told}"));
                 }
+                self.believe(call, reply);
                 self.learn(&action, &outcome);
                 self.note(&outcome);
                 self.world.amend(call, action);
@@ -247,6 +263,21 @@ impl Client {
                 self.workload.saw(*key, Some(val.clone()));
             }
             _ => {}
+        }
+    }
+
+    /// What an error says of the node has to be so.
+    fn believe(&self, call: usize, reply: &Reply) {
+        let Some(life) = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire)) else {
+            return;
+        };
+        let since_ns = self.world.invoked_ns(call);
+        for text in words::errors(reply) {
+            let word = text.split(' ').next().unwrap_or_default();
+            if !self.world.is_credible(self.node, life, since_ns, word) {
+                let text = format!("no fault explains the answer to call {call}: {text}");
+                self.world.violation("false alarm", text);
+            }
         }
     }
 
@@ -307,7 +338,7 @@ impl Client {
                 if self.connection.is_none() && !self.connect().await {
                     return false;
                 }
-                self.ask(Action::Get(key));
+                self.ask(Action::Get(key), None);
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     // What is damaged is said to be so.
@@ -316,7 +347,7 @@ impl Client {
                 }
             }
             if write {
-                self.ask(Action::Incr(workload::counter(group), 1));
+                self.ask(Action::Incr(workload::counter(group), 1), None);
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
@@ -335,11 +366,11 @@ impl Client {
         let key = Key { group: Group(self.world.settings.groups), number: 0 };
         let val = self.workload.val();
         let (ttl, when) = (Ttl::None, When::Always);
-        self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false });
+        self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false }, None);
         if !matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Done)))) {
             return false;
         }
-        self.ask(Action::Get(key));
+        self.ask(Action::Get(key), None);
         self.settle(0).await == Some(Some(Outcome::Answered(Answer::Val(val))))
     }
 }

@@ -99,11 +99,11 @@ fn flat(pairs: &[(Key, Val)]) -> impl Iterator<Item = Vec<u8>> {
     pairs.iter().flat_map(|(key, val)| [name(*key), val.encode()])
 }
 
-/// Whether a reply tells, in any of its parts, that something is damaged.
-pub(crate) fn tells_damage(reply: &Reply) -> bool {
+/// The errors in a reply and its parts.
+pub(crate) fn errors(reply: &Reply) -> Vec<&str> {
     match reply {
-        Reply::Error(text) => text.starts_with("CORRUPT"),
-        Reply::Array(parts) => parts.iter().any(tells_damage),
+        Reply::Error(text) => vec![text],
+        Reply::Array(parts) => parts.iter().flat_map(errors).collect(),
         Reply::Simple(_)
         | Reply::Int(_)
         | Reply::Bulk(_)
@@ -112,8 +112,13 @@ pub(crate) fn tells_damage(reply: &Reply) -> bool {
         | Reply::Map(_)
         | Reply::Set(_)
         | Reply::Double(_)
-        | Reply::Verbatim(_) => false,
+        | Reply::Verbatim(_) => Vec::new(),
     }
+}
+
+/// Whether a reply tells, in any of its parts, that something is damaged.
+pub(crate) fn tells_damage(reply: &Reply) -> bool {
+    errors(reply).iter().any(|text| text.starts_with("CORRUPT"))
 }
 
 /// A DEL on a disk that was damaged counts keys that may have been there: what it counts is not told.

@@ -164,10 +164,23 @@ impl Image {
     }
 
     /// An fsync that fails: some of what it was to take is durable, the rest counts as clean from
-    /// now on.
+    /// now on. Reads go on to see it, or what was there before (ext4 keeps such pages, btrfs drops
+    /// them: Rebello et al., Can Applications Recover from fsync Failures?, ATC 2020).
     pub(crate) fn fail_sync(&mut self, file: File, chance: &mut Chance) {
         if let Ok(inode) = self.inode(file) {
             inode.sync(|| chance.percent(50));
+            if chance.percent(50) {
+                inode.evict();
+            }
+        }
+    }
+
+    /// Time passes: what counts as clean may have been dropped from memory.
+    pub(crate) fn evict(&mut self, chance: &mut Chance) {
+        for inode in &mut self.inodes {
+            if chance.percent(50) {
+                inode.evict();
+            }
         }
     }
 
@@ -307,6 +320,17 @@ impl Inode {
         }
     }
 
+    /// Drops what is clean from memory, so that reads see the disk.
+    fn evict(&mut self) {
+        let len = self.now.len().min(self.durable.len());
+        for start in (0..len).step_by(SECTOR) {
+            let end = len.min(start + SECTOR);
+            if !self.dirty.contains(&((start / SECTOR) as u32)) {
+                self.now[start..end].copy_from_slice(&self.durable[start..end]);
+            }
+        }
+    }
+
     /// Each sector is as it was at the last fsync, or as it is now; so is the length.
     fn mix(&mut self, chance: &mut Chance) {
         if self.now.len() < self.durable.len() && chance.percent(50) {
@@ -343,3 +367,46 @@ fn in_dir(name: &str, prefix: &str) -> bool {
 
 /// The system's number for an I/O error.
 pub(crate) const EIO: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Purpose;
+    use kvnode_core::PartitionId;
+
+    #[test]
+    fn a_failed_fsync_keeps_its_pages_or_drops_them_and_power_takes_both() {
+        let file = File::Mark(PartitionId(0));
+        let (mut kept, mut dropped) = (0, 0);
+        for seed in 0..40 {
+            let mut chance = Chance::new(seed, Purpose::Disk(1));
+            let mut image = Image::default();
+            let mut run = |op| image.run(&op).expect("no fault");
+            let write = |byte| {
+                let data = Bytes::from(vec![byte; 8 * SECTOR]);
+                DiskOp::Write { file, at: 0, data }
+            };
+            for op in [DiskOp::Create(file), write(1), DiskOp::Sync(file)] {
+                run(op);
+            }
+            run(DiskOp::SyncDir(Dir::Root));
+            run(DiskOp::SyncDir(file.dir()));
+            run(write(2));
+            image.fail_sync(file, &mut chance);
+            let durable = image.durable("p0/MARK").expect("its name is").to_vec();
+            let now = image.now("p0/MARK").expect("it is there").to_vec();
+            if now == durable {
+                dropped += 1;
+            } else {
+                assert!(now.iter().all(|&byte| byte == 2));
+                kept += 1;
+            }
+            image.run(&DiskOp::Sync(file)).expect("it is answered well");
+            assert_eq!(image.durable("p0/MARK"), Some(&durable[..]), "what is clean stays behind");
+            image.evict(&mut chance);
+            let now = image.now("p0/MARK").expect("it is there");
+            assert!(now == durable || now.iter().all(|&byte| byte == 2));
+        }
+        assert!(kept > 5 && dropped > 5, "{kept} kept, {dropped} dropped");
+    }
+}

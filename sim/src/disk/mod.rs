@@ -86,6 +86,8 @@ pub(crate) struct NodeDisk {
     stalled_until_ns: u64,
     /// What a crash is to do; the process alone dies if nothing is said.
     doom: Doom,
+    /// What struck operations that were under way at a crash.
+    struck: Vec<(Strike, DiskOp)>,
     /// Most operations that were under way at once.
     flying_max: usize,
     /// Sectors that were ever written, if somebody wants to know.
@@ -130,6 +132,7 @@ impl NodeDisk {
             slowness: 1,
             stalled_until_ns: 0,
             doom: Doom::Process,
+            struck: Vec::new(),
             flying_max: 0,
             written: None,
         }
@@ -140,7 +143,7 @@ impl NodeDisk {
         let takes = self.chance.skewed(self.pace.min_ns..self.pace.max_ns) * self.slowness;
         let behind = self.flying.iter().filter(|earlier| clash(&earlier.op, &op));
         let after = behind.map(|earlier| earlier.at_ns).max().unwrap_or(0);
-        let at_ns = (now_ns + takes).max(after + 1).max(self.stalled_until_ns);
+        let at_ns = (now_ns + takes).max(after + 1);
         self.flying.push(Flying { io, op, at_ns });
         self.flying_max = self.flying_max.max(self.flying.len());
     }
@@ -185,6 +188,14 @@ impl NodeDisk {
                 let part = self.chance.index(data.len() + 1);
                 let data = data.slice(..part);
                 self.image.run(&DiskOp::Write { file: *file, at: *at, data })?;
+            }
+            (Strike::Write | Strike::WriteFull, DiskOp::WriteZeros { file, at, len }) => {
+                let len = self.chance.below(*len + 1);
+                self.image.run(&DiskOp::WriteZeros { file: *file, at: *at, len })?;
+            }
+            // It is done nevertheless.
+            (Strike::Write, DiskOp::Truncate { .. }) if self.chance.percent(50) => {
+                self.image.run(op)?;
             }
             (Strike::LostWrite, DiskOp::Write { file, at, data }) => {
                 // The file is as long as it should be, and holds nothing there.
@@ -261,6 +272,11 @@ impl NodeDisk {
         self.image.lose_power(unsynced, &mut self.chance);
     }
 
+    /// What struck operations that were under way at crashes, since this was last asked.
+    pub(crate) fn take_struck(&mut self) -> Vec<(Strike, DiskOp)> {
+        std::mem::take(&mut self.struck)
+    }
+
     /// Whether a file is being renamed.
     pub(crate) fn renames(&self) -> bool {
         self.flying.iter().any(|flying| matches!(flying.op, DiskOp::Rename { .. }))
@@ -272,16 +288,27 @@ impl NodeDisk {
         self.flying.sort_by_key(|flying| flying.at_ns);
         for Flying { op, .. } in std::mem::take(&mut self.flying) {
             if done == 0 {
+                self.half_done(&op);
                 break;
             }
             done -= 1;
             // Its answer reaches nobody.
-            let _ = self.perform(&op);
+            let (_, strike) = self.perform(&op);
+            self.struck.extend(strike.map(|strike| (strike, op)));
         }
         match std::mem::replace(&mut self.doom, Doom::Process) {
-            Doom::Process => {}
+            Doom::Process => self.image.evict(&mut self.chance),
             Doom::Power(unsynced) => self.image.lose_power(unsynced, &mut self.chance),
             Doom::Wiped => self.image.wipe(),
+        }
+    }
+
+    /// A process is killed in the midst of a write: the system has taken a part of it.
+    fn half_done(&mut self, op: &DiskOp) {
+        if let DiskOp::Write { file, at, data } = op {
+            let data = data.slice(..self.chance.index(data.len() + 1));
+            // Its answer reaches nobody.
+            let _ = self.image.run(&DiskOp::Write { file: *file, at: *at, data });
         }
     }
 
@@ -327,9 +354,15 @@ impl NodeDisk {
         there
     }
 
-    /// From now on there is so much room, or enough.
-    pub(crate) fn set_room(&mut self, room: Option<u64>) {
-        self.image.capacity = room.map(|room| self.image.used() + room);
+    /// From now on there is no more than so much room.
+    pub(crate) fn fill_up(&mut self, room: u64) {
+        let capacity = self.image.used() + room;
+        self.image.capacity = Some(self.image.capacity.map_or(capacity, |old| old.min(capacity)));
+    }
+
+    /// From now on there is room enough.
+    pub(crate) fn make_room(&mut self) {
+        self.image.capacity = None;
     }
 
     /// Operations submitted from now on take so many times as long.
@@ -339,11 +372,16 @@ impl NodeDisk {
 
     /// Nothing is answered before then.
     pub(crate) fn stall(&mut self, until_ns: u64) {
-        self.stalled_until_ns = until_ns;
+        self.stalled_until_ns = self.stalled_until_ns.max(until_ns);
     }
 
-    /// No fault from now on but what is already on the disk.
-    pub(crate) fn heal(&mut self) {
+    /// No fault from now on but what is already on the disk. What is under way takes no longer than on
+    /// a disk that is well.
+    pub(crate) fn heal(&mut self, now_ns: u64) {
+        let at_ns_max = now_ns + self.pace.max_ns;
+        for flying in &mut self.flying {
+            flying.at_ns = flying.at_ns.min(at_ns_max);
+        }
         self.armed.clear();
         self.spots.clear();
         self.image.capacity = None;

@@ -11,6 +11,11 @@ use crate::story::Lane;
 const CLOSE_PERCENT: u64 = 40;
 const CLOSE_MS: u64 = 2000;
 
+/// In how many of a hundred cases a crash follows close upon a start, and how close: while the
+/// directory is opened.
+const REOPENING_PERCENT: u64 = 25;
+const REOPENING_MS: u64 = 300;
+
 /// The plan of a run: each seed has its own mixture of faults, so that rare pairs meet often in some.
 pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     if settings.faults == 0 {
@@ -30,6 +35,15 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     let mut plan = Plan::new();
     for _ in 0..count {
         let before = plan.last().filter(|_| chance.percent(CLOSE_PERCENT));
+        let starts_at_ms = before.and_then(starts_at_ms).filter(|_| {
+            chance.percent(REOPENING_PERCENT)
+        });
+        if let Some(starts_at_ms) = starts_at_ms {
+            let at_ms = (starts_at_ms + chance.skewed(1..REOPENING_MS)).min(end_ms - 1);
+            let class = Class::ALL[chance.weighted(&ends)];
+            plan.push(Planned { at_ms, fault: fault(class, settings, chance) });
+            continue;
+        }
         let at_ms = match before {
             Some(before) => (before.at_ms + chance.skewed(1..CLOSE_MS)).min(end_ms - 1),
             None => chance.of(300..end_ms),
@@ -41,6 +55,17 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     }
     plan.sort_by_key(|planned| planned.at_ms);
     plan
+}
+
+/// When a node is started again that goes down by this fault.
+fn starts_at_ms(planned: &Planned) -> Option<u64> {
+    match planned.fault {
+        Fault::Kill { down_ms, .. }
+        | Fault::Power { down_ms, .. }
+        | Fault::Wipe { down_ms, .. }
+        | Fault::Restart { down_ms, .. } => Some(planned.at_ms + down_ms),
+        _ => None,
+    }
 }
 
 /// Whether a disk, or what was to be on it, is not as it should be for a while: that shows when the
