@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use kvnode_io::resp::{Frame, inline};
 
-use connection::Connection;
+pub(crate) use connection::Connection;
 
 /// The command line of `kvnode cli`.
 #[derive(clap::Args)]

@@ -1,7 +1,8 @@
 //! The `kvnode` binary: parse the command line, call, print.
 //!
 //! Each command is a file here and decides nothing about keys and values: [`run`] hands its options
-//! to the driver, [`client`] speaks to a node over the socket as any Redis client does, [`check`]
+//! to the driver, [`client`] speaks to a node over the socket as any Redis client does, [`status`] asks one how
+//! its cluster is, [`check`]
 //! shows what an offline scan has found, [`sim`] leads to the simulator.
 
 mod check;
@@ -9,6 +10,7 @@ mod client;
 mod run;
 mod sim;
 mod size;
+mod status;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ enum Kvnode {
     Run(run::Args),
     /// Talk to a node: one command, a prompt, or the lines of a pipe
     Cli(client::Args),
+    /// Show how a cluster is, asking any of its nodes
+    Status(status::Args),
     /// Verify a data directory while no node runs on it
     Check(check::Args),
     /// Explore many seeds in the simulator, with faults and checkers
@@ -46,11 +50,18 @@ fn main() -> ExitCode {
     match Kvnode::parse() {
         Kvnode::Run(args) => run::run(args),
         Kvnode::Cli(args) => client::run(args),
+        Kvnode::Status(args) => status::run(args),
         Kvnode::Check(args) => check::run(&args),
         Kvnode::Sim(args) => sim::explore(&args),
         Kvnode::Replay(args) => sim::replay(&args),
         Kvnode::Mutants(args) => sim::mutants(&args),
     }
+}
+
+/// Says in one sentence what is wrong with the command line.
+fn misused(why: impl Display) -> ExitCode {
+    eprintln!("kvnode: {why}");
+    ExitCode::from(2)
 }
 
 /// Says in one sentence why the command failed.

@@ -1,5 +1,7 @@
 //! `kvnode run`: options into the driver, a few lines for whoever started it.
 
+mod cluster;
+
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +38,11 @@ Examples:
   kvnode run --data /var/lib/kvnode --listen 0.0.0.0:6379 --cache 2g
   kvnode run --fsync 100 --index ordered
 
+A cluster: the same on every machine, but for --id, with the addresses at which the nodes reach each
+other. It is founded when all its first voters are up; from then on a majority of them will do.
+  kvnode run --id 1 --cluster 1@ant:7001,2@bee:7001,3@cat:7001
+  kvnode status                  how it is, from any node
+
 Stop it with Ctrl-C or SIGTERM: it answers what it has taken, makes it durable and exits with 0.
 KVNODE_LOG=debug logs more, KVNODE_LOG=warn less. There is no password: whoever can reach the
 address can read and write everything.
@@ -55,7 +62,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "always|MS|never", default_value = "always", value_parser = fsync)]
     fsync: FsyncMode,
 
-    /// Partitions of a new data directory, 1 if not said; an existing one must agree
+    /// Partitions of a new data directory, 1 if not said (16 in a cluster); an existing one must
+    /// agree
     #[arg(
         long,
         value_name = "N",
@@ -91,6 +99,9 @@ pub(crate) struct Args {
     )]
     segment: u64,
 
+    #[command(flatten)]
+    cluster: cluster::Args,
+
     /// How long a client may stop in the middle of a request before it is closed
     #[arg(
         long,
@@ -110,9 +121,12 @@ enum Index {
 
 /// Runs `kvnode run`.
 pub(crate) fn run(args: Args) -> ExitCode {
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(why) => return crate::misused(why),
+    };
     log_to_stderr();
     abort_on_panic();
-    let options = options(args);
     let data = options.data.display().to_string();
     match kvnode_io::run(options, move |address| say_ready(address, &data)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -130,8 +144,9 @@ fn abort_on_panic() {
     }));
 }
 
-fn options(args: Args) -> Options {
-    Options {
+fn options(args: Args) -> Result<Options, String> {
+    let cluster = args.cluster.options(args.partitions)?;
+    Ok(Options {
         data: args.data,
         listen: args.listen,
         fsync: args.fsync,
@@ -144,7 +159,8 @@ fn options(args: Args) -> Options {
         max_clients: args.max_clients,
         request_timeout: Duration::from_secs(args.request_timeout),
         segment_bytes: args.segment,
-    }
+        cluster,
+    })
 }
 
 /// The first line is for programs, the second for people.

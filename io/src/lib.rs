@@ -21,13 +21,14 @@
 //! - `pump`: the task that carries the shard's outputs. `node`: what all tasks share.
 //! - `executor`: where a disk operation runs, and in which order. [`disk`]: what it does.
 //! - [`resp`]: the protocol of the clients, pure.
-//! - [`peer`]: the sockets of the links between nodes.
+//! - `control`: the thread of the node's part in a cluster. [`peer`]: the sockets of the links between nodes.
 //! - `cache`: hot values. `lock`: one process a directory. [`clock`]: what time it is.
 #![forbid(unsafe_code)]
 
 mod cache;
 pub mod clock;
 mod connection;
+mod control;
 pub mod disk;
 mod error;
 mod executor;
@@ -43,5 +44,5 @@ mod server;
 pub use cache::HotValues;
 pub use error::Error;
 pub use lock::{DirLock, LOCK_FILE};
-pub use options::Options;
+pub use options::{ClusterOptions, Options};
 pub use server::run;

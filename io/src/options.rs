@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvnode_core::limits;
+use kvnode_core::control::FoundingOptions;
 use kvnode_core::shard::{FsyncMode, IndexKind};
+use kvnode_core::{NodeId, limits};
 
 /// What [`run`](crate::run) is told. The default is one partition in `kvnode-data`, on Redis's port
 /// of this machine alone, with an fsync before every acknowledgement.
@@ -31,6 +32,24 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Size at which a segment rolls, in bytes.
     pub segment_bytes: u64,
+    /// The node's place in a cluster; `None` for one that stands alone.
+    pub cluster: Option<ClusterOptions>,
+}
+
+/// A node's place in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// The node.
+    pub node: NodeId,
+    /// The nodes of the cluster, this one included, and where their peers reach them
+    /// (`host:port`).
+    pub nodes: Vec<(NodeId, String)>,
+    /// Where to listen for peers, if not where the others are told to find this node.
+    pub peer_listen: Option<SocketAddr>,
+    /// What fails together with this node.
+    pub rack: Option<String>,
+    /// What a cluster is founded with.
+    pub founding: FoundingOptions,
 }
 
 impl Default for Options {
@@ -45,6 +64,7 @@ impl Default for Options {
             max_clients: 10_000,
             request_timeout: Duration::from_secs(60),
             segment_bytes: limits::SEGMENT_BYTES,
+            cluster: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvnode_core::shard::{Config, Shard};
+use kvnode_core::shard::{Config, Input, Shard};
 use kvnode_core::storage::replica::MergeSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -32,7 +32,7 @@ use crate::disk::Disk;
 use crate::executor::Executor;
 use crate::node::{Bomb, Node};
 use crate::pump::Pump;
-use crate::{DirLock, Error, HotValues, Options, clock};
+use crate::{ClusterOptions, DirLock, Error, HotValues, Options, clock, control};
 
 /// Runs a node until a signal stops it. `on_ready` is called once commands are served, with the
 /// address they are served at.
@@ -69,6 +69,10 @@ async fn serve(
     let disk = Rc::new(RefCell::new(Disk::new(&options.data, files.handles_max)));
     let executor = Executor::start(Rc::clone(&disk), &lock).map_err(Error::System)?;
     let values = HotValues::new(options.cache_bytes).in_front_of(disk);
+    let mut control = match &options.cluster {
+        Some(cluster) => Some(join_cluster(&options, cluster, address, &lock)?),
+        None => None,
+    };
     let shard = Shard::new(config(&options, address, values)?, clock::now());
     let node = Rc::new(Node::new(shard, files.clients_max));
     tracing::info!("listening on {address}, opening {}", options.data.display());
@@ -80,6 +84,7 @@ async fn serve(
     node.wake_pump();
 
     let mut on_ready = Some(on_ready);
+    let mut leaving = false;
     loop {
         tokio::select! {
             biased;
@@ -89,8 +94,26 @@ async fn serve(
                 }
                 tracing::info!("{reason}: stopping");
                 accepting.abort();
-                node.stop();
+                match &control {
+                    // Others take over first; the shard stops after that.
+                    Some(control) if !leaving => {
+                        leaving = true;
+                        control.stop();
+                    }
+                    Some(_) => return Err(Error::Interrupted),
+                    None => node.stop(),
+                }
             }
+            Some(event) = next_event(&mut control), if control.is_some() => match event {
+                control::Event::View(view) => node.handle(Input::Cluster(view)),
+                control::Event::Refused(why) => return Err(Error::Refused(why)),
+                control::Event::Stopped => {
+                    if let Some(mut control) = control.take() {
+                        control.join();
+                    }
+                    node.stop();
+                }
+            },
             Ok(()) = &mut opened, if on_ready.is_some() => {
                 if let Some(on_ready) = on_ready.take() {
                     on_ready(address);
@@ -107,6 +130,47 @@ async fn serve(
         Some(_) = stops.recv() => Err(Error::Interrupted),
         () = node.close_all(LAST_REPLIES) => Ok(()),
     }
+}
+
+/// The next event of control; never, if there is none.
+async fn next_event(control: &mut Option<control::Handle>) -> Option<control::Event> {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn join_cluster(
+    options: &Options,
+    cluster: &ClusterOptions,
+    client: SocketAddr,
+    lock: &Arc<DirLock>,
+) -> Result<control::Handle, Error> {
+    let listed = cluster.nodes.iter().find(|(node, _)| *node == cluster.node);
+    let listed = listed.map_or("", |(_, address)| address);
+    let peer = cluster.peer_listen.map_or_else(|| control::peer_address(listed), Ok);
+    let peer = peer.map_err(Error::System)?;
+    // Where nothing better is known, clients find the node where its peers do.
+    let host = listed.rsplit_once(':').map_or(listed, |(host, _)| host);
+    let client_address = match client.ip() {
+        ip if ip.is_unspecified() => format!("{host}:{}", client.port()),
+        _ => client.to_string(),
+    };
+    let config = kvnode_core::control::Config {
+        node: cluster.node,
+        nodes: cluster.nodes.clone(),
+        client_address,
+        rack: cluster.rack.clone(),
+        founding: cluster.founding,
+        election: kvnode_core::election::Settings::default(),
+        links: kvnode_core::peer::Settings::default(),
+        session_timeout: SESSION_TIMEOUT,
+        segment_bytes: CONTROL_SEGMENT_BYTES,
+        snapshot_every: SNAPSHOT_EVERY,
+        seed: draw_seed()?,
+    };
+    tracing::info!("{} listening for peers on {peer}", cluster.node);
+    control::Handle::start(config, peer, options.data.clone(), lock)
 }
 
 async fn guarded<T>(task: impl Future<Output = T>) -> T {
@@ -166,20 +230,25 @@ const MERGE: MergeSettings = MergeSettings {
 };
 
 fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<Config, Error> {
-    let mut seed = [0; 8];
-    getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
     Ok(Config {
+        member: options.cluster.is_some(),
         partitions: options.partitions,
         fsync: options.fsync,
         index: options.index,
         segment_bytes: options.segment_bytes,
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
         merge: MERGE,
-        seed: u64::from_ne_bytes(seed),
+        seed: draw_seed()?,
         port: address.port(),
         process_id: std::process::id(),
         cache: Box::new(values),
     })
+}
+
+fn draw_seed() -> Result<u64, Error> {
+    let mut seed = [0; 8];
+    getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
+    Ok(u64::from_ne_bytes(seed))
 }
 
 /// What stops the node, each with its name: the first gracefully, the second at once.
@@ -226,6 +295,15 @@ impl Files {
         Self { clients_max, handles_max: handles as usize }
     }
 }
+
+/// How long a node of a cluster may be silent before it is fenced.
+const SESSION_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Size at which the segments of the quorum's log roll, in bytes.
+const CONTROL_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// Entries of the quorum's log between two snapshots of the cluster map.
+const SNAPSHOT_EVERY: u64 = 1_000;
 
 /// Tasks that run before the runtime looks for events again. Above the number of connections that
 /// are ready at once in practice, so that the pump runs once for all of them.

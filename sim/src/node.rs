@@ -154,6 +154,7 @@ impl Process {
             chance: Chance::new(chance.any(), Purpose::Node(id)),
         };
         let config = Config {
+            member: false,
             partitions: Some(settings.partitions),
             fsync: settings.fsync,
             index: settings.index,

@@ -163,9 +163,9 @@ impl Windows {
         self.all.iter().any(|window| {
             let to_ns = window.to_ns.unwrap_or(u64::MAX);
             match window.fault {
-                Fault::Pause { node, .. } | Fault::Stall { node, .. } | Fault::Full { node, .. } => {
-                    node == of && to_ns > since_ns
-                }
+                Fault::Pause { node, .. }
+                | Fault::Stall { node, .. }
+                | Fault::Full { node, .. } => node == of && to_ns > since_ns,
                 Fault::SlowDisk { node, times, .. } => {
                     node == of && to_ns.saturating_add(slow_ns * times) > since_ns
                 }

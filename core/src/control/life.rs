@@ -118,6 +118,7 @@ impl Control {
                 self.start_links(None);
                 let nodes: Vec<NodeId> = self.config.nodes.iter().map(|&(node, _)| node).collect();
                 self.stage = Stage::Fresh(Founding::new(self.me(), &nodes));
+                self.show();
             }
         }
     }

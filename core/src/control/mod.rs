@@ -494,8 +494,11 @@ impl Control {
 
     /// Tells the others of this node what the cluster looks like, if it looks different.
     fn show(&mut self) {
-        let Stage::Member(member) = &self.stage else { return };
-        let view = member.view();
+        let view = match &self.stage {
+            Stage::Member(member) => member.view(),
+            Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),
+            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) | Stage::Ended => return,
+        };
         if self.shown.as_deref() != Some(&view) {
             let view = Arc::new(view);
             self.shown = Some(Arc::clone(&view));

@@ -76,7 +76,10 @@ impl Control {
         self.out.push_back(Output::Trace(Trace::Received(from, message.clone())));
         let now = self.now;
         match (&mut self.stage, message) {
-            (Stage::Fresh(founding), Message::Fresh) => founding.on_fresh(from),
+            (Stage::Fresh(founding), Message::Fresh) => {
+                founding.on_fresh(from);
+                self.show();
+            }
             (Stage::Fresh(_), Message::Join(join)) => self.on_join(join),
             (Stage::Member(member), Message::Fresh) => {
                 let join = Join { cluster: member.cluster(), snapshot: member.snapshot() };

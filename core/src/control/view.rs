@@ -23,6 +23,21 @@ pub struct View {
     pub map: Map,
 }
 
+impl View {
+    /// Of a node that knows no cluster, and waits for these.
+    pub(super) fn fresh(me: Member, missing: Vec<NodeId>) -> Self {
+        let quorum = QuorumView {
+            role: Role::Follower,
+            term: Term(0),
+            controller: None,
+            voters: Voters::default(),
+            heard: None,
+            applied: Index(0),
+        };
+        Self { me, cluster: None, missing, quorum, life: None, map: Map::new() }
+    }
+}
+
 /// The quorum as one of its members (or an observer) sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumView {

@@ -73,6 +73,8 @@ pub enum Group {
     Server,
     /// Works on the transaction.
     Transactions,
+    /// Tells of the cluster.
+    Cluster,
 }
 
 /// How a command behaves: a set.
@@ -227,6 +229,7 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -267,7 +270,7 @@ impl Command {
             Group::String => Categories::STRING,
             Group::Connection => Categories::CONNECTION,
             Group::Transactions => Categories::TRANSACTION,
-            Group::Server => Categories::NONE,
+            Group::Server | Group::Cluster => Categories::NONE,
         };
         Self { group, since, summary, ..self }.also(own)
     }

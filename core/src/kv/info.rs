@@ -9,7 +9,7 @@ use core::fmt::{self, Write};
 
 use super::REDIS_VERSION;
 use crate::args::Args;
-use crate::{Epoch, Millis, Offset, PartitionId};
+use crate::{Epoch, Millis, NodeId, Offset, PartitionId, Term};
 
 /// What INFO reports; filled by the shard.
 #[derive(Clone, Debug, Default)]
@@ -49,10 +49,35 @@ pub struct Info {
     pub index_bytes: u64,
     /// Fsyncs completed since the start.
     pub fsyncs: u64,
+    /// Whether the node is one of a cluster.
+    pub member: bool,
+    /// The cluster, once it is known.
+    pub cluster: Option<ClusterInfo>,
     /// The value cache.
     pub cache: CacheInfo,
     /// The partitions, in order.
     pub partitions: Vec<PartitionInfo>,
+}
+
+/// What INFO reports of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterInfo {
+    /// The cluster; empty before there is one.
+    pub id: String,
+    /// This node.
+    pub node: NodeId,
+    /// Who controls the cluster, as far as this node knows.
+    pub controller: Option<NodeId>,
+    /// The quorum's term.
+    pub term: Term,
+    /// Voters of the quorum.
+    pub voters: usize,
+    /// Nodes that are registered.
+    pub nodes: usize,
+    /// Nodes that are not fenced.
+    pub active_nodes: usize,
+    /// How the cluster is, in a line.
+    pub summary: String,
 }
 
 /// What INFO reports of the value cache.
@@ -121,7 +146,7 @@ impl Info {
     fn server(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         let seconds = self.uptime_ms / 1000;
         out.line("redis_version", REDIS_VERSION)?;
-        out.line("redis_mode", "standalone")?;
+        out.line("redis_mode", if self.member { "cluster" } else { "standalone" })?;
         out.line("kvnode_version", env!("CARGO_PKG_VERSION"))?;
         out.line("arch_bits", usize::BITS)?;
         out.line("process_id", self.process_id)?;
@@ -166,7 +191,19 @@ impl Info {
     }
 
     fn cluster(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
-        out.line("cluster_enabled", 0)
+        out.line("cluster_enabled", u8::from(self.member))?;
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        out.line("cluster_id", &cluster.id)?;
+        out.line("cluster_node", cluster.node.0)?;
+        match cluster.controller {
+            Some(node) => out.line("cluster_controller", node.0)?,
+            None => out.line("cluster_controller", "none")?,
+        }
+        out.line("cluster_term", cluster.term.0)?;
+        out.line("cluster_voters", cluster.voters)?;
+        out.line("cluster_nodes", cluster.nodes)?;
+        out.line("cluster_active_nodes", cluster.active_nodes)?;
+        out.line("cluster_summary", &cluster.summary)
     }
 
     fn keyspace(&self, out: &mut Lines<'_, '_>) -> fmt::Result {

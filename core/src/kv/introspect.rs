@@ -71,6 +71,10 @@ pub(super) fn client_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("client"))
 }
 
+pub(super) fn cluster_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("cluster"))
+}
+
 pub(super) fn config_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("config"))
 }

@@ -22,10 +22,12 @@
 //! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one.
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
-//! - `strings`, `counters`, `keys`, `expire`, `connection`, `server`, `introspect` evaluate.
+//! - `strings`, `counters`, `keys`, `expire`, `connection`, `server`, `cluster`,
+//!   `introspect` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod changes;
+mod cluster;
 mod command;
 mod connection;
 mod counters;
@@ -48,9 +50,10 @@ mod transaction;
 mod txn;
 
 pub use changes::{Changes, Op};
+pub use cluster::summary;
 pub use command::{Categories, Command, Flags, Group, Keys};
 pub use find::{commands, find, resolve};
-pub use info::{CacheInfo, Info, PartitionInfo};
+pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
 pub use session::Session;
 pub use txn::{Item, Meta, Stop, Txn, View};
 

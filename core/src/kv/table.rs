@@ -1,8 +1,10 @@
 //! The commands: the one place where they are listed.
 
 use super::command::{Categories, Command, Flags, Group, Handler};
-use super::{connection, counters, expire, introspect, keys, server, set, strings, transaction};
-use Group::{Connection, Generic, Server, String, Transactions};
+use super::{
+    cluster, connection, counters, expire, introspect, keys, server, set, strings, transaction,
+};
+use Group::{Cluster, Connection, Generic, Server, String, Transactions};
 use Handler::{Keys, Session};
 
 /// All commands.
@@ -270,6 +272,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command::new("config", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Server, "2.0.0", "Commands about the configuration.")
         .subcommands(CONFIG),
+    Command::new("cluster", -2, "subcommand [argument ...]", Keys(server::container))
+        .docs(Cluster, "3.0.0", "Commands about the cluster.")
+        .subcommands(CLUSTER),
     Command::new("command", -1, "", Keys(introspect::all))
         .docs(Server, "2.8.13", "Tells about all commands.")
         .flags(ALWAYS)
@@ -299,6 +304,23 @@ static CLIENT: &[Command] = &[
     Command::new("client|setname", 3, "connection-name", Session(connection::client_setname))
         .docs(Connection, "2.6.9", "Sets the name of the connection.")
         .flags(CLIENT_FLAGS),
+];
+
+static CLUSTER: &[Command] = &[
+    Command::new("cluster|help", 2, "", Keys(introspect::cluster_help))
+        .docs(Cluster, "5.0.0", "Lists the subcommands.")
+        .flags(ALWAYS),
+    Command::new("cluster|info", 2, "", Keys(cluster::info))
+        .docs(Cluster, "3.0.0", "Tells how the cluster is, as this node sees it.")
+        .flags(ALWAYS)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|keyslot", 3, "key", Keys(cluster::keyslot))
+        .docs(Cluster, "3.0.0", "Returns the slot of a key.")
+        .flags(ALWAYS),
+    Command::new("cluster|status", 2, "", Keys(cluster::status))
+        .docs(Cluster, "0.1.0", "Returns all that this node knows of the cluster; kvnode's own.")
+        .flags(ALWAYS)
+        .tips(&["nondeterministic_output"]),
 ];
 
 static CONFIG: &[Command] = &[

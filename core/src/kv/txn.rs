@@ -94,6 +94,10 @@ pub trait View {
     fn watched_version(&self, key: &[u8]) -> u64;
     /// What INFO reports.
     fn info(&self) -> super::Info;
+    /// The cluster, if the node is one of a cluster.
+    fn cluster(&self) -> Option<&crate::control::View> {
+        None
+    }
 }
 
 /// One command at work: a [`View`] with the command's own changes over it.

@@ -61,6 +61,17 @@ fn disk_full(partition: usize) -> Reply {
     ))
 }
 
+/// For a command while no partition is open.
+pub(super) fn nothing_open(member: bool) -> Reply {
+    if member {
+        return Reply::error(
+            "CLUSTERDOWN this node of the cluster serves no partition: nothing was changed; keys are \
+             served by a node that stands alone (kvnode run without --cluster)",
+        );
+    }
+    not_serving(0, "opening")
+}
+
 /// For a command whose partition does not serve.
 pub(super) fn not_serving(partition: usize, state: &str) -> Reply {
     if state == "opening" {

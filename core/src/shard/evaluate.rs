@@ -42,6 +42,8 @@ impl Shard {
             now_ms: self.clock.now_ms(),
             wall_us: self.now.wall_us,
             facts,
+            member: self.config.member,
+            cluster: self.cluster.as_deref(),
         };
         let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
         match result {
@@ -57,7 +59,11 @@ impl Shard {
     fn facts(&self) -> Facts {
         Facts {
             clients: self.clients.len(),
-            directory_id: if self.booted { self.directory.meta().directory_id } else { 0 },
+            directory_id: match &self.cluster {
+                Some(view) => view.me.directory.0,
+                None if self.booted && !self.config.member => self.directory.meta().directory_id,
+                None => 0,
+            },
             port: self.config.port,
             process_id: self.config.process_id,
             uptime: self.now.mono.since(self.started.mono),
@@ -90,7 +96,7 @@ impl Shard {
     fn log(&mut self, args: Args<'_>, changes: &kv::Changes) -> Result<(), Reply> {
         let count = self.partitions.len();
         if count == 0 {
-            return Err(errors::not_serving(0, "opening"));
+            return Err(errors::nothing_open(self.config.member));
         }
         let mut shares: Vec<usize> = Vec::new();
         if count > 1 {

@@ -21,6 +21,7 @@ mod view;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -29,6 +30,7 @@ use hashbrown::HashMap;
 
 use crate::args::Args;
 use crate::clock::LogClock;
+use crate::control::View;
 use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
@@ -59,6 +61,8 @@ pub enum Input<'a> {
     Disk(IoId, DiskResult),
     /// The [`Shard::deadline`] is due.
     Tick,
+    /// The cluster looks different.
+    Cluster(Arc<View>),
     /// Finish: commit and answer what was taken, make everything durable, mark the stop as clean,
     /// then [`Output::Stopped`].
     Stop,
@@ -133,6 +137,9 @@ pub enum IndexKind {
 
 /// How a shard runs.
 pub struct Config {
+    /// The node is one of a cluster: [control](crate::control) has the data directory, and says
+    /// which partitions there are.
+    pub member: bool,
     /// Partitions of the data directory, one if not said. An existing directory must agree.
     pub partitions: Option<u32>,
     /// When a write is acknowledged.
@@ -158,6 +165,8 @@ pub struct Config {
 /// See the module's header.
 pub struct Shard {
     config: Config,
+    /// The cluster, as control last showed it.
+    cluster: Option<Arc<View>>,
     directory: Directory,
     /// The partitions are known, or it is known that there is no getting at them.
     booted: bool,
@@ -235,7 +244,8 @@ impl Shard {
         let mut shard = Self {
             random,
             directory: Directory::new(Wanted::Alone(config.partitions), id),
-            booted: false,
+            booted: config.member,
+            cluster: None,
             config,
             now,
             started: now,
@@ -256,6 +266,10 @@ impl Shard {
             counters: Counters::default(),
             marks: Marks::default(),
         };
+        if shard.config.member {
+            shard.directory.abandon();
+            shard.out.push_back(Output::Opened);
+        }
         shard.advance_boot();
         shard
     }
@@ -270,6 +284,7 @@ impl Shard {
             Input::Command(id, args) => self.on_command(id, args),
             Input::Malformed(id, error) => self.on_malformed(id, error),
             Input::Disk(io, result) => self.on_disk(io, result),
+            Input::Cluster(view) => self.cluster = Some(view),
             Input::Tick => self.on_tick(),
             Input::Stop => self.on_stop(),
         }

@@ -9,7 +9,9 @@ use core::time::Duration;
 use super::evaluate::Fetched;
 use super::{Counters, FsyncMode, Partition, errors};
 use crate::disk::ValueCache;
-use crate::kv::{CacheInfo, Changes, Info, Item, Meta, PartitionInfo, Stop, View};
+use crate::kv::{
+    self, CacheInfo, Changes, ClusterInfo, Info, Item, Meta, PartitionInfo, Stop, View,
+};
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
 use crate::{Millis, Offset, Value, slot};
@@ -26,6 +28,9 @@ pub(super) struct Eye<'a> {
     pub(super) now_ms: Millis,
     pub(super) wall_us: u64,
     pub(super) facts: Facts,
+    /// The node is one of a cluster.
+    pub(super) member: bool,
+    pub(super) cluster: Option<&'a crate::control::View>,
 }
 
 /// What INFO tells of the process.
@@ -150,7 +155,7 @@ impl Eye<'_> {
     /// Every partition serves.
     fn all_serving(&self) -> Result<(), Stop> {
         if self.partitions.is_empty() {
-            return Err(Stop::Error(errors::not_serving(0, "opening")));
+            return Err(Stop::Error(errors::nothing_open(self.member)));
         }
         (0..self.partitions.len()).try_for_each(|at| self.serving(at).map(|_| ()))
     }
@@ -173,7 +178,7 @@ impl Eye<'_> {
 
     fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {
         if self.partitions.is_empty() {
-            return Err(Stop::Error(errors::not_serving(0, "opening")));
+            return Err(Stop::Error(errors::nothing_open(self.member)));
         }
         let at = self.home(key);
         let found = self.serving(at)?.replica.find(key);
@@ -375,6 +380,10 @@ impl View for Eye<'_> {
         self.watched.keys.get(key).map_or(0, |(_, version)| *version)
     }
 
+    fn cluster(&self) -> Option<&crate::control::View> {
+        self.cluster
+    }
+
     fn info(&self) -> Info {
         let statuses: Vec<Status> = self.partitions.iter().map(|p| p.replica.status()).collect();
         let total = |of: fn(&Status) -> u64| statuses.iter().map(of).sum::<u64>();
@@ -388,6 +397,8 @@ impl View for Eye<'_> {
             },
             uptime_ms: self.facts.uptime.as_millis() as u64,
             wall_us: self.wall_us,
+            cluster: self.cluster.map(cluster_info),
+            member: self.member,
             fsync: match self.facts.fsync {
                 FsyncMode::Always => String::from("always"),
                 FsyncMode::EveryMs(ms) => format!("{ms}"),
@@ -412,6 +423,20 @@ impl View for Eye<'_> {
             },
             partitions: statuses.iter().map(partition_info).collect(),
         }
+    }
+}
+
+fn cluster_info(seen: &crate::control::View) -> ClusterInfo {
+    let quorum = &seen.quorum;
+    ClusterInfo {
+        id: seen.cluster.map(|id| format!("{id}")).unwrap_or_default(),
+        node: seen.me.node,
+        controller: quorum.controller,
+        term: quorum.term,
+        voters: quorum.voters.len(),
+        nodes: seen.map.nodes().count(),
+        active_nodes: seen.map.nodes().filter(|(_, node)| node.is_active()).count(),
+        summary: kv::summary(seen),
     }
 }
 

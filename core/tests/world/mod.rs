@@ -101,6 +101,7 @@ impl World {
     pub fn cold(disk: MemDisk, setup: Setup) -> Self {
         let now = Now { mono: Instant(1), wall_us: setup.wall_ms * 1000 };
         let config = Config {
+            member: false,
             partitions: setup.partitions,
             fsync: setup.fsync,
             index: setup.index,

@@ -35,9 +35,8 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     let mut plan = Plan::new();
     for _ in 0..count {
         let before = plan.last().filter(|_| chance.percent(CLOSE_PERCENT));
-        let starts_at_ms = before.and_then(starts_at_ms).filter(|_| {
-            chance.percent(REOPENING_PERCENT)
-        });
+        let starts_at_ms =
+            before.and_then(starts_at_ms).filter(|_| chance.percent(REOPENING_PERCENT));
         if let Some(starts_at_ms) = starts_at_ms {
             let at_ms = (starts_at_ms + chance.skewed(1..REOPENING_MS)).min(end_ms - 1);
             let class = Class::ALL[chance.weighted(&ends)];

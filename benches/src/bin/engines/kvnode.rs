@@ -32,6 +32,7 @@ pub(crate) struct Kvnode {
 impl Kvnode {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let config = Config {
+            member: false,
             partitions: None,
             fsync: FsyncMode::Always,
             index: IndexKind::Hash,

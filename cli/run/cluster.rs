@@ -1,0 +1,208 @@
+//! The options of `kvnode run` that make the node one of a cluster.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use kvnode_core::NodeId;
+use kvnode_core::control::FoundingOptions;
+use kvnode_core::limits::PARTITIONS_MAX;
+use kvnode_io::ClusterOptions;
+
+/// Partitions of a cluster, if not said.
+const PARTITIONS: u32 = 16;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct Args {
+    /// This node's number in the cluster; needs --cluster
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    id: Option<u32>,
+
+    /// Every node of the cluster, this one included, and where the others reach it. The lowest one,
+    /// three or five ids vote
+    #[arg(long, value_name = "ID@HOST:PORT,…")]
+    cluster: Option<String>,
+
+    /// Address to listen for the other nodes on, if it is not this node's in --cluster
+    #[arg(long, value_name = "ADDR:PORT")]
+    peer_listen: Option<SocketAddr>,
+
+    /// Replicas of each partition; taken by the first boot. 3 if not said, or as many as there are
+    /// nodes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    replication_factor: Option<u32>,
+
+    /// In-sync replicas below which a partition takes no writes; taken by the first boot. A majority
+    /// if not said, 1 of two
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    min_isr: Option<u32>,
+
+    /// What fails together with this node: replicas are spread over racks
+    #[arg(long, value_name = "NAME")]
+    rack: Option<String>,
+}
+
+impl Args {
+    /// The node's place in a cluster, if it is to have one; else what is wrong.
+    pub(super) fn options(self, partitions: Option<u32>) -> Result<Option<ClusterOptions>, String> {
+        let (id, cluster) = match (self.id, &self.cluster) {
+            (Some(id), Some(cluster)) => (id, cluster),
+            (Some(_), None) => {
+                return Err("--id is a node's number in a cluster: name its nodes with --cluster \
+                            1@host:port,2@host:port,3@host:port, or leave --id out"
+                    .into());
+            }
+            (None, Some(_)) => {
+                return Err("--cluster needs --id: which of its nodes is this one?".into());
+            }
+            (None, None) => return self.without_cluster(),
+        };
+        let nodes = parse(cluster)?;
+        let node = NodeId(id);
+        if !nodes.iter().any(|(listed, _)| *listed == node) {
+            let ids: Vec<String> = nodes.iter().map(|(node, _)| node.0.to_string()).collect();
+            return Err(format!(
+                "--id {id} is not in --cluster, which has {}: add it as {id}@host:port, the same \
+                 on every node",
+                ids.join(", ")
+            ));
+        }
+        let count = u32::try_from(nodes.len()).expect("parse bounds it");
+        let replication_factor = self.replication_factor.unwrap_or(count.min(3));
+        if replication_factor > count {
+            return Err(format!(
+                "--replication-factor {replication_factor} needs as many nodes, and --cluster has \
+                 {count}"
+            ));
+        }
+        let majority = if replication_factor > 2 { replication_factor / 2 + 1 } else { 1 };
+        let min_isr = self.min_isr.unwrap_or(majority);
+        if min_isr > replication_factor {
+            return Err(format!(
+                "--min-isr {min_isr} is more than --replication-factor {replication_factor}: no \
+                 write would ever be taken"
+            ));
+        }
+        let partitions = partitions.unwrap_or(PARTITIONS);
+        Ok(Some(ClusterOptions {
+            node,
+            nodes,
+            peer_listen: self.peer_listen,
+            rack: self.rack,
+            founding: FoundingOptions { partitions, replication_factor, min_isr },
+        }))
+    }
+
+    fn without_cluster(self) -> Result<Option<ClusterOptions>, String> {
+        let given = [
+            ("--peer-listen", self.peer_listen.is_some()),
+            ("--replication-factor", self.replication_factor.is_some()),
+            ("--min-isr", self.min_isr.is_some()),
+            ("--rack", self.rack.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                Err(format!("{name} is for a node of a cluster: it needs --cluster"))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// Most nodes that can be listed.
+const NODES_MAX: usize = kvnode_core::limits::PEERS_MAX;
+
+fn parse(list: &str) -> Result<Vec<(NodeId, String)>, String> {
+    let mut seen = BTreeSet::new();
+    let mut addresses = BTreeSet::new();
+    let mut nodes = Vec::new();
+    for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let wrong = || format!("{entry:?} in --cluster is no ID@HOST:PORT, as in 1@10.0.0.1:7001");
+        let (id, address) = entry.split_once('@').ok_or_else(wrong)?;
+        let id: u32 = id.parse().ok().filter(|&id| id > 0).ok_or_else(wrong)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if host.is_empty() || port == 0 {
+            return Err(wrong());
+        }
+        if !seen.insert(id) {
+            return Err(format!(
+                "--cluster names node {id} twice: every node has an id of its own"
+            ));
+        }
+        if !addresses.insert(address.to_owned()) {
+            return Err(format!("--cluster gives {address} to two nodes"));
+        }
+        nodes.push((NodeId(id), address.to_owned()));
+    }
+    if nodes.is_empty() {
+        return Err("--cluster names no node: 1@host:port,2@host:port,3@host:port".into());
+    }
+    if nodes.len() > NODES_MAX {
+        return Err(format!("--cluster names {} nodes, at most {NODES_MAX} can be", nodes.len()));
+    }
+    nodes.sort();
+    Ok(nodes)
+}
+
+const _: () = assert!(PARTITIONS <= PARTITIONS_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(id: Option<u32>, cluster: Option<&str>) -> Args {
+        Args {
+            id,
+            cluster: cluster.map(str::to_owned),
+            peer_listen: None,
+            replication_factor: None,
+            min_isr: None,
+            rack: None,
+        }
+    }
+
+    #[test]
+    fn the_defaults_fit_the_number_of_nodes() {
+        for (list, factor, min) in
+            [("1@a:1", 1, 1), ("1@a:1,2@b:1", 2, 1), ("1@a:1,2@b:1,3@c:1,4@d:1", 3, 2)]
+        {
+            let options = args(Some(1), Some(list)).options(None).unwrap().unwrap();
+            assert_eq!(options.founding.replication_factor, factor, "{list}");
+            assert_eq!(options.founding.min_isr, min, "{list}");
+            assert_eq!(options.founding.partitions, PARTITIONS);
+        }
+    }
+
+    #[test]
+    fn a_wrong_list_is_told_what_is_wrong_with_it() {
+        for (list, what) in [
+            ("", "names no node"),
+            ("1", "is no ID@HOST:PORT"),
+            ("1@a", "is no ID@HOST:PORT"),
+            ("1@:7", "is no ID@HOST:PORT"),
+            ("0@a:7", "is no ID@HOST:PORT"),
+            ("1@a:0", "is no ID@HOST:PORT"),
+            ("1@a:70000", "is no ID@HOST:PORT"),
+            ("1@a:1,1@b:1", "names node 1 twice"),
+            ("1@a:1,2@a:1", "to two nodes"),
+            ("2@a:1,3@b:1", "--id 1 is not in --cluster"),
+        ] {
+            let error = args(Some(1), Some(list)).options(None).unwrap_err();
+            assert!(error.contains(what), "{list}: {error}");
+        }
+    }
+
+    #[test]
+    fn options_of_a_cluster_need_one() {
+        assert_eq!(args(None, None).options(None), Ok(None));
+        assert!(args(Some(1), None).options(None).unwrap_err().contains("--cluster"));
+        assert!(args(None, Some("1@a:1")).options(None).unwrap_err().contains("--id"));
+        let rack = Args { rack: Some("r".into()), ..args(None, None) };
+        assert!(rack.options(None).unwrap_err().contains("--rack"));
+        let factor = Args { replication_factor: Some(2), ..args(Some(1), Some("1@a:1")) };
+        assert!(factor.options(None).unwrap_err().contains("as many nodes"));
+        let min = Args { min_isr: Some(2), ..args(Some(1), Some("1@a:1")) };
+        assert!(min.options(None).unwrap_err().contains("--min-isr"));
+    }
+}

@@ -1,0 +1,202 @@
+//! CLUSTER: the cluster as this node sees it.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::fmt::{Display, Write};
+
+use super::{Stop, Txn};
+use crate::args::Args;
+use crate::cluster::view::{self, Quorum};
+use crate::cluster::{Life, Map, Standing};
+use crate::control::View;
+use crate::election::Role;
+use crate::reply::Reply;
+use crate::slot::{self, SLOTS};
+use crate::{Member, NodeId, PartitionId};
+
+const DISABLED: Reply =
+    Reply::Error(alloc::borrow::Cow::Borrowed("ERR This instance has cluster support disabled"));
+
+fn seen<'t>(txn: &'t mut Txn<'_>) -> Result<&'t View, Stop> {
+    txn.view().cluster().ok_or(Stop::Error(DISABLED))
+}
+
+pub(super) fn keyslot(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    seen(txn)?;
+    Ok(Reply::Int(i64::from(slot::slot(args[2]))))
+}
+
+/// The fields of Redis that clients look at, with what is true of this cluster.
+pub(super) fn info(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let seen = seen(txn)?;
+    let map = &seen.map;
+    let slots = |with: fn(&crate::cluster::Partition) -> bool| -> u32 {
+        let partitions = map.partitions().filter(|(_, p)| with(p));
+        partitions.map(|(_, p)| p.slots.last - p.slots.first + 1).sum()
+    };
+    let (assigned, ok) = (slots(|_| true), slots(|p| p.leader.is_some()));
+    let epoch = map.partitions().map(|(_, p)| p.epoch.0).max().unwrap_or(0);
+    let mine = |p: &crate::cluster::Partition| p.leader == Some(seen.me.node);
+    let my_epoch = map.partitions().filter(|(_, p)| mine(p)).map(|(_, p)| p.epoch.0).max();
+    let mut leaders: Vec<NodeId> = map.partitions().filter_map(|(_, p)| p.leader).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    let fields: [(&str, &dyn Display); 11] = [
+        ("cluster_enabled", &1),
+        ("cluster_state", &if ok == SLOTS { "ok" } else { "fail" }),
+        ("cluster_slots_assigned", &assigned),
+        ("cluster_slots_ok", &ok),
+        ("cluster_slots_pfail", &0),
+        ("cluster_slots_fail", &(assigned - ok)),
+        ("cluster_known_nodes", &map.nodes().count()),
+        ("cluster_size", &leaders.len()),
+        ("cluster_current_epoch", &epoch),
+        ("cluster_my_epoch", &my_epoch.unwrap_or(0)),
+        ("cluster_controller", &Node(seen.quorum.controller)),
+    ];
+    let mut text = String::new();
+    for (name, value) in fields {
+        write!(text, "{name}:{value}\r\n").expect("a String takes all");
+    }
+    Ok(Reply::Verbatim(text.into()))
+}
+
+/// Everything that `kvnode status` shows.
+pub(super) fn status(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(describe(seen(txn)?))
+}
+
+fn describe(seen: &View) -> Reply {
+    let View { me, cluster, missing, quorum, life, map } = seen;
+    let founding = map.founding();
+    let setting = |of: fn(&crate::cluster::Founding) -> u32| {
+        founding.map_or(Reply::Null, |founding| Reply::Int(i64::from(of(founding))))
+    };
+    object(vec![
+        ("cluster", cluster.map_or(Reply::Null, |id| text(&id))),
+        ("node", number(u64::from(me.node.0))),
+        ("directory", text(&me.directory)),
+        ("incarnation", life.map_or(Reply::Null, |life| number(life.incarnation.0))),
+        ("waits_for", Reply::Array(missing.iter().map(|n| number(u64::from(n.0))).collect())),
+        ("summary", text(&summary(seen))),
+        ("controller", node(quorum.controller)),
+        ("term", number(quorum.term.0)),
+        ("role", text(&role(quorum.role))),
+        ("applied", number(quorum.applied.0)),
+        ("voters", Reply::Array(quorum.voters.iter().map(voter).collect())),
+        ("partitions_max", setting(|f| f.partitions)),
+        ("replication_factor", setting(|f| f.replication_factor)),
+        ("min_isr", setting(|f| f.min_isr)),
+        ("feature_level", number(u64::from(map.level()))),
+        ("nodes", Reply::Array(map.nodes().map(|(_, n)| node_entry(n)).collect())),
+        ("partitions", Reply::Array(map.partitions().map(|(id, _)| partition(map, id)).collect())),
+    ])
+}
+
+/// The state of the cluster in one line.
+pub fn summary(seen: &View) -> String {
+    let View { missing, quorum, map, .. } = seen;
+    if seen.cluster.is_none() {
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        return match &missing[..] {
+            [] => String::from("no cluster yet: it is being founded"),
+            _ => format!("no cluster yet: waits for {} to start", missing.join(", ")),
+        };
+    }
+    if quorum.controller.is_none() {
+        return String::from("no controller is known to this node: what it shows may be old");
+    }
+    let active = |voter: &Member| map.node(voter.node).is_some_and(|node| node.is_active());
+    let alive = match &quorum.heard {
+        Some(heard) => heard.len(),
+        None => quorum.voters.iter().filter(active).count(),
+    };
+    view::summary(map, Quorum { voters: quorum.voters.len(), alive }).to_string()
+}
+
+fn node_entry(node: &crate::cluster::Node) -> Reply {
+    let said = &node.registration;
+    object(vec![
+        ("id", number(u64::from(said.node.0))),
+        ("session", text(&standing(node.standing))),
+        ("incarnation", number(node.incarnation.0)),
+        ("peer", text(&said.peer)),
+        ("client", text(&said.client)),
+        ("rack", said.rack.as_ref().map_or(Reply::Null, |rack| text(rack))),
+        ("version", text(&said.version)),
+        ("directory", text(&said.directory)),
+    ])
+}
+
+fn partition(map: &Map, id: PartitionId) -> Reply {
+    let entry = map.partition(id).expect("it is of this map");
+    let survival = view::survival(map, entry);
+    let optional = |n: Option<usize>| n.map_or(Reply::Null, |n| number(n as u64));
+    object(vec![
+        ("id", number(u64::from(id.0))),
+        ("slots", text(&entry.slots)),
+        ("leader", self::node(entry.leader)),
+        ("epoch", number(u64::from(entry.epoch.0))),
+        ("partition_epoch", number(entry.partition_epoch.0)),
+        ("replicas", ids(entry.replicas.iter().copied())),
+        ("isr", ids(entry.isr.iter().map(|seat| seat.life).map(|life: Life| life.node))),
+        ("survives", optional(survival.failures)),
+        ("writes_survive", optional(survival.writes)),
+        ("writes_may_be_missing", Reply::Int(i64::from(entry.doubt.is_some()))),
+    ])
+}
+
+fn voter(voter: Member) -> Reply {
+    object(vec![("id", number(u64::from(voter.node.0))), ("directory", text(&voter.directory))])
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Fenced => "fenced",
+        Standing::Active => "active",
+    }
+}
+
+fn object(fields: Vec<(&str, Reply)>) -> Reply {
+    Reply::Map(
+        fields.into_iter().map(|(name, value)| (Reply::bulk(name.as_bytes()), value)).collect(),
+    )
+}
+
+fn text(value: &impl Display) -> Reply {
+    Reply::bulk(value.to_string().as_bytes())
+}
+
+fn number(n: u64) -> Reply {
+    Reply::Int(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn node(node: Option<NodeId>) -> Reply {
+    node.map_or(Reply::Null, |node| number(u64::from(node.0)))
+}
+
+fn ids(nodes: impl Iterator<Item = NodeId>) -> Reply {
+    Reply::Array(nodes.map(|node| number(u64::from(node.0))).collect())
+}
+
+/// A node or none, for texts.
+struct Node(Option<NodeId>);
+
+impl Display for Node {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(node) => write!(f, "{}", node.0),
+            None => f.write_str("none"),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The thread of a node's [`Control`]: its part in the cluster.
+//!
+//! It has a thread of its own, so that a shard at work does not keep a heartbeat waiting. One loop
+//! waits for what peers send, what the disk answers, the deadline and the rest of the node, hands it
+//! in, and does what control wants done.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kvnode_core::control::{Config, Control, Input, Output, View};
+use kvnode_core::disk::{DiskOp, DiskResult};
+use kvnode_core::shard::Severity;
+use kvnode_core::{IoId, peer};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::disk::Disk;
+use crate::executor::Executor;
+use crate::node::Bomb;
+use crate::peer::Sockets;
+use crate::{DirLock, Error, clock};
+
+/// What control tells the rest of the node.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The cluster looks different.
+    View(Arc<View>),
+    /// The node can not take part: why, and what to do.
+    Refused(String),
+    /// After [`Handle::stop`]: others have taken over, and everything is durable.
+    Stopped,
+}
+
+/// Control's thread, for the rest of the node.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    stop: UnboundedSender<()>,
+    events: UnboundedReceiver<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Starts the thread, listening for peers at `address`.
+    pub(crate) fn start(
+        config: Config,
+        address: SocketAddr,
+        data: PathBuf,
+        lock: &Arc<DirLock>,
+    ) -> Result<Self, Error> {
+        let (stop, stops) = unbounded_channel();
+        let (tell, events) = unbounded_channel();
+        let (started_tx, started) = std::sync::mpsc::channel();
+        let lock = Arc::clone(lock);
+        let life = move || {
+            let _bomb = Bomb;
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started_tx.send(Err(Error::System(error)))),
+            };
+            runtime.block_on(async {
+                let opened = open(address, &data, &lock);
+                let (opened, told) = match opened {
+                    Ok(opened) => (Some(opened), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // Whoever started the thread waits for this.
+                let _ = started_tx.send(told);
+                if let Some((sockets, executor)) = opened {
+                    let control = Control::new(config, clock::now());
+                    let ops = VecDeque::new();
+                    Loop { control, sockets, executor, ops, stops, tell }.run().await;
+                }
+            });
+        };
+        let thread = std::thread::Builder::new()
+            .name(String::from("control"))
+            .spawn(life)
+            .map_err(Error::System)?;
+        started.recv().expect("the thread tells how it has started")?;
+        Ok(Self { stop, events, thread: Some(thread) })
+    }
+
+    /// What happens next; `None` when the thread has ended.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Has others take over what this node leads, and finishes.
+    pub(crate) fn stop(&self) {
+        // One that has ended has told so.
+        let _ = self.stop.send(());
+    }
+
+    /// Waits for the thread, after [`Event::Stopped`] or [`Event::Refused`].
+    pub(crate) fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has told so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(
+    address: SocketAddr,
+    data: &std::path::Path,
+    lock: &Arc<DirLock>,
+) -> Result<(Sockets, Executor), Error> {
+    let sockets = Sockets::bind(address).map_err(|source| Error::Listen { address, source })?;
+    let disk = Rc::new(RefCell::new(Disk::new(data, HANDLES_MAX)));
+    let executor = Executor::start(disk, lock).map_err(Error::System)?;
+    Ok((sockets, executor))
+}
+
+struct Loop {
+    control: Control,
+    sockets: Sockets,
+    executor: Executor,
+    ops: VecDeque<(IoId, DiskOp)>,
+    stops: UnboundedReceiver<()>,
+    tell: UnboundedSender<Event>,
+}
+
+/// What the loop has waited for.
+enum Happened {
+    Peer(peer::Input),
+    Disk(IoId, DiskResult),
+    Due,
+    /// A stop is wanted, or nobody is left to want one.
+    Stop,
+}
+
+impl Loop {
+    async fn run(mut self) {
+        while self.settle() {
+            let input = match self.wait().await {
+                Happened::Peer(input) => Input::Peer(input),
+                Happened::Disk(io, result) => Input::Disk(io, result),
+                Happened::Due => Input::Tick,
+                Happened::Stop => Input::Stop,
+            };
+            self.control.handle(clock::now(), input);
+        }
+        self.executor.join();
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let due = self.control.deadline().map(|(at, _)| at.since(clock::monotonic()));
+        let (executor, stops) = (&mut self.executor, &mut self.stops);
+        tokio::select! {
+            biased;
+            (io, result) = poll_fn(|cx| executor.poll_done(cx)) => Happened::Disk(io, result),
+            () = tokio::time::sleep(due.unwrap_or(FOREVER)) => Happened::Due,
+            input = self.sockets.next() => Happened::Peer(input),
+            () = poll_fn(|cx| match stops.poll_recv(cx) {
+                Poll::Ready(Some(())) => Poll::Ready(()),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            }) => Happened::Stop,
+        }
+    }
+
+    /// Does what control wants until it wants no more. Returns whether it goes on.
+    fn settle(&mut self) -> bool {
+        loop {
+            while let Some(output) = self.control.poll() {
+                if !self.perform(output) {
+                    return false;
+                }
+            }
+            if self.ops.is_empty() {
+                return true;
+            }
+            self.executor.begin_round();
+            for (io, op) in std::mem::take(&mut self.ops) {
+                if let Some(result) = self.executor.submit(io, op) {
+                    self.control.handle(clock::now(), Input::Disk(io, result));
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output) -> bool {
+        match output {
+            Output::Disk(io, op) => self.ops.push_back((io, op)),
+            Output::Peer(output) => {
+                let rest = self.sockets.perform(output);
+                assert!(rest.is_none(), "control keeps what is not for the sockets");
+            }
+            Output::View(view) => self.say(Event::View(view)),
+            Output::Refused(why) => {
+                self.say(Event::Refused(why));
+                return false;
+            }
+            Output::Stopped => {
+                self.say(Event::Stopped);
+                return false;
+            }
+            Output::Trace(trace) => tracing::trace!("{trace:?}"),
+            // Nobody asks for anything here.
+            Output::Reply(..) | Output::NotController(..) => {}
+            Output::Notice(Severity::Info, text) => tracing::info!("{text}"),
+            Output::Notice(Severity::Warn, text) => tracing::warn!("{text}"),
+            Output::Notice(Severity::Error, text) => tracing::error!("{text}"),
+        }
+        true
+    }
+
+    fn say(&self, event: Event) {
+        // The rest of the node may have ended first.
+        let _ = self.tell.send(event);
+    }
+}
+
+/// Files of the control log that are kept open.
+const HANDLES_MAX: usize = 16;
+
+/// Longer than any deadline matters.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// The address to listen for peers at, if none is given: where the others are told to find this
+/// node, or that port on every address if it is told by name.
+pub(crate) fn peer_address(listed: &str) -> io::Result<SocketAddr> {
+    if let Ok(address) = listed.parse() {
+        return Ok(address);
+    }
+    let port = listed.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port = port.ok_or_else(|| io::Error::other(format!("{listed:?} is no host:port")))?;
+    Ok(SocketAddr::from(([0, 0, 0, 0], port)))
+}
