@@ -83,7 +83,7 @@ pub(super) struct Up {
     pub(super) welcome: Welcome,
     pub(super) outbox: Outbox,
     since: Instant,
-    /// When the peer last sent anything.
+    /// When the peer last answered.
     heard: Instant,
     pings: u64,
     /// The ping that has no answer yet.
@@ -246,8 +246,7 @@ impl Up {
         let mut due = match &self.ping {
             None => Some((self.heard.after(settings.ping_after), Reason::Ping)),
             Some(Ping { sent: Some(sent), .. }) => {
-                let silent_since = self.heard.max(*sent);
-                Some((silent_since.after(settings.answer_max()), Reason::Silence))
+                Some((sent.after(settings.answer_max()), Reason::Silence))
             }
             // It waits behind frames that the system has not taken.
             Some(Ping { sent: None, .. }) => None,
@@ -334,10 +333,10 @@ impl Dialler {
 
     fn on_pong(&mut self, now: Instant, number: u64) {
         let State::Up(up) = &mut self.state else { return };
-        up.heard = now;
         if number == up.pings
             && let Some(ping) = up.ping.take()
         {
+            up.heard = now;
             up.round_trip = Some(now.since(ping.asked));
         }
     }

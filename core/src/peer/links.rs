@@ -272,9 +272,8 @@ impl Links {
     }
 
     fn on_bytes(&mut self, now: Instant, conn: ConnId, bytes: Bytes) {
-        let (mut cx, _, accepted) = self.parts(now);
-        let Some(connection) = accepted.get_mut(&conn) else { return };
-        connection.on_bytes(&mut cx, bytes);
+        let Some(connection) = self.accepted.get_mut(&conn) else { return };
+        connection.on_bytes(now, bytes);
         // A wrong frame ends the connection.
         while let Some(connection) = self.accepted.get_mut(&conn) {
             let known = connection.hello.is_some();

@@ -57,10 +57,12 @@
 //!
 //! # Keepalive
 //!
-//! The dialler that has heard nothing for a while sends a ping, one at a time; the acceptor answers
-//! it, and also tells now and then that a long message is arriving. A link is given up when
+//! The dialler that has had no answer for a while sends a ping, one at a time, and the acceptor
+//! answers it. The ping goes behind what was sent before, so that the answer says that all of it has
+//! come: a receiver that waits for the rest of a frame whose length was damaged does not answer. A
+//! link is given up when
 //!
-//! - a ping that has left is not answered, so that nothing has been heard for
+//! - a ping that the system has taken is not answered, so that nothing has been heard for
 //!   [`Settings::silent_max`], or
 //! - the system has taken nothing of what waits for as long as that.
 //!
