@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::backoff::Settings;
-use super::dialler::Context;
+use super::context::Context;
 use super::frame::{Channel, Decoder};
 use super::message::{Hello, Message, Welcome};
 use super::{ConnId, Reason};

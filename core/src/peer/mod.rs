@@ -95,6 +95,7 @@
 
 mod acceptor;
 mod backoff;
+mod context;
 mod dialler;
 pub mod frame;
 mod handshake;
@@ -157,7 +158,8 @@ pub enum Input {
     Closed(ConnId),
     /// The system has taken so many bytes more of what was to be written.
     Sent(ConnId, usize),
-    /// The deadline has passed.
+    /// The deadline has passed. What has come until then is handed in first, or a busy owner takes
+    /// its own delay for a peer's silence.
     Tick,
 }
 
