@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::backoff::Settings;
-use super::dialler::Context;
+use super::context::Context;
 use super::frame::{Channel, Decoder};
 use super::message::{Hello, Message, Welcome};
 use super::{ConnId, Reason};
@@ -31,8 +31,6 @@ struct Answers {
     ping: u64,
     /// It has not been answered.
     owed: bool,
-    /// When the last answer went out.
-    at: Instant,
 }
 
 impl Accepted {
@@ -42,7 +40,7 @@ impl Accepted {
             decoder: Decoder::default(),
             hello: None,
             heard: now,
-            answers: Answers { at: now, ..Answers::default() },
+            answers: Answers::default(),
         }
     }
 
@@ -55,18 +53,12 @@ impl Accepted {
         self.hello = Some(hello);
         self.answers.unsent +=
             cx.write(self.conn, Channel::Link, Message::Welcome(welcome).encode());
-        self.answers.at = cx.now;
     }
 
-    /// Takes what has come. While a long frame arrives, the dialler is told now and then that it
-    /// does: its ping may be far behind.
-    pub(super) fn on_bytes(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
-        let known = self.hello.is_some();
-        if known {
-            self.heard = cx.now;
-        }
-        if known && cx.now.since(self.answers.at) >= cx.settings.ping_after {
-            self.answer(cx);
+    /// Takes what has come.
+    pub(super) fn on_bytes(&mut self, now: Instant, bytes: Bytes) {
+        if self.hello.is_some() {
+            self.heard = now;
         }
         self.decoder.push(bytes);
     }
@@ -91,7 +83,6 @@ impl Accepted {
         }
         let pong = Message::Pong(self.answers.ping).encode();
         self.answers.unsent = cx.write(self.conn, Channel::Link, pong);
-        self.answers.at = cx.now;
     }
 
     pub(super) fn deadline(&self, settings: &Settings) -> (Instant, Reason) {

@@ -7,45 +7,23 @@
 //!    └──────────────────┴─────────────────────┴───────────────────┘
 //! ```
 
+mod up;
+
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 
 use bytes::Bytes;
 
-use super::backoff::{Random, Settings};
-use super::frame::{self, Allowed, Channel, Decoder, HEAD_BYTES};
-use super::handshake::{Identity, RefusalKind};
+use self::up::Up;
+use super::backoff::Settings;
+use super::context::Context;
+use super::frame::{Allowed, Channel, Decoder, HEAD_BYTES};
+use super::handshake::RefusalKind;
 use super::message::{Message, Nonce, Welcome};
-use super::outbox::Outbox;
 use super::{ConnId, DownWhy, Output, Reason, SendError, Traffic};
 use crate::shard::Severity;
 use crate::{Instant, Member, NodeId};
-
-/// What a side of a link needs of the whole.
-pub(super) struct Context<'a> {
-    pub(super) now: Instant,
-    pub(super) me: &'a Identity,
-    pub(super) settings: &'a Settings,
-    pub(super) random: &'a mut Random,
-    pub(super) last_dial: &'a mut u64,
-    pub(super) out: &'a mut VecDeque<Output>,
-}
-
-impl Context<'_> {
-    pub(super) fn notice(&mut self, severity: Severity, text: String) {
-        self.out.push_back(Output::Notice(severity, text));
-    }
-
-    pub(super) fn write(&mut self, conn: ConnId, channel: Channel, body: Bytes) -> usize {
-        let (head, rest) = frame::encode(channel, body);
-        let bytes = head.len() + rest.as_ref().map_or(0, Bytes::len);
-        self.out.push_back(Output::Write(conn, head));
-        self.out.extend(rest.map(|rest| Output::Write(conn, rest)));
-        bytes
-    }
-}
 
 /// See the module's header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,30 +52,6 @@ pub(super) enum State {
     Greeting { conn: ConnId, until: Instant, decoder: Decoder },
     /// Frames may be sent.
     Up(Box<Up>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Up {
-    conn: ConnId,
-    decoder: Decoder,
-    pub(super) welcome: Welcome,
-    pub(super) outbox: Outbox,
-    since: Instant,
-    /// When the peer last sent anything.
-    heard: Instant,
-    pings: u64,
-    /// The ping that has no answer yet.
-    ping: Option<Ping>,
-    pub(super) round_trip: Option<core::time::Duration>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Ping {
-    asked: Instant,
-    /// Where in the stream it ends.
-    end: u64,
-    /// When the system had it.
-    sent: Option<Instant>,
 }
 
 /// The life of a link: commands and events.
@@ -206,13 +160,7 @@ impl Dialler {
 
     pub(super) fn on_sent(&mut self, now: Instant, bytes: usize) {
         if let State::Up(up) = &mut self.state {
-            up.outbox.sent(now, bytes);
-            if let Some(ping) = &mut up.ping
-                && ping.sent.is_none()
-                && up.outbox.has_sent(ping.end)
-            {
-                ping.sent = Some(now);
-            }
+            up.on_sent(now, bytes);
         }
     }
 
@@ -225,7 +173,11 @@ impl Dialler {
             Reason::Dial => self.dial(cx),
             Reason::Connect => self.give_up(cx, "connecting took too long"),
             Reason::Handshake => self.give_up(cx, "it did not answer the handshake in time"),
-            Reason::Ping => self.send_ping(cx),
+            Reason::Ping => {
+                if let State::Up(up) = &mut self.state {
+                    up.send_ping(cx);
+                }
+            }
             Reason::Silence => self.down(cx, DownWhy::TimedOut, true),
             Reason::Stranger | Reason::Deserted => unreachable!("the acceptor's reasons"),
         }
@@ -238,25 +190,6 @@ impl Dialler {
             State::Greeting { until, .. } => (*until, Reason::Handshake),
             State::Up(up) => up.deadline(settings),
         })
-    }
-}
-
-impl Up {
-    fn deadline(&self, settings: &Settings) -> (Instant, Reason) {
-        let mut due = match &self.ping {
-            None => Some((self.heard.after(settings.ping_after), Reason::Ping)),
-            Some(Ping { sent: Some(sent), .. }) => {
-                let silent_since = self.heard.max(*sent);
-                Some((silent_since.after(settings.answer_max()), Reason::Silence))
-            }
-            // It waits behind frames that the system has not taken.
-            Some(Ping { sent: None, .. }) => None,
-        };
-        if let Some(stuck) = self.outbox.stuck_since() {
-            let stalled = (stuck.after(settings.silent_max), Reason::Silence);
-            due = Some(due.map_or(stalled, |due| if stalled.0 < due.0 { stalled } else { due }));
-        }
-        due.expect("an unsent ping waits in the outbox")
     }
 }
 
@@ -289,13 +222,17 @@ impl Dialler {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
-        let up = matches!(self.state, State::Up(_));
+        let up = self.up().is_some();
         match message {
             Message::Welcome(welcome) if !up => self.on_welcome(cx, welcome),
             Message::Refused(refused) if !up => {
                 self.refused(cx, refused.kind(), &refused.printable());
             }
-            Message::Pong(number) if up => self.on_pong(cx.now, number),
+            Message::Pong(number) if up => {
+                if let State::Up(up) = &mut self.state {
+                    up.on_pong(cx.now, number);
+                }
+            }
             Message::Hello(_)
             | Message::Welcome(_)
             | Message::Refused(_)
@@ -315,31 +252,11 @@ impl Dialler {
         };
         let (conn, decoder) = (*conn, core::mem::take(decoder));
         let (member, nonce) = (welcome.member, welcome.nonce);
-        let up = Up {
-            conn,
-            decoder,
-            welcome,
-            outbox: Outbox::default(),
-            since: cx.now,
-            heard: cx.now,
-            pings: 0,
-            ping: None,
-            round_trip: None,
-        };
+        let up = Up::new(cx.now, conn, decoder, welcome);
         self.enter(cx.now, State::Up(Box::new(up)));
         self.reported = None;
         cx.out.push_back(Output::Up(member, nonce));
         cx.notice(Severity::Info, format!("linked to {} at {}", self.node, self.address));
-    }
-
-    fn on_pong(&mut self, now: Instant, number: u64) {
-        let State::Up(up) = &mut self.state else { return };
-        up.heard = now;
-        if number == up.pings
-            && let Some(ping) = up.ping.take()
-        {
-            up.round_trip = Some(now.since(ping.asked));
-        }
     }
 
     /// What comes from there is not of our protocol, or damaged.
@@ -370,15 +287,6 @@ impl Dialler {
         cx.out.push_back(Output::Dial(conn, self.node, self.address.clone()));
         let until = cx.now.after(cx.settings.dial_max);
         self.enter(cx.now, State::Dialling { conn, until });
-    }
-
-    fn send_ping(&mut self, cx: &mut Context<'_>) {
-        let State::Up(up) = &mut self.state else { return };
-        assert!(up.ping.is_none(), "one ping at a time");
-        up.pings += 1;
-        let bytes = cx.write(up.conn, Channel::Link, Message::Ping(up.pings).encode());
-        let end = up.outbox.push(cx.now, Channel::Link, bytes);
-        up.ping = Some(Ping { asked: cx.now, end, sent: None });
     }
 
     /// The link is over.

@@ -120,8 +120,7 @@ pub enum Message {
     Refused(Refused),
     /// From the dialler: is anyone there? Numbered from one.
     Ping(u64),
-    /// From the acceptor: it has seen the ping of this number, or none if zero, and all bytes
-    /// before it.
+    /// From the acceptor: it has seen the ping of this number, and all that was sent before.
     Pong(u64),
 }
 

@@ -57,10 +57,12 @@
 //!
 //! # Keepalive
 //!
-//! The dialler that has heard nothing for a while sends a ping, one at a time; the acceptor answers
-//! it, and also tells now and then that a long message is arriving. A link is given up when
+//! The dialler that has had no answer for a while sends a ping, one at a time, and the acceptor
+//! answers it. The ping goes behind what was sent before, so that the answer says that all of it has
+//! come: a receiver that waits for the rest of a frame whose length was damaged does not answer. A
+//! link is given up when
 //!
-//! - a ping that has left is not answered, so that nothing has been heard for
+//! - a ping that the system has taken is not answered, so that nothing has been heard for
 //!   [`Settings::silent_max`], or
 //! - the system has taken nothing of what waits for as long as that.
 //!
@@ -93,6 +95,7 @@
 
 mod acceptor;
 mod backoff;
+mod context;
 mod dialler;
 pub mod frame;
 mod handshake;
@@ -155,7 +158,8 @@ pub enum Input {
     Closed(ConnId),
     /// The system has taken so many bytes more of what was to be written.
     Sent(ConnId, usize),
-    /// The deadline has passed.
+    /// The deadline has passed. What has come until then is handed in first, or a busy owner takes
+    /// its own delay for a peer's silence.
     Tick,
 }
 
