@@ -64,6 +64,7 @@ mod message;
 mod placement;
 mod refusal;
 mod reign;
+mod show;
 pub mod view;
 mod words;
 
