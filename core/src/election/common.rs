@@ -34,7 +34,7 @@ pub(super) struct Common {
     pub(super) linked: BTreeSet<Member>,
     pub(super) disk: Disk,
     /// Answers that speak of a term or a vote that is not durable yet.
-    held: VecDeque<(Member, Message)>,
+    held: BTreeSet<(Member, Message)>,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -62,7 +62,7 @@ impl Common {
             applied: start,
             linked: BTreeSet::new(),
             disk: Disk::new(durable),
-            held: VecDeque::new(),
+            held: BTreeSet::new(),
             out: VecDeque::from([Output::Restore(log.snapshot().clone())]),
             log,
         }
@@ -145,7 +145,7 @@ impl Common {
         if self.vote_is_durable() {
             self.send(to, message);
         } else if self.held.len() < HELD_ANSWERS_MAX {
-            self.held.push_back((to, message));
+            self.held.insert((to, message));
         }
     }
 
