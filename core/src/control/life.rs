@@ -78,6 +78,8 @@ impl Control {
                     unreachable!("nothing else is founded")
                 };
                 self.become_member(cluster, *stored);
+                // Who else is fresh need not ask again first.
+                self.invite_all();
             }
             store::Event::Persisted(id) => {
                 if let Stage::Member(member) = &mut self.stage {

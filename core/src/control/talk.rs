@@ -102,6 +102,16 @@ impl Control {
         }
     }
 
+    /// Tells everyone who may be fresh how to join.
+    pub(super) fn invite_all(&mut self) {
+        let Stage::Member(member) = &self.stage else { return };
+        let join = Join { cluster: member.cluster(), snapshot: member.snapshot() };
+        let linked: Vec<NodeId> = self.up.keys().copied().collect();
+        for node in linked {
+            self.send(node, &Message::Join(join.clone()));
+        }
+    }
+
     pub(super) fn on_join(&mut self, join: Join) {
         let Join { cluster, snapshot } = join;
         if snapshot.voters.is_empty() || self.stop != Stop::No {

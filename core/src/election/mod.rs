@@ -291,6 +291,10 @@ impl Raft {
         if common.is_voter() && common.log.voters().len() == 1 {
             // There is nobody to wait for.
             follower.deadline = now;
+        } else if hard == (Term(0), None) {
+            // It has never heard from a leader. Where the quorum has just been founded nobody has.
+            let wait = common.draw(Duration::ZERO, settings.heartbeat * 2);
+            follower.deadline = now.after(wait);
         } else {
             // It may have heard from a leader just before it stopped.
             follower.heard = Some(now);

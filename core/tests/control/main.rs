@@ -40,7 +40,11 @@ fn no_cluster_is_founded_before_all_first_voters_are_there() {
     world.start(1);
     world.start(2);
     world.pass(Duration::from_secs(20));
-    assert!(world.view(1).is_none() && world.view(2).is_none());
+    for id in 1..=2 {
+        let view = world.view(id).unwrap();
+        assert_eq!(view.cluster, None);
+        assert_eq!(view.missing, [NodeId(3)]);
+    }
     let told = |id| world.nodes[&NodeId(id)].notices.iter().any(|n| n.contains("waiting for n3"));
     assert!(told(1), "{:?}", world.nodes[&NodeId(1)].notices);
     world.start(3);
