@@ -100,7 +100,7 @@ pub(crate) struct Args {
     segment: u64,
 
     #[command(flatten)]
-    cluster: cluster::Args,
+    cluster: cluster::Membership,
 
     /// How long a client may stop in the middle of a request before it is closed
     #[arg(

@@ -57,6 +57,9 @@ pub(crate) fn run(args: Args) -> ExitCode {
     };
     if let Frame::Error(text) = &reply {
         let text = String::from_utf8_lossy(text);
+        if text.starts_with("LOADING") {
+            return crate::failed("the node is only just starting: ask again in a moment");
+        }
         return crate::failed(format!(
             "{} answers: {text}; kvnode status is for the nodes of a cluster (kvnode run --id … \
              --cluster …)",

@@ -13,7 +13,7 @@ const PARTITIONS: u32 = 16;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Cluster")]
-pub(super) struct Args {
+pub(super) struct Membership {
     /// This node's number in the cluster; needs --cluster
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     id: Option<u32>,
@@ -42,7 +42,7 @@ pub(super) struct Args {
     rack: Option<String>,
 }
 
-impl Args {
+impl Membership {
     /// The node's place in a cluster, if it is to have one; else what is wrong.
     pub(super) fn options(self, partitions: Option<u32>) -> Result<Option<ClusterOptions>, String> {
         let (id, cluster) = match (self.id, &self.cluster) {
@@ -151,8 +151,8 @@ const _: () = assert!(PARTITIONS <= PARTITIONS_MAX);
 mod tests {
     use super::*;
 
-    fn args(id: Option<u32>, cluster: Option<&str>) -> Args {
-        Args {
+    fn args(id: Option<u32>, cluster: Option<&str>) -> Membership {
+        Membership {
             id,
             cluster: cluster.map(str::to_owned),
             peer_listen: None,
@@ -198,11 +198,11 @@ mod tests {
         assert_eq!(args(None, None).options(None), Ok(None));
         assert!(args(Some(1), None).options(None).unwrap_err().contains("--cluster"));
         assert!(args(None, Some("1@a:1")).options(None).unwrap_err().contains("--id"));
-        let rack = Args { rack: Some("r".into()), ..args(None, None) };
+        let rack = Membership { rack: Some("r".into()), ..args(None, None) };
         assert!(rack.options(None).unwrap_err().contains("--rack"));
-        let factor = Args { replication_factor: Some(2), ..args(Some(1), Some("1@a:1")) };
+        let factor = Membership { replication_factor: Some(2), ..args(Some(1), Some("1@a:1")) };
         assert!(factor.options(None).unwrap_err().contains("as many nodes"));
-        let min = Args { min_isr: Some(2), ..args(Some(1), Some("1@a:1")) };
+        let min = Membership { min_isr: Some(2), ..args(Some(1), Some("1@a:1")) };
         assert!(min.options(None).unwrap_err().contains("--min-isr"));
     }
 }

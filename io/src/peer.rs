@@ -132,6 +132,7 @@ impl Sockets {
             other @ (Output::Received { .. }
             | Output::Up(..)
             | Output::Down(..)
+            | Output::Rejected(..)
             | Output::Unreachable(..)
             | Output::Notice(..)) => return Some(other),
         }

@@ -54,6 +54,15 @@ impl Frame {
         matches!(self, Self::Error(text) if text.starts_with(code))
     }
 
+    /// The text of whatever is one text.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Simple(text) | Self::Error(text) => text.clone(),
+            Self::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => panic!("{other:?} is no text"),
+        }
+    }
+
     /// The elements of an array, a set or a push.
     pub(crate) fn elements(&self) -> Option<&[Frame]> {
         match self {

@@ -39,7 +39,7 @@ mod view;
 mod voters;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -192,6 +192,11 @@ pub struct Control {
     links: Option<Links>,
     /// Who can be sent to.
     up: BTreeMap<NodeId, Member>,
+    /// Somebody could be sent to in this life.
+    was_linked: bool,
+    /// Who refuses to be linked, and since when somebody does.
+    rejected: BTreeSet<NodeId>,
+    rejected_since: Option<Instant>,
     stage: Stage,
     /// When to say again that the node is fresh.
     fresh_at: Instant,
@@ -239,6 +244,8 @@ const FEATURES: Features = Features { min: 1, max: 1 };
 const FRESH_EVERY: Duration = Duration::from_millis(100);
 /// How often it says for whom it waits.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+/// How long most of the others may refuse a node before it gives up.
+const REJECTED_MAX: Duration = Duration::from_secs(3);
 /// How long a stop waits for others to take over.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 
@@ -264,6 +271,9 @@ impl Control {
             store: None,
             links: None,
             up: BTreeMap::new(),
+            was_linked: false,
+            rejected: BTreeSet::new(),
+            rejected_since: None,
             stage: Stage::Opening,
             fresh_at: now.mono,
             complain_at: now.mono.after(COMPLAIN_EVERY),
@@ -462,9 +472,9 @@ impl Control {
     fn advance_member(&mut self) -> bool {
         let mut busy = false;
         let mut changed = false;
-        loop {
-            let Stage::Member(member) = &mut self.stage else { break };
-            let Some(effect) = member.poll(self.now) else { break };
+        while let Stage::Member(member) = &mut self.stage
+            && let Some(effect) = member.poll(self.now)
+        {
             busy = true;
             match effect {
                 Effect::Write(id, changes) => {

@@ -1,9 +1,10 @@
 //! Messages and links: who is linked, and which part a message is for.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Control, Join, Message, Output, Stage, Stop, Trace};
+use super::{Control, Join, Message, Output, REJECTED_MAX, Stage, Stop, Trace};
 use crate::election::Stored;
 use crate::peer::{self, Channel};
 use crate::shard::Severity;
@@ -32,6 +33,7 @@ impl Control {
                 peer::Output::Received { .. } => {}
                 peer::Output::Up(member, _) => self.on_up(member),
                 peer::Output::Down(member, _) => self.on_down(member),
+                peer::Output::Rejected(node, _, text) => self.on_rejected(node, text),
                 peer::Output::Unreachable(node, nobody_listens) => {
                     if let Stage::Member(member) = &mut self.stage
                         && nobody_listens
@@ -49,7 +51,22 @@ impl Control {
         }
     }
 
+    /// A node that most of the others keep refusing, and that was linked to nobody yet, has nothing to
+    /// wait for.
+    fn on_rejected(&mut self, node: NodeId, text: String) {
+        if self.was_linked {
+            return;
+        }
+        self.rejected.insert(node);
+        let since = *self.rejected_since.get_or_insert(self.now.mono);
+        let others = self.config.nodes.len() - 1;
+        if self.rejected.len() > others / 2 && self.now.mono.since(since) >= REJECTED_MAX {
+            self.refuse(text);
+        }
+    }
+
     pub(super) fn on_up(&mut self, member: Member) {
+        self.was_linked = true;
         self.up.insert(member.node, member);
         match &mut self.stage {
             Stage::Fresh(_) => self.send(member.node, &Message::Fresh),

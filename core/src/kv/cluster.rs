@@ -15,21 +15,14 @@ use crate::reply::Reply;
 use crate::slot::{self, SLOTS};
 use crate::{Member, NodeId, PartitionId};
 
-const DISABLED: Reply =
-    Reply::Error(alloc::borrow::Cow::Borrowed("ERR This instance has cluster support disabled"));
-
-fn seen<'t>(txn: &'t mut Txn<'_>) -> Result<&'t View, Stop> {
-    txn.view().cluster().ok_or(Stop::Error(DISABLED))
-}
-
 pub(super) fn keyslot(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
-    seen(txn)?;
+    txn.view().cluster()?;
     Ok(Reply::Int(i64::from(slot::slot(args[2]))))
 }
 
 /// The fields of Redis that clients look at, with what is true of this cluster.
 pub(super) fn info(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
-    let seen = seen(txn)?;
+    let seen = txn.view().cluster()?;
     let map = &seen.map;
     let slots = |with: fn(&crate::cluster::Partition) -> bool| -> u32 {
         let partitions = map.partitions().filter(|(_, p)| with(p));
@@ -64,7 +57,7 @@ pub(super) fn info(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
 
 /// Everything that `kvnode status` shows.
 pub(super) fn status(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
-    Ok(describe(seen(txn)?))
+    Ok(describe(txn.view().cluster()?))
 }
 
 fn describe(seen: &View) -> Reply {
@@ -123,7 +116,7 @@ fn node_entry(node: &crate::cluster::Node) -> Reply {
         ("incarnation", number(node.incarnation.0)),
         ("peer", text(&said.peer)),
         ("client", text(&said.client)),
-        ("rack", said.rack.as_ref().map_or(Reply::Null, |rack| text(rack))),
+        ("rack", said.rack.as_ref().map_or(Reply::Null, text)),
         ("version", text(&said.version)),
         ("directory", text(&said.directory)),
     ])

@@ -94,9 +94,9 @@ pub trait View {
     fn watched_version(&self, key: &[u8]) -> u64;
     /// What INFO reports.
     fn info(&self) -> super::Info;
-    /// The cluster, if the node is one of a cluster.
-    fn cluster(&self) -> Option<&crate::control::View> {
-        None
+    /// The cluster; an error if the node stands alone, or knows nothing yet.
+    fn cluster(&self) -> Result<&crate::control::View, Stop> {
+        Err(Stop::error("ERR This instance has cluster support disabled"))
     }
 }
 

@@ -329,7 +329,22 @@ impl Dialler {
         self.last_error = Some(text.to_string());
         let notice = format!("no link to {} at {}: {text}", self.node, self.address);
         self.report(cx, Severity::Warn, notice);
-        self.wait_long(cx, Some(kind));
+        cx.out.push_back(Output::Rejected(self.node, kind, text.to_string()));
+        match kind {
+            // The process before this one may just have died.
+            RefusalKind::DuplicateId => {
+                self.failed = self.failed.saturating_add(1);
+                let until = cx.now.after(cx.settings.retry_after(self.failed, cx.random));
+                self.enter(cx.now, State::Waiting { until, refused: Some(kind) });
+            }
+            RefusalKind::Version
+            | RefusalKind::Itself
+            | RefusalKind::WrongNode
+            | RefusalKind::OtherCluster
+            | RefusalKind::NotListed
+            | RefusalKind::Founding
+            | RefusalKind::Later(_) => self.wait_long(cx, Some(kind)),
+        }
     }
 
     fn wait_long(&mut self, cx: &mut Context<'_>, refused: Option<RefusalKind>) {

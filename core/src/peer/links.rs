@@ -15,7 +15,6 @@ use super::context::Context;
 use super::dialler::{Dialler, State};
 use super::frame::Channel;
 use super::handshake::{Identity, RefusalKind};
-use super::message::Nonce;
 use super::status::{LinkState, PeerInfo, Status, Traffic};
 use super::{ConnId, DownWhy, Input, Output, Reason, SendError};
 use crate::limits::PEERS_MAX;
@@ -42,8 +41,6 @@ struct Peer {
     dialler: Dialler,
     /// The connection that receives from it.
     receiver: Option<ConnId>,
-    /// The process that was last welcomed, and the one before.
-    lives: [Option<Nonce>; 2],
     received: Traffic,
 }
 
@@ -267,7 +264,7 @@ impl Links {
 
 impl Peer {
     fn new(dialler: Dialler) -> Self {
-        Self { dialler, receiver: None, lives: [None; 2], received: Traffic::default() }
+        Self { dialler, receiver: None, received: Traffic::default() }
     }
 
     fn info(&self) -> Option<PeerInfo> {

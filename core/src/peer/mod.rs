@@ -44,8 +44,8 @@
 //! [`Welcome`], which chooses the version, or with [`Refused`] and closes. [`Why`] lists the reasons;
 //! each is told once on either side in one sentence, with the values that differ and the way out.
 //! A node that knows no cluster yet may link with one that does. Two processes with one node id are
-//! told apart by their nonces: a restart is a new nonce that takes the place of an old one, and an
-//! old one that comes back while its successor is being heard is a second process, and is refused.
+//! told apart by their nonces: one that comes while another is being heard is a second process, and is
+//! refused; once nothing is heard of the other, it is a restart and takes the place of the old one.
 //!
 //! # Reconnection
 //!
@@ -187,6 +187,8 @@ pub enum Output {
     /// They can not any more. Those under way may or may not arrive. Between two `Up` of a node
     /// there is always one of these.
     Down(Member, DownWhy),
+    /// The node refuses to link, or this node does, for a reason that does not pass by itself.
+    Rejected(NodeId, RefusalKind, String),
     /// An attempt to link with the node has failed. If `true` no process listens at its address.
     Unreachable(NodeId, bool),
     /// For the operator's log.

@@ -380,8 +380,12 @@ impl View for Eye<'_> {
         self.watched.keys.get(key).map_or(0, |(_, version)| *version)
     }
 
-    fn cluster(&self) -> Option<&crate::control::View> {
-        self.cluster
+    fn cluster(&self) -> Result<&crate::control::View, Stop> {
+        match self.cluster {
+            Some(view) => Ok(view),
+            None if self.member => Err(Stop::Error(errors::not_serving(0, "opening"))),
+            None => Err(Stop::error("ERR This instance has cluster support disabled")),
+        }
     }
 
     fn info(&self) -> Info {

@@ -16,13 +16,13 @@ const LATENCY: Duration = Duration::from_millis(1);
 const WALL_US: u64 = 1_700_000_000_000_000;
 
 /// A node: its disk outlives its process.
-pub struct Node {
-    pub control: Option<Control>,
-    pub disk: MemDisk,
-    pub view: Option<Arc<View>>,
-    pub refused: Option<String>,
-    pub stopped: bool,
-    pub notices: Vec<String>,
+pub(crate) struct Node {
+    pub(crate) control: Option<Control>,
+    pub(crate) disk: MemDisk,
+    pub(crate) view: Option<Arc<View>>,
+    pub(crate) refused: Option<String>,
+    pub(crate) stopped: bool,
+    pub(crate) notices: Vec<String>,
     lives: u64,
 }
 
@@ -33,25 +33,25 @@ enum Event {
     Peer(NodeId, u64, peer::Input),
 }
 
-pub struct World {
-    pub nodes: BTreeMap<NodeId, Node>,
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) now: Instant,
     ids: Vec<u32>,
     options: FoundingOptions,
     /// The other end of each end.
     wires: BTreeMap<End, End>,
     /// Nothing gets from the first to the second.
-    pub cut: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     events: BTreeMap<(Instant, u64), Event>,
     last_event: u64,
     last_conn: u64,
     /// The leaders that were seen, by term.
-    pub leaders: BTreeMap<u64, BTreeSet<NodeId>>,
+    pub(crate) leaders: BTreeMap<u64, BTreeSet<NodeId>>,
 }
 
 impl World {
     /// Nodes that have not been started, with empty disks.
-    pub fn new(ids: &[u32], options: FoundingOptions) -> Self {
+    pub(crate) fn new(ids: &[u32], options: FoundingOptions) -> Self {
         let node = |&id: &u32| (NodeId(id), Node::new());
         Self {
             nodes: ids.iter().map(node).collect(),
@@ -68,7 +68,7 @@ impl World {
     }
 
     /// Three nodes that have been started.
-    pub fn three() -> Self {
+    pub(crate) fn three() -> Self {
         let options = FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 };
         let mut world = Self::new(&[1, 2, 3], options);
         (1..=3).for_each(|id| world.start(id));
@@ -79,7 +79,7 @@ impl World {
         Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 }
     }
 
-    pub fn start(&mut self, id: u32) {
+    pub(crate) fn start(&mut self, id: u32) {
         let (now, options) = (self.wall(), self.options);
         let nodes = self.ids.iter().map(|&id| (NodeId(id), format!("n{id}:1"))).collect();
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
@@ -103,25 +103,25 @@ impl World {
     }
 
     /// The process is killed; what it wrote stays.
-    pub fn kill(&mut self, id: u32) {
+    pub(crate) fn kill(&mut self, id: u32) {
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.control = None;
         self.hang_up(NodeId(id));
     }
 
     /// Power is lost: what was not fsynced is gone.
-    pub fn lose_power(&mut self, id: u32) {
+    pub(crate) fn lose_power(&mut self, id: u32) {
         self.kill(id);
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
     }
 
-    pub fn wipe(&mut self, id: u32) {
+    pub(crate) fn wipe(&mut self, id: u32) {
         self.kill(id);
         self.nodes.get_mut(&NodeId(id)).unwrap().disk = MemDisk::default();
     }
 
-    pub fn ask_to_stop(&mut self, id: u32) {
+    pub(crate) fn ask_to_stop(&mut self, id: u32) {
         self.handle(NodeId(id), Input::Stop);
     }
 
@@ -253,14 +253,14 @@ impl World {
         true
     }
 
-    pub fn pass(&mut self, by: Duration) {
+    pub(crate) fn pass(&mut self, by: Duration) {
         let until = self.now.after(by);
         while self.step(until) {}
         self.now = until;
     }
 
     /// Goes on until it is so; how long that took.
-    pub fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
+    pub(crate) fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
         let (start, until) = (self.now, self.now.after(Duration::from_secs(60)));
         while !so(self) {
             if !self.step(until) {
@@ -271,16 +271,16 @@ impl World {
         self.now.since(start)
     }
 
-    pub fn view(&self, id: u32) -> Option<&View> {
+    pub(crate) fn view(&self, id: u32) -> Option<&View> {
         self.nodes[&NodeId(id)].view.as_deref()
     }
 
-    pub fn map(&self, id: u32) -> &Map {
+    pub(crate) fn map(&self, id: u32) -> &Map {
         self.nodes[&NodeId(id)].control.as_ref().unwrap().map().unwrap()
     }
 
     /// The controller, if all that live agree on one that lives.
-    pub fn controller(&self) -> Option<u32> {
+    pub(crate) fn controller(&self) -> Option<u32> {
         let live = self.nodes.values().filter(|node| node.control.is_some());
         let mut said = live.map(|node| node.view.as_ref()?.quorum.controller);
         let first = said.next()??;
@@ -290,7 +290,7 @@ impl World {
 
     /// Whether all agree on the controller, every living node is active in the map of every living node, and every partition has
     /// a leader that lives.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let live: Vec<NodeId> =
             self.nodes.iter().filter(|(_, n)| n.control.is_some()).map(|(&id, _)| id).collect();
         let active = |map: &Map, id: &NodeId| map.node(*id).is_some_and(|node| node.is_active());

@@ -82,7 +82,12 @@ impl Node {
     }
 
     /// What happens to the member, or none if this can not happen to it now.
-    pub fn step(&mut self, nodes: u32, event: Event, message: Option<(Member, &Message)>) -> Option<Effects> {
+    pub fn step(
+        &mut self,
+        nodes: u32,
+        event: Event,
+        message: Option<(Member, &Message)>,
+    ) -> Option<Effects> {
         match event {
             Event::Deliver(_) => {
                 let (from, message) = message.expect("a delivery has a message");

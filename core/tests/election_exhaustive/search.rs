@@ -209,9 +209,7 @@ impl Search {
     fn start(&mut self) -> World {
         let (nodes, voters) = (self.bounds.nodes, self.bounds.voters);
         World {
-            nodes: (1..=nodes)
-                .map(|id| self.nodes.number(Node::new(id, nodes, voters)))
-                .collect(),
+            nodes: (1..=nodes).map(|id| self.nodes.number(Node::new(id, nodes, voters))).collect(),
             network: Vec::new(),
             committed: self.committed.number(Vec::new()),
             leaders: self.leaders.number(vec![None; self.bounds.terms as usize + 1]),
@@ -363,9 +361,9 @@ impl Search {
         for &other in &world.nodes {
             let pair = (number.min(other), number.max(other));
             let (nodes, matching) = (&self.nodes, &mut self.matching);
-            let matches = *matching.entry(pair).or_insert_with(|| {
-                logs_match(&nodes.get(pair.0).raft, &nodes.get(pair.1).raft)
-            });
+            let matches = *matching
+                .entry(pair)
+                .or_insert_with(|| logs_match(&nodes.get(pair.0).raft, &nodes.get(pair.1).raft));
             if !matches {
                 return Err("two logs have the same entry and differ before it".into());
             }

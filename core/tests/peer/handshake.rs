@@ -1,7 +1,7 @@
 //! Who may link with whom, and what each side is told when it may not.
 
 use kvnode_core::peer::{
-    Identity, Input, LinkState, Message, Nonce, RefusalKind, Refused, Settings, Versions,
+    Identity, Input, LinkState, Message, RefusalKind, Refused, Settings, Versions,
 };
 use kvnode_core::{ClusterId, DirectoryId, NodeId};
 
@@ -102,24 +102,32 @@ fn a_second_process_with_my_id_is_refused() {
 }
 
 #[test]
-fn two_processes_with_one_id_do_not_replace_each_other_for_ever() {
+fn a_second_process_is_refused_while_the_first_is_heard_of() {
     let mut bench = Bench::new();
     let (one, mut two) = (identity(2, 22), identity(2, 23));
     two.member.directory = DirectoryId(9 << 112);
     bench.accept(A1, &one);
-    assert_eq!(bench.accept(A2, &two), ["close a1", "write a2 Welcome from n1"], "a restart?");
-    let effects = bench.accept(A3, &one);
-    assert_eq!(effects.len(), 3, "{effects:?}");
+    bench.pass(400);
+    let effects = bench.accept(A2, &two);
     assert!(effects[1].starts_with(
-        "write a3 Refused: two processes run as n2, with data directories \
-         00090000000000000000000000000000 and 00020000000000000000000000000000"
+        "write a2 Refused: two processes run as n2, with data directories \
+         00020000000000000000000000000000 and 00090000000000000000000000000000"
     ));
-    // Once the other is silent, the first may be the one that lives.
-    bench.pass(1_000);
-    bench.input(Input::Closed(A3));
-    bench.links.handle(bench.now, Input::Accepted(kvnode_core::peer::ConnId::Accepted(4)));
-    let again = bench.accept(kvnode_core::peer::ConnId::Accepted(5), &one);
-    assert_eq!(again[..2], ["close a2", "write a5 Welcome from n1"]);
+    assert_eq!(effects.last().unwrap(), "close a2");
+    // The first may reconnect meanwhile.
+    assert_eq!(bench.accept(A3, &one), ["close a1", "write a3 Welcome from n1"]);
+}
+
+#[test]
+fn a_process_takes_the_place_of_one_that_is_not_heard_of_any_more() {
+    let mut bench = Bench::new();
+    bench.accept(A1, &identity(2, 22));
+    bench.pass(500);
+    let effects = bench.accept(A2, &identity(2, 23));
+    assert_eq!(effects, ["close a1", "write a2 Welcome from n1"]);
+    // Or at once, where its connection is seen to end.
+    bench.input(Input::Closed(A2));
+    assert_eq!(bench.accept(A3, &identity(2, 24)), ["write a3 Welcome from n1"]);
 }
 
 #[test]
@@ -155,7 +163,7 @@ fn a_refused_dialler_tells_why_once_and_tries_again_slowly() {
     let refused = |text: &str| link(Message::Refused(Refused { code: 6, text: text.into() }));
     assert_eq!(
         bench.bytes(D1, refused("not\nlisted")),
-        ["close d1", "Warn: no link to n2 at b:7: not listed"]
+        ["close d1", "Warn: no link to n2 at b:7: not listed", "rejected n2 NotListed"]
     );
     let state = bench.links.status().next().unwrap().state;
     assert_eq!(state, LinkState::Refused(RefusalKind::NotListed));
@@ -274,13 +282,4 @@ fn messages_out_of_place_end_the_connection() {
             "Warn: the link to n2 is down: corrupt (a Ping out of place)"
         ]
     );
-}
-
-#[test]
-fn a_restart_is_told_apart_by_the_nonce_alone() {
-    let mut bench = Bench::new();
-    for (conn, nonce) in [(A1, 1), (A2, 2), (A3, 3)] {
-        let effects = bench.accept(conn, &Identity { nonce: Nonce(nonce), ..identity(2, 0) });
-        assert_eq!(effects.last().unwrap(), &format!("write {conn} Welcome from n1"));
-    }
 }

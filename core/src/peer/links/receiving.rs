@@ -93,9 +93,6 @@ impl Links {
         };
         self.turned_away.retain(|(who, _)| *who != Some(node));
         let peer = self.peers.get_mut(&node).expect("it is listed");
-        if peer.lives[0] != Some(nonce) {
-            peer.lives = [Some(nonce), peer.lives[0]];
-        }
         if let Some(earlier) = peer.receiver.replace(conn) {
             self.accepted.remove(&earlier).expect("a receiver's connection stands");
             self.out.push_back(Output::Close(earlier));
@@ -110,13 +107,13 @@ impl Links {
         dialler.wake(now);
     }
 
-    /// Whether the Hello comes from a process that another has replaced while that other is heard
-    /// of: then both live, and would replace each other for ever.
+    /// Whether the Hello comes from another process than the one that is being heard as this node:
+    /// then both live. A peer that lives says something at least as often as it pings.
     fn two_processes(&self, now: Instant, hello: &Hello) -> bool {
         let Some(peer) = self.peers.get(&hello.member.node) else { return false };
         let heard = peer.receiver.and_then(|conn| self.accepted.get(&conn)).map(Accepted::heard);
-        peer.lives[1] == Some(hello.nonce)
-            && heard.is_some_and(|heard| now.since(heard) < self.settings.silent_max)
+        self.receiver_hello(hello.member.node).is_some_and(|other| other.nonce != hello.nonce)
+            && heard.is_some_and(|heard| now.since(heard) < self.settings.ping_after * 2)
     }
 
     fn receiver_hello(&self, node: NodeId) -> Option<&Hello> {

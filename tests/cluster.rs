@@ -1,0 +1,286 @@
+//! Real processes that make a cluster: founding, losing and regaining nodes, and what is refused.
+
+mod common;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use common::{Node, NodeBuilder, Signal, wait_until};
+use serde_json::Value;
+
+/// Some nodes of one cluster on loopback.
+struct Cluster {
+    list: String,
+    builders: Vec<NodeBuilder>,
+    nodes: Vec<Option<Node>>,
+}
+
+/// Ports that were free a moment ago.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
+        .collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+}
+
+impl Cluster {
+    /// Of `count` nodes, which are not started yet.
+    fn new(count: usize, more: &[&str]) -> Self {
+        let ports = free_ports(count);
+        let entry = |(at, port): (usize, &u16)| format!("{}@127.0.0.1:{port}", at + 1);
+        let list = ports.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
+        let builders = (1..=count).map(|id| builder(id, &list, more)).collect();
+        Self { list, builders, nodes: (0..count).map(|_| None).collect() }
+    }
+
+    fn started(count: usize, more: &[&str]) -> Self {
+        let mut cluster = Self::new(count, more);
+        (1..=count).for_each(|id| cluster.start(id));
+        cluster
+    }
+
+    fn start(&mut self, id: usize) {
+        self.nodes[id - 1] = Some(self.builders[id - 1].start());
+    }
+
+    fn kill(&mut self, id: usize) {
+        self.nodes[id - 1].take().expect("it runs").end(Signal::Kill);
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    /// What the nodes that run say, once they agree that all of them, and no other, are active, and
+    /// that every partition is led by one of them.
+    fn whole(&self) -> Value {
+        let running: Vec<u64> =
+            (1..).zip(&self.nodes).filter_map(|(id, node)| node.as_ref().map(|_| id)).collect();
+        wait_until("every node that runs to be active", || {
+            let all: Vec<Value> = self.live().map(status).collect();
+            let first = all.first()?;
+            let agreed = all.iter().all(|said| {
+                ["controller", "term", "nodes", "partitions"].iter().all(|f| said[f] == first[f])
+            });
+            let ids = |all: &Value, is: &dyn Fn(&Value) -> bool| -> Vec<u64> {
+                let all = all.as_array().expect("a list").iter();
+                all.filter(|entry| is(entry)).filter_map(|entry| entry["id"].as_u64()).collect()
+            };
+            let active = ids(&first["nodes"], &|node| node["session"] == "active");
+            let partitions = first["partitions"].as_array()?;
+            let led = partitions.iter().all(|partition| {
+                let leader = partition["leader"].as_u64();
+                leader.is_some_and(|leader| running.contains(&leader))
+            });
+            let controlled = first["controller"].as_u64().is_some_and(|c| running.contains(&c));
+            (agreed && controlled && active == running && led && !partitions.is_empty())
+                .then(|| first.clone())
+        })
+    }
+}
+
+fn builder(id: usize, list: &str, more: &[&str]) -> NodeBuilder {
+    let id = id.to_string();
+    NodeBuilder::new().options(["--id", &id, "--cluster", list]).options(more.iter().copied())
+}
+
+/// What `kvnode status --json` says of a node, once that knows anything.
+fn status(node: &Node) -> Value {
+    wait_until("the node to know its directory", || {
+        let output = ask(node, &["--json"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || said.contains("only just starting"), "{said}");
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    })
+}
+
+fn ask(node: &Node, more: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_kvnode"))
+        .args(["status", "-p", &node.addr().port().to_string()])
+        .args(more)
+        .output()
+        .expect("kvnode starts")
+}
+
+fn ids(of: &Value) -> Vec<u64> {
+    of.as_array().expect("a list").iter().filter_map(Value::as_u64).collect()
+}
+
+#[test]
+fn three_processes_make_a_cluster_and_status_tells_of_it() {
+    let cluster = Cluster::started(3, &["--partitions", "4"]);
+    let said = cluster.whole();
+    assert_eq!(said["voters"].as_array().map(Vec::len), Some(3));
+    assert_eq!(said["replication_factor"], 3);
+    assert_eq!(said["min_isr"], 2);
+    let partitions = said["partitions"].as_array().expect("a list");
+    assert_eq!(partitions.len(), 4);
+    for partition in partitions {
+        assert_eq!(ids(&partition["isr"]), [1, 2, 3]);
+        assert_eq!(partition["survives"], 2);
+    }
+    let summary = said["summary"].as_str().expect("a text");
+    assert!(summary.starts_with("every partition survives 1 further node failure"), "{summary}");
+
+    let node = cluster.live().next().expect("it runs");
+    let text = String::from_utf8(ask(node, &[]).stdout).expect("UTF-8");
+    assert!(text.contains("controller") && text.contains(summary), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let mut client = node.client();
+    let info = client.call(["CLUSTER", "INFO"]).text();
+    assert!(info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3"), "{info}");
+    let info = client.call(["INFO", "cluster"]).text();
+    assert!(info.contains("cluster_enabled:1") && info.contains(summary), "{info}");
+    let refused = client.call(["SET", "k", "v"]).text();
+    assert!(
+        refused.contains("CLUSTERDOWN") && refused.contains("nothing was changed"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_killed_controller_is_replaced_and_with_one_of_three_gone_the_map_still_changes() {
+    let mut cluster = Cluster::started(3, &["--partitions", "3"]);
+    let mut before = cluster.whole();
+    for _ in 0..3 {
+        let controller = before["controller"].as_u64().expect("there is one") as usize;
+        cluster.kill(controller);
+        let after = cluster.whole();
+        assert_ne!(after["controller"], before["controller"]);
+        assert!(after["term"].as_u64() > before["term"].as_u64());
+        let gone = &after["nodes"][controller - 1];
+        assert_eq!(gone["session"], "fenced");
+        for partition in after["partitions"].as_array().expect("a list") {
+            assert!(!ids(&partition["isr"]).contains(&(controller as u64)), "{partition}");
+        }
+        cluster.start(controller);
+        before = cluster.whole();
+        assert!(
+            before["nodes"][controller - 1]["incarnation"].as_u64() > gone["incarnation"].as_u64()
+        );
+    }
+}
+
+#[test]
+fn a_stop_hands_over_and_ends_with_zero() {
+    let mut cluster = Cluster::started(3, &["--partitions", "3"]);
+    let before = cluster.whole();
+    let controller = before["controller"].as_u64().expect("there is one") as usize;
+    let node = cluster.nodes[controller - 1].take().expect("it runs");
+    let (builder, status) = node.end(Signal::Term);
+    assert_eq!(status.code(), Some(0), "{}", builder.log());
+    let after = cluster.whole();
+    assert_ne!(after["controller"], before["controller"]);
+}
+
+#[test]
+fn a_node_that_lost_its_directory_joins_as_a_new_member_and_votes_again() {
+    let mut cluster = Cluster::started(3, &["--partitions", "2"]);
+    let before = cluster.whole();
+    cluster.kill(3);
+    std::fs::remove_dir_all(cluster.builders[2].data()).expect("it is there");
+    cluster.start(3);
+    let after = wait_until("the new member to vote", || {
+        let said = status(cluster.live().next().expect("it runs"));
+        let voters = said["voters"].as_array().filter(|voters| voters.len() == 3)?;
+        (voters[2]["directory"] != before["voters"][2]["directory"]).then(|| said.clone())
+    });
+    assert_eq!(after["cluster"], before["cluster"]);
+    cluster.whole();
+}
+
+#[test]
+fn without_the_other_first_voters_a_node_waits_and_says_for_whom() {
+    let mut cluster = Cluster::new(3, &[]);
+    cluster.start(2);
+    let said = status(cluster.live().next().expect("it runs"));
+    assert_eq!(said["cluster"], Value::Null);
+    assert_eq!(said["summary"], "no cluster yet: waits for n1, n3 to start");
+    cluster.start(1);
+    cluster.start(3);
+    cluster.whole();
+}
+
+/// The last line of a log, which must be one sentence to the operator.
+fn refused(builder: &NodeBuilder) -> String {
+    let start = Instant::now();
+    let status = builder.start_in_vain();
+    assert_eq!(status.code(), Some(1), "{}", builder.log());
+    assert!(start.elapsed() < Duration::from_secs(30), "it gives up in time");
+    let log = builder.log();
+    log.lines().last().expect("it says why").to_owned()
+}
+
+#[test]
+fn the_directory_of_another_cluster_or_node_is_refused() {
+    let mut other = Cluster::started(3, &["--partitions", "1"]);
+    other.whole();
+    (1..=3).for_each(|id| other.kill(id));
+    let cluster = Cluster::started(3, &["--partitions", "1"]);
+    cluster.whole();
+    // The directory of the other cluster's node 1, and this cluster's addresses.
+    let port = free_ports(1)[0];
+    let list = cluster.list.replacen(
+        cluster.list.split(',').next().expect("an entry"),
+        &format!("1@127.0.0.1:{port}"),
+        1,
+    );
+    let intruder = builder(1, &list, &[]).data_in(other.builders[0].data());
+    let why = refused(&intruder);
+    assert!(why.contains("belongs to cluster") && why.contains("empty data directory"), "{why}");
+    let wrong_id = builder(2, &other.list, &[]).data_in(other.builders[0].data());
+    let why = refused(&wrong_id);
+    assert!(why.contains("belongs to node 1") && why.contains("--id 1"), "{why}");
+    let alone = NodeBuilder::new().data_in(other.builders[0].data());
+    let why = refused(&alone);
+    assert!(why.contains("belongs to node 1 of a cluster") && why.contains("--cluster"), "{why}");
+    let node = Node::start(&[]);
+    let (single, _) = node.end(Signal::Term);
+    let why = refused(&builder(1, &other.list, &[]).data_in(single.data()));
+    assert!(why.contains("stands alone") && why.contains("empty directory"), "{why}");
+}
+
+#[test]
+fn a_second_process_with_an_id_is_refused_and_the_first_goes_on() {
+    let cluster = Cluster::started(3, &["--partitions", "1"]);
+    let before = cluster.whole();
+    let port = free_ports(1)[0];
+    let list = cluster.list.split(',').map(|entry| match entry.starts_with("2@") {
+        true => format!("2@127.0.0.1:{port}"),
+        false => entry.to_owned(),
+    });
+    let list = list.collect::<Vec<_>>().join(",");
+    let why = refused(&builder(2, &list, &["--partitions", "1"]));
+    assert!(why.contains("two processes run as n2"), "{why}");
+    assert!(why.contains("an id of its own"), "{why}");
+    let after = cluster.whole();
+    assert_eq!(after["nodes"], before["nodes"], "the first is the same as before");
+}
+
+#[test]
+fn wrong_command_lines_are_told_what_is_wrong() {
+    for (args, what) in [
+        (&["--id", "1"][..], "name its nodes with --cluster"),
+        (&["--cluster", "1@a:1"], "--cluster needs --id"),
+        (&["--id", "4", "--cluster", "1@a:1,2@b:1"], "--id 4 is not in --cluster"),
+        (&["--id", "1", "--cluster", "1@a:1,1@b:1"], "names node 1 twice"),
+        (&["--id", "1", "--cluster", "nonsense"], "is no ID@HOST:PORT"),
+        (&["--id", "1", "--cluster", "1@a:1", "--replication-factor", "3"], "as many nodes"),
+        (&["--rack", "r"], "it needs --cluster"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kvnode"))
+            .arg("run")
+            .args(args)
+            .output()
+            .expect("kvnode starts");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(what), "{args:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+    }
+    let alone = Node::start(&[]);
+    let output = ask(&alone, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("cluster support disabled") && text.contains("--cluster"), "{text}");
+}
