@@ -35,8 +35,7 @@
 //!
 //! Writes go out as [`Output::Persist`], one at a time and in order, and come back as
 //! [`Input::Persisted`]. Whatever depends on one waits here: a candidate asks when its term and vote
-//! are on disk, a vote and every other answer that speaks of a term goes out when that is, a
-//! follower acknowledges entries and snapshots when they are, and a leader counts itself like a
+//! are on disk, a vote and every answer that binds in a term goes out when that is, a follower acknowledges entries and snapshots when they are, and a leader counts itself like a
 //! follower. It does ship entries beside its own write. Entries may be applied before they are on
 //! this member's own disk, since a majority has them; the owner must keep nothing of them but what
 //! it hands to [`Raft::compact`].
@@ -324,7 +323,7 @@ impl Raft {
         let c = &self.common;
         match &self.state {
             State::Follower(follower) => {
-                c.is_voter().then_some((follower.deadline, Reason::Election))
+                follower.suspects_at(c).map(|at| (at, Reason::Election))
             }
             State::PreCandidate(pre) => Some((pre.deadline, Reason::Retry)),
             State::Candidate(candidate) => candidate.deadline.map(|at| (at, Reason::Retry)),
@@ -343,7 +342,7 @@ impl Raft {
         let c = &mut self.common;
         let next = match &mut self.state {
             State::Follower(follower) => {
-                let is_due = c.is_voter() && c.now >= follower.deadline;
+                let is_due = follower.suspects_at(c).is_some_and(|at| c.now >= at);
                 let patience = first_patience(c);
                 is_due.then(|| PreCandidate::start(c, patience))
             }

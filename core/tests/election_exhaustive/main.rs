@@ -12,6 +12,7 @@ fn bounds() -> Bounds {
     Bounds {
         nodes: 3,
         voters: 3,
+        start: Vec::new(),
         terms: 2,
         messages: 2,
         proposals: 0,
@@ -51,6 +52,13 @@ fn probe_sizes() {
         let (k, v) = part.split_once('=').unwrap();
         let v: u64 = v.parse().unwrap();
         match k {
+            "start" if v == 8 => {
+                b.start = vec![(2, 1, vec![1, 2]), (3, 3, vec![1]), (3, 3, vec![1, 3])]
+            }
+            "start" if v == 2 => {
+                b.start = vec![(2, 1, vec![1, 1]), (3, 3, vec![1]), (3, 3, vec![1, 3])]
+            }
+            "nodes" => b.nodes = v as u32,
             "terms" => b.terms = v,
             "messages" => b.messages = v as usize,
             "proposals" => b.proposals = v as u8,

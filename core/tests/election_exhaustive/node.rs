@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::election::{
-    Change, Entry, Input, Message, Output, Raft, Role, Settings, Snapshot, Stored, VoterChange,
+    Change, Entry, Input, Message, Output, Payload, Raft, Role, Settings, Stored, VoterChange,
     Voters,
 };
 use kvnode_core::{DirectoryId, Index, Instant, Member, NodeId, Term};
@@ -64,9 +64,18 @@ fn settings(tail_entries: u64) -> Settings {
 }
 
 impl Node {
-    /// A new member `id` of `nodes`, of which the first `voters` vote. All are linked.
-    pub fn new(id: u32, nodes: u32, voters: u32) -> Self {
-        let stored = Stored::founding(Voters::new((1..=voters).map(member)), Bytes::new());
+    /// A member `id` of `nodes`, of which the first `voters` vote. All are linked. It has this term,
+    /// and has voted for that node in it; its log has an entry of each of these terms.
+    pub fn new(id: u32, nodes: u32, voters: u32, (term, vote, log): &(u64, u32, Vec<u64>)) -> Self {
+        let mut stored = Stored::founding(Voters::new((1..=voters).map(member)), Bytes::new());
+        stored.term = Term(*term);
+        stored.vote = (*vote > 0).then(|| member(*vote));
+        let entry = |(at, &term)| Entry {
+            term: Term(term),
+            index: Index(at as u64 + 1),
+            payload: Payload::Noop,
+        };
+        stored.entries = log.iter().enumerate().map(entry).collect();
         Self::start(member(id), stored, nodes)
     }
 
@@ -189,9 +198,4 @@ fn write(stored: &mut Stored, change: Change) {
         Change::Snapshot(snapshot) => stored.snapshot = snapshot,
         Change::PurgeTo(index) => stored.entries.retain(|entry| entry.index > index),
     }
-}
-
-/// The snapshot that the machine begins with is worth nothing to a comparison of entries.
-pub fn snapshot_of(node: &Node) -> &Snapshot {
-    node.raft.snapshot()
 }

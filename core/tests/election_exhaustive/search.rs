@@ -23,6 +23,9 @@ pub struct Bounds {
     /// Members, of which the first `voters` vote.
     pub nodes: u32,
     pub voters: u32,
+    /// For each member the term, the vote and the terms of its log to start with; new members if
+    /// there are none.
+    pub start: Vec<(u64, u32, Vec<u64>)>,
     /// No member stands for election in a later term.
     pub terms: u64,
     /// Messages under way at a time; what goes beyond is not looked at.
@@ -170,7 +173,7 @@ impl Search {
         'search: while let Some((world, at)) = frontier.pop_front() {
             depth = at;
             let from = self.hasher.hash_one(&world);
-            for action in self.actions(&world, at == 0) {
+            for action in self.actions(&world, at == 0 && self.bounds.start.is_empty()) {
                 let next = match self.apply(&world, action) {
                     Ok(next) => next,
                     Err(why) => {
@@ -210,7 +213,11 @@ impl Search {
         let (nodes, voters) = (self.bounds.nodes, self.bounds.voters);
         World {
             nodes: (1..=nodes)
-                .map(|id| self.nodes.number(Node::new(id, nodes, voters)))
+                .map(|id| {
+                    let start = self.bounds.start.get(id as usize - 1).cloned();
+                    let node = Node::new(id, nodes, voters, &start.unwrap_or_default());
+                    self.nodes.number(node)
+                })
                 .collect(),
             network: Vec::new(),
             committed: self.committed.number(Vec::new()),
