@@ -77,8 +77,7 @@ impl Common {
     /// It does not count itself.
     pub(super) fn may_stand(&self) -> bool {
         self.is_voter()
-            || (self.log.voters_at() > self.commit
-                && self.log.voters_before().contains(self.me))
+            || (self.log.voters_at() > self.commit && self.log.voters_before().contains(self.me))
     }
 
     /// A later term, or a vote in this one.

@@ -322,9 +322,7 @@ impl Raft {
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let c = &self.common;
         match &self.state {
-            State::Follower(follower) => {
-                follower.suspects_at(c).map(|at| (at, Reason::Election))
-            }
+            State::Follower(follower) => follower.suspects_at(c).map(|at| (at, Reason::Election)),
             State::PreCandidate(pre) => Some((pre.deadline, Reason::Retry)),
             State::Candidate(candidate) => candidate.deadline.map(|at| (at, Reason::Retry)),
             State::Leader(leader) => {

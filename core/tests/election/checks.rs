@@ -69,8 +69,8 @@ impl Checks {
                 let other = self.leaders.insert(*term, raft.me());
                 assert!(other.is_none_or(|other| other == raft.me()), "two leaders of {term}");
                 for (entry, when) in &self.committed {
-                    let has = raft.first_index() > entry.index
-                        || raft.entry(entry.index) == Some(entry);
+                    let has =
+                        raft.first_index() > entry.index || raft.entry(entry.index) == Some(entry);
                     assert!(*when >= *term || has, "a leader without {}", entry.position());
                 }
             }

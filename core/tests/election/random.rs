@@ -147,7 +147,9 @@ impl Run {
         self.proposed += 1;
         let command = format!("c{}", self.proposed);
         if let Some(leader) = self.world.leader() {
-            let _ = self.world.propose(leader, command.as_bytes());
+            if let Err(why) = self.world.propose(leader, command.as_bytes()) {
+                self.world.trace.push(why);
+            }
         }
     }
 
@@ -195,7 +197,8 @@ impl Run {
         let before = self.world.checks.commands();
         self.propose();
         self.world.run(ms(1_000));
-        assert!(self.world.checks.commands() > before, "a healed quorum commits");
+        let story = || self.world.trace.join("\n");
+        assert!(self.world.checks.commands() > before, "a healed quorum commits: {}", story());
         self.world.check_logs();
         let leader = self.world.leader().expect("a healed quorum has a leader");
         let (last, machine) = (self.world.raft(leader).last(), self.world.nodes[&leader].machine);

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvnode_core::election::{
-    Input, Message, Output, Raft, Role, Settings, Stored, Voters,
-};
+use kvnode_core::election::{Input, Message, Output, Raft, Role, Settings, Stored, Voters};
 use kvnode_core::{DirectoryId, Instant, Member, NodeId};
 
 use super::checks::{Checks, Machine, assert_logs_match, assert_sound};
@@ -48,8 +46,12 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) const NONE: Self =
-        Self { delay_us: (1_000, 1_000), write_us: (1_000, 1_000), loss_percent: 0, copy_percent: 0 };
+    pub(crate) const NONE: Self = Self {
+        delay_us: (1_000, 1_000),
+        write_us: (1_000, 1_000),
+        loss_percent: 0,
+        copy_percent: 0,
+    };
 }
 
 pub(crate) fn member(node: u32, directory: u16) -> Member {
@@ -222,7 +224,8 @@ impl World {
         let message = self.network.keys().next().map(|(at, _)| *at);
         let nodes = self.nodes.values().flat_map(|node| {
             let raft = node.raft.as_ref();
-            let write = (!node.disk.stalled && node.disk.writing.is_some()).then_some(node.disk.due);
+            let write =
+                (!node.disk.stalled && node.disk.writing.is_some()).then_some(node.disk.due);
             [raft.and_then(Raft::deadline).map(|(at, _)| at), write]
         });
         nodes.flatten().chain(message).min()
@@ -285,7 +288,8 @@ impl World {
                 }
                 Output::Restore(_) => {}
                 Output::Became { role, term, leader } => {
-                    let leader = leader.map_or(String::new(), |leader| format!(", led by {leader}"));
+                    let leader =
+                        leader.map_or(String::new(), |leader| format!(", led by {leader}"));
                     self.tell(id, &format!("is {role:?} in {term}{leader}"));
                 }
                 Output::Ignored { from, what, why } => {
