@@ -127,7 +127,7 @@ impl Common {
         }
         self.log.install(snapshot.clone());
         self.disk.push(Change::Snapshot(snapshot));
-        self.disk.push(Change::PurgeTo(index));
+        self.purge();
         self.commit = index;
     }
 
@@ -135,6 +135,11 @@ impl Common {
     pub(super) fn compact(&mut self, upto: Index, data: Bytes) {
         self.log.compact(upto, data, self.settings.tail_entries);
         self.disk.push(Change::Snapshot(self.log.snapshot().clone()));
+        self.purge();
+    }
+
+    /// Lets go of what is stored up to the base of the log.
+    pub(super) fn purge(&mut self) {
         self.disk.push(Change::PurgeTo(self.log.base().index));
     }
 

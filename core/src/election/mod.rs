@@ -283,9 +283,15 @@ impl Raft {
         assert!(settings.append_entries_max <= APPEND_ENTRIES_MAX, "a message has a largest size");
         assert!(settings.append_entries_max > 0 && settings.inflight_max > 0, "something is sent");
         assert!(settings.chunk_bytes > 0, "a piece of a snapshot is not empty");
+        let is_behind = |last: &Entry| last.index < stored.snapshot.index;
+        let left_over = stored.entries.last().is_some_and(is_behind);
         let log = Log::new(stored.snapshot, stored.entries);
         let hard = (stored.term, stored.vote);
         let mut common = Common::new(me, settings, hard, log, now, seed);
+        if left_over {
+            // A crash came between a snapshot and the purge behind it.
+            common.purge();
+        }
         let mut follower = Follower::new(&mut common, None);
         if common.is_voter() && common.log.voters().len() == 1 {
             // There is nobody to wait for.

@@ -5,6 +5,7 @@
 mod checks;
 mod disk;
 mod effects;
+mod ignored;
 mod random;
 mod script;
 mod timing;
