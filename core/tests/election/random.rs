@@ -146,10 +146,10 @@ impl Run {
     fn propose(&mut self) {
         self.proposed += 1;
         let command = format!("c{}", self.proposed);
-        if let Some(leader) = self.world.leader() {
-            if let Err(why) = self.world.propose(leader, command.as_bytes()) {
-                self.world.trace.push(why);
-            }
+        if let Some(leader) = self.world.leader()
+            && let Err(why) = self.world.propose(leader, command.as_bytes())
+        {
+            self.world.trace.push(why);
         }
     }
 
