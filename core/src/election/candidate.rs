@@ -18,6 +18,7 @@ use crate::{Instant, Member};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Candidate {
     granted: BTreeSet<Member>,
+    since: Instant,
     /// When to begin anew; none before it has asked.
     pub(super) deadline: Option<Instant>,
     /// The longest wait for answers in this round.
@@ -26,16 +27,18 @@ pub(super) struct Candidate {
 
 impl Candidate {
     pub(super) fn start(c: &mut Common, patience: Duration) -> State {
-        assert!(c.is_voter(), "only a voter stands for election");
+        assert!(c.may_stand(), "only a voter stands for election");
         c.set_vote(c.term.next(), Some(c.me));
-        State::Candidate(Self { granted: BTreeSet::new(), deadline: None, patience })
+        State::Candidate(Self { granted: BTreeSet::new(), since: c.now, deadline: None, patience })
     }
 
     pub(super) fn on_persisted(&mut self, c: &mut Common) -> Option<State> {
         if self.deadline.is_some() || !c.vote_is_durable() {
             return None;
         }
-        let wait = c.draw(self.patience / 2, self.patience);
+        // The others' disks may be as slow as this one, and busy with another write first.
+        let write = c.now.since(self.since);
+        let wait = c.draw(self.patience / 2, self.patience) + write * 2;
         self.deadline = Some(c.now.after(wait));
         self.granted.insert(c.me);
         let next = self.count(c);

@@ -72,6 +72,14 @@ impl Common {
         self.log.voters().contains(self.me)
     }
 
+    /// Whether it may ask for votes: it votes, or its removal is not known to be committed. Perhaps
+    /// no other has the removal, and so a log that this member would vote for (dissertation §4.2.2).
+    /// It does not count itself.
+    pub(super) fn may_stand(&self) -> bool {
+        self.is_voter()
+            || (self.log.voters_at() > self.commit && self.log.voters_before().contains(self.me))
+    }
+
     /// A later term, or a vote in this one.
     pub(super) fn set_vote(&mut self, term: Term, vote: Option<Member>) {
         assert!(term > self.term || (term == self.term && self.vote.is_none()), "a vote stands");
@@ -119,7 +127,7 @@ impl Common {
         }
         self.log.install(snapshot.clone());
         self.disk.push(Change::Snapshot(snapshot));
-        self.disk.push(Change::PurgeTo(index));
+        self.purge();
         self.commit = index;
     }
 
@@ -127,6 +135,11 @@ impl Common {
     pub(super) fn compact(&mut self, upto: Index, data: Bytes) {
         self.log.compact(upto, data, self.settings.tail_entries);
         self.disk.push(Change::Snapshot(self.log.snapshot().clone()));
+        self.purge();
+    }
+
+    /// Lets go of what is stored up to the base of the log.
+    pub(super) fn purge(&mut self) {
         self.disk.push(Change::PurgeTo(self.log.base().index));
     }
 

@@ -1,7 +1,7 @@
 //! A follower: it takes the leader's log for its own, and suspects a leader that is silent.
 //!
-//! A member that does not vote (an observer, one that was removed) is a follower that never suspects
-//! anybody.
+//! A member that does not vote (an observer, one whose removal is committed) is a follower that never
+//! suspects anybody.
 //!
 //! Invariants:
 //! - `matched ≥ commit`: up to there the log agrees with that of this term's leader. It is reset at
@@ -27,7 +27,7 @@ pub(super) struct Follower {
     pub(super) heard: Option<Instant>,
     /// How long the leader may be silent.
     timeout: Duration,
-    /// When to suspect it.
+    /// When to suspect it; see [`suspects_at`](Self::suspects_at).
     pub(super) deadline: Instant,
     /// Up to here the log agrees with the leader's.
     pub(super) matched: Index,
@@ -138,7 +138,16 @@ impl Follower {
         self.matched.min(c.disk.durable().end)
     }
 
+    /// When to suspect the leader, if ever. While a vote is on its way to the disk there is one who
+    /// waits for it, and who would lose by another election.
+    pub(super) fn suspects_at(&self, c: &Common) -> Option<Instant> {
+        (c.may_stand() && c.vote_is_durable()).then_some(self.deadline)
+    }
+
     pub(super) fn on_persisted(&mut self, c: &mut Common, before: Levels) {
+        if c.vote_is_durable() && before.hard != c.disk.durable().hard {
+            self.wait(c);
+        }
         self.owes |= self.durable(c) > self.matched.min(before.end);
         self.tell(c);
     }

@@ -169,6 +169,11 @@ impl Log {
         self.voters_at
     }
 
+    /// Who voted before that.
+    pub(super) fn voters_before(&self) -> Voters {
+        self.voters_as_of(Index(self.voters_at.0.saturating_sub(1)))
+    }
+
     pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
         let at = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(at).ok()?)

@@ -35,8 +35,7 @@
 //!
 //! Writes go out as [`Output::Persist`], one at a time and in order, and come back as
 //! [`Input::Persisted`]. Whatever depends on one waits here: a candidate asks when its term and vote
-//! are on disk, a vote and every other answer that speaks of a term goes out when that is, a
-//! follower acknowledges entries and snapshots when they are, and a leader counts itself like a
+//! are on disk, a vote and every answer that binds in a term goes out when that is, a follower acknowledges entries and snapshots when they are, and a leader counts itself like a
 //! follower. It does ship entries beside its own write. Entries may be applied before they are on
 //! this member's own disk, since a majority has them; the owner must keep nothing of them but what
 //! it hands to [`Raft::compact`].
@@ -85,17 +84,15 @@ mod pre_candidate;
 mod progress;
 mod receive;
 mod replicate;
+mod settings;
 mod vote;
 mod voters;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::limits::{
-    APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, INFLIGHT_BYTES_MAX, INFLIGHT_MAX, LOG_TAIL_ENTRIES,
-    SNAPSHOT_CHUNK_BYTES,
-};
-use crate::{Index, Instant, Member, NodeId, Term};
+use crate::limits::APPEND_ENTRIES_MAX;
+use crate::{Instant, Member, NodeId, Term};
 
 pub use command::{Refusal, VoterChange};
 pub use disk::{Change, WriteId};
@@ -106,6 +103,7 @@ pub use message::{
     Append, AppendReply, Chunk, ChunkReply, Conflict, Message, PreVote, PreVoteReply, TimeoutNow,
     Vote, VoteReply,
 };
+pub use settings::{Settings, Stored};
 pub use voters::Voters;
 
 use candidate::Candidate;
@@ -196,69 +194,6 @@ pub enum Reason {
     Transfer,
 }
 
-/// How a member behaves. Timeouts need not agree between members, but the election ones should be
-/// several heartbeats long everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Settings {
-    /// How often a leader says that it is there.
-    pub heartbeat: Duration,
-    /// A leader heard of within this time is not voted against.
-    pub election_min: Duration,
-    /// The longest time until a silent leader is suspected, and that a leader leads without hearing
-    /// from a majority.
-    pub election_max: Duration,
-    /// Entries in one append, at most [`APPEND_ENTRIES_MAX`].
-    pub append_entries_max: usize,
-    /// Bytes of entries at which an append is full.
-    pub append_bytes_max: usize,
-    /// Appends with entries to one member that are unanswered.
-    pub inflight_max: usize,
-    /// Bytes of entries in them at which no more are sent.
-    pub inflight_bytes_max: usize,
-    /// Bytes of a snapshot in one message.
-    pub chunk_bytes: usize,
-    /// Entries kept behind a snapshot.
-    pub tail_entries: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(250),
-            election_max: Duration::from_millis(500),
-            append_entries_max: APPEND_ENTRIES_MAX,
-            append_bytes_max: APPEND_BYTES_MAX,
-            inflight_max: INFLIGHT_MAX,
-            inflight_bytes_max: INFLIGHT_BYTES_MAX,
-            chunk_bytes: SNAPSHOT_CHUNK_BYTES,
-            tail_entries: LOG_TAIL_ENTRIES,
-        }
-    }
-}
-
-/// What a restart begins with: all that was persisted, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stored {
-    /// The last term; zero for a new member.
-    pub term: Term,
-    /// The vote in it.
-    pub vote: Option<Member>,
-    /// The last snapshot. A new member has the founding one, at index zero, with the first voters.
-    pub snapshot: Snapshot,
-    /// The entries that are stored, without a gap, in order. They may begin before the snapshot's
-    /// end; those that end before it do not count.
-    pub entries: Vec<Entry>,
-}
-
-impl Stored {
-    /// Of a new member of a quorum founded with these voters, with `data` as the first state.
-    pub fn founding(voters: Voters, data: bytes::Bytes) -> Self {
-        let snapshot = Snapshot { index: Index(0), term: Term(0), voters, data };
-        Self { term: Term(0), vote: None, snapshot, entries: Vec::new() }
-    }
-}
-
 /// See the module's header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
@@ -284,9 +219,15 @@ impl Raft {
         assert!(settings.append_entries_max <= APPEND_ENTRIES_MAX, "a message has a largest size");
         assert!(settings.append_entries_max > 0 && settings.inflight_max > 0, "something is sent");
         assert!(settings.chunk_bytes > 0, "a piece of a snapshot is not empty");
+        let is_behind = |last: &Entry| last.index < stored.snapshot.index;
+        let left_over = stored.entries.last().is_some_and(is_behind);
         let log = Log::new(stored.snapshot, stored.entries);
         let hard = (stored.term, stored.vote);
         let mut common = Common::new(me, settings, hard, log, now, seed);
+        if left_over {
+            // A crash came between a snapshot and the purge behind it.
+            common.purge();
+        }
         let mut follower = Follower::new(&mut common, None);
         if common.is_voter() && common.log.voters().len() == 1 {
             // There is nobody to wait for.
@@ -327,9 +268,7 @@ impl Raft {
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let c = &self.common;
         match &self.state {
-            State::Follower(follower) => {
-                c.is_voter().then_some((follower.deadline, Reason::Election))
-            }
+            State::Follower(follower) => follower.suspects_at(c).map(|at| (at, Reason::Election)),
             State::PreCandidate(pre) => Some((pre.deadline, Reason::Retry)),
             State::Candidate(candidate) => candidate.deadline.map(|at| (at, Reason::Retry)),
             State::Leader(leader) => {
@@ -347,7 +286,7 @@ impl Raft {
         let c = &mut self.common;
         let next = match &mut self.state {
             State::Follower(follower) => {
-                let is_due = c.is_voter() && c.now >= follower.deadline;
+                let is_due = follower.suspects_at(c).is_some_and(|at| c.now >= at);
                 let patience = first_patience(c);
                 is_due.then(|| PreCandidate::start(c, patience))
             }

@@ -26,7 +26,7 @@ pub(super) struct PreCandidate {
 impl PreCandidate {
     /// Begins a round, and if this member's own voice suffices the next stage at once.
     pub(super) fn start(c: &mut Common, patience: Duration) -> State {
-        assert!(c.is_voter(), "only a voter asks for votes");
+        assert!(c.may_stand(), "only a voter asks for votes");
         let wait = c.draw(patience / 2, patience);
         let mut this =
             Self { granted: BTreeSet::from([c.me]), deadline: c.now.after(wait), patience };

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Invariants:
-//! - `durable ≤ matched < next`; neither of the first two goes back, for what a member acknowledged
-//!   is on its disk, and a member with another disk is another member.
+//! - `durable ≤ matched < next`. `durable` never goes back, for it is on the member's disk, and a
+//!   member with another disk is another member. `matched` falls back to it whenever the member may
+//!   have restarted, and lost what it had only in memory.
 //! - At most one message is unanswered in `Probe` between two heartbeats, one piece in `Snapshot`,
 //!   and as many as the limits allow in `Replicate`.
 
@@ -79,7 +80,7 @@ impl Progress {
     pub(super) fn on_link_change(&mut self) {
         match &mut self.mode {
             Mode::Probe { sent } => *sent = false,
-            Mode::Replicate { .. } => self.probe_from(self.matched.plus(1)),
+            Mode::Replicate { .. } => self.probe_from(self.durable.plus(1)),
             Mode::Snapshot { sent, .. } => *sent = None,
         }
     }
@@ -101,8 +102,8 @@ impl Progress {
                 }
             }
             Mode::Snapshot { snapshot, .. } => {
-                if self.matched >= snapshot.index {
-                    self.probe_from(self.matched.plus(1));
+                if self.durable >= snapshot.index {
+                    self.probe_from(self.durable.plus(1));
                 }
             }
         }
@@ -116,7 +117,7 @@ impl Progress {
             Mode::Replicate { .. } => conflict.prev < self.next,
             Mode::Snapshot { .. } => false,
         };
-        if !is_current || conflict.prev <= self.matched {
+        if !is_current || conflict.prev <= self.durable {
             return false;
         }
         // All of the member's entries of that term may be wrong, but not those of earlier terms; if
@@ -128,12 +129,13 @@ impl Progress {
             }
             None => conflict.first,
         };
-        self.probe_from(next.min(conflict.prev).max(self.matched.plus(1)));
+        self.probe_from(next.min(conflict.prev).max(self.durable.plus(1)));
         true
     }
 
     pub(super) fn probe_from(&mut self, next: Index) {
-        assert!(next > self.matched, "what agrees is not sent again");
+        assert!(next > self.durable, "what agrees and is durable is not sent again");
+        self.matched = self.durable;
         self.next = next;
         self.mode = Mode::Probe { sent: false };
     }

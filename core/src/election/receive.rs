@@ -98,7 +98,7 @@ impl Raft {
         if follower.leader != Some(from) {
             return Err(Ignored::NotLeader);
         }
-        if !self.common.is_voter() {
+        if !self.common.may_stand() {
             return Err(Ignored::NoVoter);
         }
         let patience = first_patience(&self.common);

@@ -65,7 +65,9 @@ impl Leader {
                 }
                 if *held != m.held {
                     *held = m.held;
-                    *sent = None;
+                    // When it has all, it says so once that is durable.
+                    let has_all = m.held == snapshot.data.len() as u64;
+                    *sent = has_all.then_some(c.now);
                 }
             }
             Mode::Snapshot { .. } | Mode::Probe { .. } | Mode::Replicate { .. } => {

@@ -8,7 +8,8 @@ use super::{Raft, State};
 use crate::Member;
 
 impl Raft {
-    /// Says whether it would vote. That changes nothing here, the term least of all.
+    /// Says whether it would vote. That changes nothing here, the term least of all, and promises
+    /// nothing, so that it does not wait for the disk.
     pub(super) fn on_pre_vote(&mut self, from: Member, m: &PreVote) {
         let c = &mut self.common;
         let hears_leader = match &self.state {
@@ -18,7 +19,7 @@ impl Raft {
         };
         let granted = m.asked > c.term && m.last >= c.log.last() && !hears_leader;
         let reply = PreVoteReply { term: c.term, asked: m.asked, granted };
-        c.answer(from, Message::PreVoteReply(reply));
+        c.send(from, Message::PreVoteReply(reply));
     }
 
     /// Votes, if it has not voted for another in this term and the candidate has all that is

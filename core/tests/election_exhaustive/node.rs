@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::election::{
-    Change, Entry, Input, Message, Output, Raft, Role, Settings, Snapshot, Stored, VoterChange,
+    Change, Entry, Input, Message, Output, Payload, Raft, Role, Settings, Stored, VoterChange,
     Voters,
 };
 use kvnode_core::{DirectoryId, Index, Instant, Member, NodeId, Term};
 
 /// A member as the search sees it: the machine, what is on its disk, and the write under way.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Node {
-    pub raft: Raft,
-    pub stored: Stored,
-    pub writing: Vec<Change>,
+pub(crate) struct Node {
+    pub(crate) raft: Raft,
+    pub(crate) stored: Stored,
+    pub(crate) writing: Vec<Change>,
 }
 
 /// What can happen to one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
+pub(crate) enum Event {
     /// A message of the network, by number.
     Deliver(u32),
     /// Its deadline is due.
@@ -40,13 +40,13 @@ pub enum Event {
 }
 
 /// What came of it.
-pub struct Effects {
-    pub sent: Vec<(Member, Message)>,
+pub(crate) struct Effects {
+    pub(crate) sent: Vec<(Member, Message)>,
     /// A message that only a broken protocol explains.
-    pub violation: Option<String>,
+    pub(crate) violation: Option<String>,
 }
 
-pub fn member(node: u32) -> Member {
+pub(crate) fn member(node: u32) -> Member {
     Member { node: NodeId(node), directory: DirectoryId(u128::from(node) << 112) }
 }
 
@@ -64,9 +64,23 @@ fn settings(tail_entries: u64) -> Settings {
 }
 
 impl Node {
-    /// A new member `id` of `nodes`, of which the first `voters` vote. All are linked.
-    pub fn new(id: u32, nodes: u32, voters: u32) -> Self {
-        let stored = Stored::founding(Voters::new((1..=voters).map(member)), Bytes::new());
+    /// A member `id` of `nodes`, of which the first `voters` vote. All are linked. It has this term,
+    /// and has voted for that node in it; its log has an entry of each of these terms.
+    pub(crate) fn new(
+        id: u32,
+        nodes: u32,
+        voters: u32,
+        (term, vote, log): &(u64, u32, Vec<u64>),
+    ) -> Self {
+        let mut stored = Stored::founding(Voters::new((1..=voters).map(member)), Bytes::new());
+        stored.term = Term(*term);
+        stored.vote = (*vote > 0).then(|| member(*vote));
+        let entry = |(at, &term)| Entry {
+            term: Term(term),
+            index: Index(at as u64 + 1),
+            payload: Payload::Noop,
+        };
+        stored.entries = log.iter().enumerate().map(entry).collect();
         Self::start(member(id), stored, nodes)
     }
 
@@ -77,12 +91,16 @@ impl Node {
         }
         let mut node = Self { raft, stored, writing: Vec::new() };
         let effects = node.drain();
-        assert!(effects.sent.is_empty() && node.writing.is_empty(), "a start is silent");
+        assert!(effects.sent.is_empty(), "a start is silent");
         node
     }
 
     /// What happens to the member, or none if this can not happen to it now.
+<<<<<<< HEAD
     pub fn step(
+=======
+    pub(crate) fn step(
+>>>>>>> election
         &mut self,
         nodes: u32,
         event: Event,
@@ -153,28 +171,28 @@ impl Node {
     }
 
     /// What is committed as far as the member knows, from the first entry that it still has.
-    pub fn committed(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn committed(&self) -> impl Iterator<Item = &Entry> {
         let first = self.raft.first_index().0;
         (first..=self.raft.commit().0).filter_map(|at| self.raft.entry(Index(at)))
     }
 
-    pub fn leads(&self) -> Option<Term> {
+    pub(crate) fn leads(&self) -> Option<Term> {
         (self.raft.role() == Role::Leader).then(|| self.raft.term())
     }
 
     /// Whether the member's disk has the entry, or a snapshot that covers it.
-    pub fn stores(&self, entry: &Entry) -> bool {
+    pub(crate) fn stores(&self, entry: &Entry) -> bool {
         self.stored.snapshot.index >= entry.index || self.stored.entries.contains(entry)
     }
 
     /// Whether the machine has the entry, or a snapshot that covers it.
-    pub fn has(&self, entry: &Entry) -> bool {
+    pub(crate) fn has(&self, entry: &Entry) -> bool {
         self.raft.first_index() > entry.index || self.raft.entry(entry.index) == Some(entry)
     }
 }
 
 /// Two logs that have an entry of the same index and term are the same up to there.
-pub fn logs_match(a: &Raft, b: &Raft) -> bool {
+pub(crate) fn logs_match(a: &Raft, b: &Raft) -> bool {
     let first = a.first_index().max(b.first_index());
     let mut index = a.last().index.min(b.last().index);
     while index >= first && a.term_at(index) != b.term_at(index) {
@@ -194,9 +212,4 @@ fn write(stored: &mut Stored, change: Change) {
         Change::Snapshot(snapshot) => stored.snapshot = snapshot,
         Change::PurgeTo(index) => stored.entries.retain(|entry| entry.index > index),
     }
-}
-
-/// The snapshot that the machine begins with is worth nothing to a comparison of entries.
-pub fn snapshot_of(node: &Node) -> &Snapshot {
-    node.raft.snapshot()
 }

@@ -19,38 +19,41 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// How far the search goes.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Members, of which the first `voters` vote.
-    pub nodes: u32,
-    pub voters: u32,
+    pub(crate) nodes: u32,
+    pub(crate) voters: u32,
+    /// For each member the term, the vote and the terms of its log to start with; new members if
+    /// there are none.
+    pub(crate) start: Vec<(u64, u32, Vec<u64>)>,
     /// No member stands for election in a later term.
-    pub terms: u64,
+    pub(crate) terms: u64,
     /// Messages under way at a time; what goes beyond is not looked at.
-    pub messages: usize,
-    pub proposals: u8,
-    pub crashes: u8,
+    pub(crate) messages: usize,
+    pub(crate) proposals: u8,
+    pub(crate) crashes: u8,
     /// Deliveries that leave the message where it is.
-    pub copies: u8,
-    pub transfers: u8,
-    pub compactions: u8,
-    pub changes: Vec<VoterChange>,
+    pub(crate) copies: u8,
+    pub(crate) transfers: u8,
+    pub(crate) compactions: u8,
+    pub(crate) changes: Vec<VoterChange>,
     /// The search ends after so many states, without a verdict on the rest.
-    pub states_max: usize,
+    pub(crate) states_max: usize,
 }
 
 /// What the search found.
 #[derive(Debug)]
-pub struct Found {
-    pub states: usize,
-    pub transitions: usize,
-    pub node_states: usize,
-    pub depth: usize,
+pub(crate) struct Found {
+    pub(crate) states: usize,
+    pub(crate) steps: usize,
+    pub(crate) node_states: usize,
+    pub(crate) depth: usize,
     /// Everything within the bounds was seen.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// What went wrong, and the way there.
-    pub violation: Option<(String, Vec<String>)>,
+    pub(crate) violation: Option<(String, Vec<String>)>,
     /// Which of the states that make a search worth something were reached.
-    pub sights: BTreeSet<&'static str>,
+    pub(crate) sights: BTreeSet<&'static str>,
 }
 
 /// A state of the whole.
@@ -122,7 +125,7 @@ enum Step {
     Wrong(String),
 }
 
-pub struct Search {
+pub(crate) struct Search {
     bounds: Bounds,
     nodes: Interned<Node>,
     letters: Interned<Letter>,
@@ -138,7 +141,7 @@ pub struct Search {
 }
 
 /// Looks at every state within the bounds, the nearest first.
-pub fn search(bounds: Bounds) -> Found {
+pub(crate) fn search(bounds: Bounds) -> Found {
     Search::new(bounds).run()
 }
 
@@ -170,7 +173,7 @@ impl Search {
         'search: while let Some((world, at)) = frontier.pop_front() {
             depth = at;
             let from = self.hasher.hash_one(&world);
-            for action in self.actions(&world, at == 0) {
+            for action in self.actions(&world, at == 0 && self.bounds.start.is_empty()) {
                 let next = match self.apply(&world, action) {
                     Ok(next) => next,
                     Err(why) => {
@@ -197,7 +200,7 @@ impl Search {
         }
         Found {
             states: self.seen.len(),
-            transitions,
+            steps: transitions,
             node_states: self.nodes.all.len(),
             depth,
             complete: complete && violation.is_none(),
@@ -209,7 +212,17 @@ impl Search {
     fn start(&mut self) -> World {
         let (nodes, voters) = (self.bounds.nodes, self.bounds.voters);
         World {
+<<<<<<< HEAD
             nodes: (1..=nodes).map(|id| self.nodes.number(Node::new(id, nodes, voters))).collect(),
+=======
+            nodes: (1..=nodes)
+                .map(|id| {
+                    let start = self.bounds.start.get(id as usize - 1).cloned();
+                    let node = Node::new(id, nodes, voters, &start.unwrap_or_default());
+                    self.nodes.number(node)
+                })
+                .collect(),
+>>>>>>> election
             network: Vec::new(),
             committed: self.committed.number(Vec::new()),
             leaders: self.leaders.number(vec![None; self.bounds.terms as usize + 1]),
@@ -307,6 +320,9 @@ impl Search {
             Step::Wrong(why) => return Err(why),
             Step::To(node, sent) => (node, sent),
         };
+        if self.nodes.get(node).raft.term().0 > self.bounds.terms {
+            return Ok(None);
+        }
         next.nodes[at] = node;
         for letter in sent {
             if let Err(place) = next.network.binary_search(&letter) {

@@ -1,0 +1,12 @@
+//! The election machine among others: a world of members in virtual time, golden scripts, random
+//! faults, and a file for each behaviour.
+#![allow(clippy::unwrap_used, reason = "a test may fail at what it does not expect")]
+
+mod checks;
+mod disk;
+mod effects;
+mod ignored;
+mod random;
+mod script;
+mod timing;
+mod world;
