@@ -86,6 +86,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the command was overtaken by another, and may be called for again as things are.
+    pub(super) fn is_lost_race(self) -> bool {
+        matches!(self, Self::StalePartitionEpoch | Self::StaleIncarnation(..))
+    }
+
     /// Whether a registration that was refused so will be refused again.
     pub(super) fn is_final(self) -> bool {
         match self {

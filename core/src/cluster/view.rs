@@ -156,6 +156,7 @@ impl fmt::Display for Health {
                 write!(f, "every partition survives {} ({limit})", Failures(*failures))?;
                 match writes {
                     Some(writes) if writes == failures => write!(f, "; so do writes"),
+                    Some(0) => write!(f, "; writes do not (min-ISR {min_isr})"),
                     Some(writes) => {
                         write!(f, "; writes survive {writes} (min-ISR {min_isr})")
                     }
@@ -179,6 +180,7 @@ impl fmt::Display for Limit {
     }
 }
 
+/// Failures as people count them.
 struct Failures(usize);
 
 impl fmt::Display for Failures {
@@ -191,7 +193,8 @@ impl fmt::Display for Failures {
     }
 }
 
-struct Listed<'a>(&'a [PartitionId]);
+/// Partitions as people list them: the first few, and how many more.
+pub(super) struct Listed<'a>(pub(super) &'a [PartitionId]);
 
 /// More than these are counted, not listed.
 const LISTED_MAX: usize = 5;

@@ -4,6 +4,7 @@
 //! and read by a person. `UPDATE_GOLDENFILES=1 cargo test -p kvnode-core --test cluster` records
 //! anew. The commands are in [`script`], the cluster in [`world`].
 
+mod liveness;
 mod placement;
 mod properties;
 mod script;
@@ -53,6 +54,7 @@ scripts! {
     partitions_are_placed_when_the_nodes_are_there
     replicas_move_without_losing_the_isr
     the_last_in_sync_back_unclean_yields_to_the_longest_log
+    the_log_and_snapshots_keep_their_bytes
     the_longest_log_in_sync_leads
     the_map_is_founded_and_nodes_get_lives
     the_status_says_what_is_survived

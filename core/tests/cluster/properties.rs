@@ -186,6 +186,10 @@ struct Data {
     index: u64,
     nonce: u64,
     acknowledged: u64,
+    /// The last reign that was begun in earnest.
+    led: Epoch,
+    /// Changes of the in-sync set on their way into the log.
+    in_flight: Vec<AlterPartition>,
     directories: BTreeMap<(NodeId, u32), Directory>,
     processes: BTreeMap<NodeId, Process>,
 }
@@ -216,6 +220,8 @@ impl Data {
             index: 0,
             nonce: 0,
             acknowledged: 0,
+            led: Epoch(0),
+            in_flight: Vec::new(),
             directories: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
@@ -297,10 +303,13 @@ impl Data {
         let seat = partition.seat(node).filter(|seat| Some(seat.life) == process.life);
         let leads = partition.leader == Some(node) && seat.is_some();
         let begins = leads && process.leads.as_ref().is_none_or(|l| l.epoch < partition.epoch);
-        process.leads = leads.then(|| partition.clone());
+        let known = process.leads.as_ref().map(|leads| leads.partition_epoch);
+        if !leads || known != Some(partition.partition_epoch) {
+            process.leads = leads.then(|| partition.clone());
+        }
         if begins {
             let holds = self.directory(node).expect("it runs").holds;
-            if partition.doubt.is_some_and(|doubt| doubt.epoch == partition.epoch) {
+            if partition.doubt.is_some_and(|doubt| doubt.epoch > self.led) {
                 // What it does not have is lost, and others cut it off.
                 self.acknowledged = self.acknowledged.min(holds);
                 for directory in self.directories.values_mut() {
@@ -309,6 +318,7 @@ impl Data {
             }
             prop_assert!(holds >= self.acknowledged, "{} lost writes: {:?}", node, partition);
             self.directory(node).expect("it runs").epoch = partition.epoch;
+            self.led = self.led.max(partition.epoch);
         }
         Ok(())
     }
@@ -352,19 +362,27 @@ impl Data {
                 seats.push(Seat { life, directory: DirectoryId(0), whole: true });
             }
         }
-        let wanted = AlterPartition {
+        for member in &isr {
+            let (acknowledged, epoch) = (self.acknowledged, leads.epoch);
+            let directory = self.directory(member.node).expect("it runs");
+            directory.holds = acknowledged;
+            directory.epoch = epoch;
+        }
+        self.in_flight.push(AlterPartition {
             partition: P,
             leader: node,
             epoch: leads.epoch,
             partition_epoch: leads.partition_epoch,
-            isr: isr.clone(),
-        };
-        if self.commit(&Command::AlterPartition(wanted)) {
-            for member in isr {
-                let (acknowledged, epoch) = (self.acknowledged, leads.epoch);
-                let directory = self.directory(member.node).expect("it runs");
-                directory.holds = acknowledged;
-                directory.epoch = epoch;
+            isr,
+        });
+    }
+
+    /// Something that was on its way arrives, or is lost.
+    fn arrive(&mut self, which: u8, lost: bool) {
+        if !self.in_flight.is_empty() {
+            let alter = self.in_flight.swap_remove(usize::from(which) % self.in_flight.len());
+            if !lost {
+                self.commit(&Command::AlterPartition(alter));
             }
         }
     }
@@ -400,7 +418,8 @@ proptest! {
                 }
                 10..=13 => data.read_map(node)?,
                 14..=18 => data.write(node),
-                19..=21 => data.alter(node, d.set),
+                19..=20 => data.alter(node, d.set),
+                21 => data.arrive(d.set, d.off == 0),
                 22 if d.off < 3 => {
                     let replicas = chosen(d.set, (1..5).map(NodeId));
                     let partition_epoch = data.partition().partition_epoch;

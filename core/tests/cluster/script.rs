@@ -16,7 +16,8 @@
 //! Time and the log: `run MS beats=1/2` (deadlines are kept) · `pause MS` (they are not) · `hold` ·
 //! `release` · `lose` (proposals held are dropped).
 //!
-//! To look: `map` · `status voters= alive=` · `slots` · `clean n1`.
+//! To look: `map` · `status voters= alive=` · `slots` · `clean n1` · `bytes` (from here on, of each
+//! command in the log) · `snapshot`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use kvnode_core::cluster::{
 };
 use kvnode_core::{DirectoryId, Epoch, Incarnation, Index, NodeId, Offset, PartitionId};
 
-use crate::world::{World, id_of};
+use crate::world::{World, hex, id_of};
 
 pub(crate) const DIR: &str = "tests/cluster/scripts";
 
@@ -218,6 +219,8 @@ impl Script {
                     ));
                 }
             }
+            "bytes" => world.bytes = true,
+            "snapshot" => world.say(hex(&map.encode())),
             "clean" => {
                 let name = pos(args)?;
                 let process = world.processes.get(name).ok_or("no such process")?;

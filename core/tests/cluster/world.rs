@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// Proposals are not committed before they are told to be.
     pub(crate) held: bool,
     pub(crate) proposed: VecDeque<Command>,
+    /// Commands are shown as they stand in the log.
+    pub(crate) bytes: bool,
     pub(crate) said: String,
 }
 
@@ -60,6 +62,7 @@ impl World {
             cut: BTreeSet::new(),
             held: false,
             proposed: VecDeque::new(),
+            bytes: false,
             said: String::new(),
         }
     }
@@ -81,13 +84,19 @@ impl World {
     pub(crate) fn commit(&mut self, command: &Command) {
         self.log.push(command.clone());
         let index = Index(self.log.len() as u64);
+        if self.bytes {
+            self.say(hex(&command.encode()));
+        }
         let before = self.map.clone();
         let outcome = apply(&mut self.map, index, command);
         match &outcome {
             Ok(changes) => {
                 self.say(format_args!("{index} {command}"));
                 for &id in &changes.nodes {
-                    let node = self.map.node(id).map_or("is removed".into(), |n| n.to_string());
+                    let node = self
+                        .map
+                        .node(id)
+                        .map_or_else(|| format!("{id} is removed"), ToString::to_string);
                     let was = before.node(id).map(ToString::to_string).unwrap_or_default();
                     if was != node {
                         self.say(format_args!("   {node}"));
@@ -110,9 +119,8 @@ impl World {
     /// Whoever is not cut off applies what is committed.
     pub(crate) fn spread(&mut self) {
         let now = self.now();
-        for process in self.processes.values_mut() {
-            let node = process.broker.life().map(|life| life.node);
-            if node.is_some_and(|node| self.cut.contains(&node)) {
+        for (name, process) in &mut self.processes {
+            if self.cut.contains(&id_of(name)) {
                 continue;
             }
             for (index, command) in (1..).map(Index).zip(&self.log) {
@@ -332,4 +340,8 @@ pub(crate) fn apply(map: &mut Map, index: Index, command: &Command) -> Result<Ch
     passed.pass(index);
     assert_eq!(outcome.is_ok(), *map != passed, "{command}: {outcome:?} and what it did differ");
     outcome
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

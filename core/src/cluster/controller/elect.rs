@@ -15,16 +15,27 @@
 //! 5. Anything else is an operator's to decide, by name.
 
 use alloc::format;
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::super::command::{Command, ElectLeader, Right};
 use super::super::map::Map;
 use super::super::message::LogEnd;
+use super::super::view::Listed;
 use super::super::words::{Life, Partition};
 use super::Controller;
 use super::proposals::Key;
 use crate::shard::Severity;
-use crate::{Epoch, NodeId, Now, PartitionId};
+use crate::{Epoch, Instant, NodeId, Now, Offset, PartitionId};
+
+/// A partition without a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Offline {
+    /// Since when.
+    since: Instant,
+    /// Whether it was said.
+    said: bool,
+}
 
 /// How little a candidate is wished for: the least is elected.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +44,7 @@ struct Demerits {
     off_clock: bool,
     unfit: bool,
     silent: bool,
-    log: Reverse<Option<(Epoch, crate::Offset)>>,
+    log: Reverse<Option<(Epoch, Offset)>>,
 }
 
 impl Controller {
@@ -45,21 +56,18 @@ impl Controller {
         }
         match partition.leader {
             Some(leader) => {
-                if self.offline.remove(&id).is_some() {
-                    let epoch = partition.epoch;
-                    self.notice(Severity::Info, format!("{id} is led by {leader} from {epoch} on"));
-                }
                 if let Some(better) = self.better_than(now, map, id, partition, leader) {
                     self.propose_leader(now, map, id, better, Right::InSync);
                 }
             }
-            None => match self.best(now, map, id, partition, None) {
-                Some((candidate, _)) => {
+            None => {
+                self.offline.entry(id).or_insert(Offline { since: now.mono, said: false });
+                if let Some((candidate, _)) = self.best(now, map, id, partition, None) {
                     self.propose_leader(now, map, id, candidate, Right::InSync);
+                } else if map.is_recoverable(partition) {
+                    self.recover(now, map, id, partition);
                 }
-                None if map.is_recoverable(partition) => self.recover(now, map, id, partition),
-                None => self.say_offline(id, partition),
-            },
+            }
         }
     }
 
@@ -129,7 +137,13 @@ impl Controller {
         let reports = partition.replicas.iter().filter_map(|&node| Some((node, report(node)?)));
         // The first of the longest, by the order of the replicas.
         let longest = reports.min_by_key(|(_, end)| Reverse(length(end)));
-        if let Some((candidate, _)) = longest {
+        if let Some((candidate, end)) = longest.filter(|_| !self.is_under_way(Key::Elect(id))) {
+            let text = format!(
+                "{id}: the last replica in sync stopped uncleanly; the longest log is that of \
+                 {candidate}, up to {}: acknowledged writes may be missing",
+                end.end
+            );
+            self.notice(Severity::Error, text);
             self.propose_leader(now, map, id, candidate, Right::LongestLog);
         }
     }
@@ -171,19 +185,33 @@ impl Controller {
         }
     }
 
-    fn say_offline(&mut self, id: PartitionId, partition: &Partition) {
-        let version = partition.partition_epoch;
-        if self.offline.insert(id, version) == Some(version) {
-            return;
+    /// Says which partitions have had no leader for longer than a restart takes, and which of these
+    /// have one again.
+    pub(super) fn report_offline(&mut self, now: Now, map: &Map) {
+        let led = |id| map.partition(id).is_some_and(|partition| partition.leader.is_some());
+        let (mut back, mut lost) = (Vec::new(), Vec::new());
+        for (&id, offline) in &mut self.offline {
+            if led(id) && offline.said {
+                back.push(id);
+            }
+            let long = now.mono.since(offline.since) >= self.settings.session_timeout;
+            if !led(id) && long && !offline.said {
+                offline.said = true;
+                lost.push(id);
+            }
         }
-        let isr: alloc::vec::Vec<_> =
-            partition.isr.iter().map(|seat| format!("{}", seat.life.node)).collect();
-        let isr = isr.join(", ");
-        let text = format!("{id} is offline: no replica in sync is there (in sync: {isr})");
-        self.notice(Severity::Error, text);
+        self.offline.retain(|&id, _| !led(id));
+        if !lost.is_empty() {
+            let text = format!("offline: {}: nobody in sync is there", Listed(&lost));
+            self.notice(Severity::Error, text);
+        }
+        if !back.is_empty() {
+            let text = format!("back with a leader: {}", Listed(&back));
+            self.notice(Severity::Info, text);
+        }
     }
 }
 
-fn length(end: &LogEnd) -> (Epoch, crate::Offset) {
+fn length(end: &LogEnd) -> (Epoch, Offset) {
     (end.epoch, end.end)
 }

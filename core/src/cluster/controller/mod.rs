@@ -31,12 +31,13 @@ use super::command::Command;
 use super::map::{Changes, Map};
 use super::message::{BrokerMessage, ControllerMessage};
 use super::refusal::Refusal;
-use super::words::{Founding, PartitionEpoch};
+use super::words::Founding;
 use crate::shard::Severity;
 use crate::{Incarnation, Instant, NodeId, Now, PartitionId};
 
 pub use requests::{Request, RequestError, RequestId};
 
+use elect::Offline;
 use proposals::{Key, UnderWay};
 use requests::Pending;
 use sessions::Session;
@@ -145,12 +146,14 @@ pub struct Controller {
     sessions: BTreeMap<NodeId, Session>,
     under_way: BTreeMap<Key, UnderWay>,
     requests: BTreeMap<RequestId, Pending>,
+    /// The median of the known wall clocks less the controller's, in milliseconds.
+    clock_median_ms: Option<i64>,
     /// Since when there are enough nodes for the first placement.
     placeable_since: Option<Instant>,
     /// Since when each partition without a whole seat could take the longest log.
     recoveries: BTreeMap<PartitionId, Instant>,
-    /// Partitions that were said to be offline, as of which version.
-    offline: BTreeMap<PartitionId, PartitionEpoch>,
+    /// Partitions without a leader.
+    offline: BTreeMap<PartitionId, Offline>,
     /// Partitions to be looked at again.
     dirty: BTreeSet<PartitionId>,
     /// When it was last run.
@@ -166,6 +169,7 @@ impl Controller {
             sessions: BTreeMap::new(),
             under_way: BTreeMap::new(),
             requests: BTreeMap::new(),
+            clock_median_ms: None,
             placeable_since: None,
             recoveries: BTreeMap::new(),
             offline: BTreeMap::new(),
@@ -228,6 +232,7 @@ impl Controller {
         self.give_up_requests(now);
         self.lapse_sessions(now, map);
         self.dirty.extend(self.recoveries.keys());
+        self.report_offline(now, map);
     }
 
     /// Proposes what is missing.

@@ -1,7 +1,7 @@
 //! Proposals under way: each once, until it is applied or was not for too long.
 //!
-//! A proposal that was refused because the partition had changed in between is made again at once,
-//! if it is still called for. Any other refusal holds the same proposal back for a moment, so that
+//! A proposal that was refused because the partition or the node had changed in between is made
+//! again at once, if it is still called for. Any other refusal holds the same proposal back for a moment, so that
 //! a rule which the map does not share costs an entry now and then, not the whole log.
 
 use core::time::Duration;
@@ -15,7 +15,7 @@ use super::{Controller, Ignored, Output};
 use crate::limits::PROPOSALS_MAX;
 use crate::{Instant, NodeId, Now, PartitionId};
 
-/// What a proposal is about.
+/// What a proposal is about. Elections come last in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     Found,
@@ -56,6 +56,10 @@ impl Controller {
         self.under_way.contains_key(&key)
     }
 
+    fn elections_under_way(&self) -> bool {
+        self.under_way.keys().next_back().copied().is_some_and(is_election)
+    }
+
     pub(super) fn give_up_proposals(&mut self, now: Now, map: &Map) {
         let before = self.under_way.len();
         self.under_way.retain(|_, under_way| under_way.until > now.mono);
@@ -84,6 +88,9 @@ impl Controller {
                 for &node in &changes.nodes {
                     self.on_node_changed(now, map, node);
                 }
+                if own.is_some_and(is_election) && !self.elections_under_way() {
+                    self.look_at_stopping(now, map);
+                }
             }
             Err(refusal) => {
                 if let Some(key) = own {
@@ -99,9 +106,10 @@ impl Controller {
                 self.refuse_registration(registration, RegisterRefusal::Map(refusal));
             }
             Command::AlterPartition(alter) => self.refuse_alter(alter, refusal),
-            Command::ElectLeader(elect) if refusal == Refusal::StalePartitionEpoch => {
+            Command::ElectLeader(elect) if refusal.is_lost_race() => {
                 self.dirty.insert(elect.partition);
             }
+            Command::Unfence(_) | Command::Fence(_) if refusal.is_lost_race() => {}
             Command::Found(_)
             | Command::Unfence(_)
             | Command::Fence(_)
@@ -146,6 +154,10 @@ impl Controller {
     pub(super) fn ignore(&mut self, from: NodeId, why: Ignored) {
         self.outputs.push_back(Output::Ignored(from, why));
     }
+}
+
+fn is_election(key: Key) -> bool {
+    key >= Key::Elect(PartitionId(0))
 }
 
 /// What a command of the controller's own is about; operators' commands are kept apart.

@@ -66,10 +66,6 @@ impl Session {
     pub(super) fn log_end(&self, partition: PartitionId) -> Option<&LogEnd> {
         self.log_ends.get(&partition)
     }
-
-    pub(super) fn clock_offset_ms(&self) -> Option<i64> {
-        self.clock_offset_ms.filter(|_| self.is_alive())
-    }
 }
 
 impl Controller {
@@ -157,6 +153,7 @@ impl Controller {
         session.clock_offset_ms = Some(offset_ms(heartbeat.wall_ms, now));
         session.log_ends = heartbeat.log_ends.iter().map(|end| (end.partition, *end)).collect();
         session.stopping = heartbeat.wants_stop;
+        self.clock_median_ms = self.clock_median();
         if back {
             self.look_at_replicas_of(map, from);
         }
@@ -251,6 +248,15 @@ impl Controller {
         self.outputs.push_back(Output::Answer(id, heard));
     }
 
+    /// All elections have come through: whoever waited for them to stop may go on.
+    pub(super) fn look_at_stopping(&mut self, now: Now, map: &Map) {
+        let stopping: Vec<_> =
+            self.sessions.iter().filter(|(_, s)| s.stopping).map(|(&id, _)| id).collect();
+        for id in stopping {
+            self.consider_node(now, map, id);
+        }
+    }
+
     pub(super) fn look_at_all(&mut self, now: Now, map: &Map) {
         self.dirty.extend(map.partitions().map(|(id, _)| id));
         for (id, _) in map.nodes() {
@@ -277,13 +283,19 @@ impl Controller {
 
     /// Whether the node's wall clock is too far from the median of the known ones.
     pub(super) fn is_off_clock(&self, node: NodeId) -> bool {
-        let own = self.sessions.get(&node).and_then(Session::clock_offset_ms);
-        let mut known: Vec<_> =
-            self.sessions.values().filter_map(Session::clock_offset_ms).collect();
-        known.sort_unstable();
-        let (Some(own), Some(median)) = (own, median(&known)) else { return false };
+        let own = self.sessions.get(&node).and_then(|session| session.clock_offset_ms);
+        let (Some(own), Some(median)) = (own, self.clock_median_ms) else { return false };
         let off = Duration::from_millis(own.abs_diff(median));
         off > self.settings.clock_offset_max
+    }
+
+    /// Of all nodes that were heard of, whether or not they are alive: a clock does not go wrong
+    /// with its node's death, and two clocks alone can not say which one is off.
+    fn clock_median(&self) -> Option<i64> {
+        let mut known: Vec<_> =
+            self.sessions.values().filter_map(|session| session.clock_offset_ms).collect();
+        known.sort_unstable();
+        median(&known)
     }
 }
 
