@@ -23,7 +23,10 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     }
     let weights: Vec<u64> = Class::ALL
         .iter()
-        .map(|class| if chance.percent(settings.share(*class)) { chance.of(1..10) } else { 0 })
+        .map(|class| {
+            let weight = if settings.favours(*class) { 20..40 } else { 1..10 };
+            if chance.percent(settings.share(*class)) { chance.of(weight) } else { 0 }
+        })
         .collect();
     if weights.iter().sum::<u64>() == 0 {
         return Plan::new();
