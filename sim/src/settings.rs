@@ -31,7 +31,8 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network];
+    pub const ALL: [Self; 6] =
+        [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network, Self::Short];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -202,11 +203,13 @@ impl Settings {
             record_bytes: None,
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
         };
-        let uniform = !matches!(profile, Profile::Short) && c.percent(UNIFORM_PERCENT);
-        match profile {
-            Profile::Short => settings.short(),
-            _ if uniform => settings.uniform(c),
-            _ => settings,
+        let uniform = c.percent(UNIFORM_PERCENT);
+        if profile == Profile::Short {
+            settings.short()
+        } else if uniform {
+            settings.uniform(c)
+        } else {
+            settings
         }
     }
 

@@ -38,9 +38,8 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     let mut plan = Plan::new();
     for _ in 0..count {
         let before = plan.last().filter(|_| chance.percent(CLOSE_PERCENT));
-        let starts_at_ms = before.and_then(starts_at_ms).filter(|_| {
-            chance.percent(REOPENING_PERCENT)
-        });
+        let starts_at_ms =
+            before.and_then(starts_at_ms).filter(|_| chance.percent(REOPENING_PERCENT));
         if let Some(starts_at_ms) = starts_at_ms {
             let at_ms = (starts_at_ms + chance.skewed(1..REOPENING_MS)).min(end_ms - 1);
             let class = Class::ALL[chance.weighted(&ends)];
@@ -62,13 +61,14 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
 
 /// When a node is started again that goes down by this fault.
 fn starts_at_ms(planned: &Planned) -> Option<u64> {
-    match planned.fault {
-        Fault::Kill { down_ms, .. }
-        | Fault::Power { down_ms, .. }
-        | Fault::Wipe { down_ms, .. }
-        | Fault::Restart { down_ms, .. } => Some(planned.at_ms + down_ms),
-        _ => None,
-    }
+    let (Fault::Kill { down_ms, .. }
+    | Fault::Power { down_ms, .. }
+    | Fault::Wipe { down_ms, .. }
+    | Fault::Restart { down_ms, .. }) = planned.fault
+    else {
+        return None;
+    };
+    Some(planned.at_ms + down_ms)
 }
 
 /// Whether a disk, or what was to be on it, is not as it should be for a while: that shows when the
