@@ -23,6 +23,21 @@ pub(crate) use {
     replay::{Args as ReplayArgs, replay},
 };
 
+/// Writes a plan to a file, with the command that replays it, which is returned.
+#[cfg(feature = "sim")]
+fn save(
+    path: &std::path::Path,
+    seed: u64,
+    profile: kvnode_sim::settings::Profile,
+    plan: &kvnode_sim::plan::Plan,
+) -> Result<String, String> {
+    let (shown, name) = (path.display(), profile.name());
+    let command = format!("kvnode replay {seed} --profile {name} --plan {shown}");
+    let text = format!("# {command}\n{}", kvnode_sim::plan::text::write(plan));
+    std::fs::write(path, text).map_err(|error| format!("{shown}: {error}"))?;
+    Ok(command)
+}
+
 /// The profile of this name.
 #[cfg(feature = "sim")]
 fn profile(name: &str) -> Result<kvnode_sim::settings::Profile, String> {

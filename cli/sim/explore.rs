@@ -1,6 +1,7 @@
 //! `kvnode sim`: many seeds, and what came of them.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use kvnode_sim::campaign::{Campaign, Summary};
 use kvnode_sim::marks;
-use kvnode_sim::plan::Class;
+use kvnode_sim::plan::{Class, text};
 use kvnode_sim::settings::Profile;
 
 /// The command line of `kvnode sim`.
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "J")]
     jobs: Option<NonZero<usize>>,
 
-    /// What sort of runs: standard, calm, disk, clock or network
+    /// What sort of runs: standard, calm, disk, clock, network or short
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 
@@ -49,6 +50,10 @@ pub(crate) struct Args {
     /// failing write, a full disk, one run each.
     #[arg(long, conflicts_with_all = ["seeds", "profile"])]
     sweep: bool,
+
+    /// Where a sweep writes the plans of runs with violations, for `kvnode replay --plan`
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "sweep")]
+    plans: PathBuf,
 
     /// Print the summary as JSON
     #[arg(long)]
@@ -89,18 +94,19 @@ pub(crate) fn explore(args: &Args) -> ExitCode {
 
 fn sweep(args: &Args, jobs: usize) -> ExitCode {
     let bar = bar(0);
-    let sweep = kvnode_sim::sweep::sweep(args.from, jobs, |done, all| {
+    let sweep = kvnode_sim::sweep::sweep(args.from, jobs, args.failures.get(), |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let fallen: Vec<_> = sweep
-        .fallen
-        .iter()
-        .map(|fallen| {
-            (fallen.plan.iter().map(ToString::to_string).collect::<Vec<_>>(), &fallen.text)
-        })
-        .collect();
+    let mut fallen = Vec::new();
+    for (nth, one) in sweep.fallen.iter().enumerate() {
+        let path = args.plans.join(format!("sweep-{}-{nth}.plan", args.from));
+        match super::save(&path, args.from, Profile::Short, &one.plan) {
+            Ok(command) => fallen.push((command, text::write(&one.plan), &one.text)),
+            Err(why) => return crate::failed(why),
+        }
+    }
     if args.json {
         println!(
             "{}",
@@ -114,8 +120,8 @@ fn sweep(args: &Args, jobs: usize) -> ExitCode {
             })
         );
     } else {
-        for (plan, text) in &fallen {
-            println!("{}\n  {text}", plan.join("\n"));
+        for (command, plan, text) in &fallen {
+            println!("{plan}  {text}\n  {command}");
         }
         println!(
             "sectors={} runs={} struck={} violations={}",

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use kvnode_sim::page;
-use kvnode_sim::plan::{Plan, shrink};
+use kvnode_sim::plan::{Plan, shrink, text};
 use kvnode_sim::run::{Outcome, Request, run};
 use kvnode_sim::settings::Profile;
 
@@ -21,6 +21,7 @@ Examples:
   kvnode replay 42 | less
   kvnode replay 42 --html story.html
   kvnode replay 42 --shrink --until 30
+  kvnode replay 42 --plan seed-42.plan
 
 Exit codes: 0 no violation, 1 a violation was found or a file could not be written, 2 usage.")]
 pub(crate) struct Args {
@@ -28,9 +29,13 @@ pub(crate) struct Args {
     #[arg(value_name = "SEED")]
     seed: u64,
 
-    /// What sort of run: standard, calm, disk, clock or network
+    /// What sort of run: standard, calm, disk, clock, network or short
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
+
+    /// Instead of the seed's faults: those of this file, one a line as they are printed
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
 
     /// Write the story as a page to look at in a browser
     #[arg(long, value_name = "FILE")]
@@ -43,6 +48,10 @@ pub(crate) struct Args {
     /// If the run fails, look for the fewest faults with which it still does, and tell that story
     #[arg(long)]
     shrink: bool,
+
+    /// Where to write those faults, `seed-SEED.plan` if not said
+    #[arg(long, value_name = "FILE", requires = "shrink")]
+    save: Option<PathBuf>,
 
     /// Tell the story up to this simulated second only
     #[arg(long, value_name = "T")]
@@ -62,10 +71,24 @@ pub(crate) fn replay(args: &Args) -> ExitCode {
         eprintln!("kvnode: --until wants a number of seconds, zero or more");
         return ExitCode::from(2);
     }
-    let request = Request { keep: true, ..Request::new(args.profile, args.seed) };
+    let plan = match args.plan.as_deref().map(read) {
+        None => None,
+        Some(Ok(plan)) => Some(plan),
+        Some(Err(why)) => {
+            eprintln!("kvnode: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let request = Request { keep: true, plan, ..Request::new(args.profile, args.seed) };
     let mut outcome = run(&request);
     if args.shrink && !outcome.violations.is_empty() {
         let plan = smallest(&outcome, args);
+        let usual = || PathBuf::from(format!("seed-{}.plan", args.seed));
+        let path = args.save.clone().unwrap_or_else(usual);
+        match super::save(&path, args.seed, args.profile, &plan) {
+            Ok(command) => eprintln!("{command}"),
+            Err(why) => return crate::failed(why),
+        }
         outcome = run(&Request { plan: Some(plan), ..request });
     }
     let until_ns = args.until.map_or(u64::MAX, |seconds| (seconds * 1e9) as u64);
@@ -77,6 +100,12 @@ pub(crate) fn replay(args: &Args) -> ExitCode {
         Ok(()) => {}
     }
     if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn read(path: &Path) -> Result<Plan, String> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    text::read(&text).map_err(|bad| format!("{shown}: {bad}"))
 }
 
 fn smallest(outcome: &Outcome, args: &Args) -> Plan {

@@ -9,6 +9,9 @@ use crate::chance::{Chance, Purpose};
 use crate::disk::{Pace, Strike};
 use crate::plan::Class;
 
+/// In how many of a hundred runs all records are of one length.
+const UNIFORM_PERCENT: u64 = 15;
+
 /// A named sort of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
@@ -28,7 +31,8 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network];
+    pub const ALL: [Self; 6] =
+        [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network, Self::Short];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -141,6 +145,9 @@ pub struct Settings {
     pub(crate) mix: Vec<u64>,
     /// Longest value, in bytes.
     pub value_bytes_max: u64,
+    /// Every record of the log is so long, so that what a disk gives back from another place of a file
+    /// begins and ends with a record.
+    pub record_bytes: Option<u64>,
     /// Longest time to live, in ms.
     pub ttl_ms_max: u64,
 }
@@ -193,9 +200,31 @@ impl Settings {
             groups: c.of(3..14) as u16,
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),
             value_bytes_max: c.pick(&[64, 300, 2000, 20_000]),
+            record_bytes: None,
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
         };
-        if profile == Profile::Short { settings.short() } else { settings }
+        let uniform = c.percent(UNIFORM_PERCENT);
+        if profile == Profile::Short {
+            settings.short()
+        } else if uniform {
+            settings.uniform(c)
+        } else {
+            settings
+        }
+    }
+
+    /// Few keys, values of one length, and reads that reach the disk: for what a disk does not give back
+    /// from where it should.
+    fn uniform(self, c: &mut Chance) -> Self {
+        Self {
+            record_bytes: Some(c.pick(&[128, 256])),
+            partitions: c.of(1..4) as u32,
+            groups: c.of(1..4) as u16,
+            cache: false,
+            cached_percent: 0,
+            segment_bytes: c.of(1 << 10..6 << 10),
+            ..self
+        }
     }
 
     /// Much on little room: every file is there, and each has few sectors.
@@ -236,7 +265,18 @@ impl Settings {
         if class == Class::Drift && self.drift_ppm_max == 0 {
             return 0;
         }
-        self.profile.usual_share(class)
+        match self.profile.usual_share(class) {
+            0 => 0,
+            _ if self.favours(class) => 90,
+            share => share,
+        }
+    }
+
+    /// Whether the class of faults is what this run is for.
+    pub(crate) fn favours(&self, class: Class) -> bool {
+        let astray =
+            [Class::Strike(Strike::MisdirectedRead), Class::Strike(Strike::MisdirectedWrite)];
+        self.record_bytes.is_some() && astray.contains(&class)
     }
 
     /// As names and values, for people.
@@ -260,6 +300,7 @@ impl Settings {
             pair("pipeline to", &self.pipeline),
             pair("groups of keys", &self.groups),
             pair("values to bytes", &self.value_bytes_max),
+            pair("record bytes", &self.record_bytes),
             pair("ttl to ms", &self.ttl_ms_max),
             pair("drift to ppm", &self.drift_ppm_max),
         ];

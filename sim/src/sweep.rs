@@ -12,7 +12,7 @@ use kvnode_core::disk::File;
 
 use crate::lock;
 use crate::plan::{Fault, Harm, Plan, Planned};
-use crate::run::{Request, run};
+use crate::run::{Outcome, Request, run};
 use crate::settings::Profile;
 
 /// A run of the sweep that failed.
@@ -33,7 +33,7 @@ pub struct Sweep {
     pub runs: usize,
     /// Runs in which the harm was done: the sector existed then, or was written.
     pub struck: usize,
-    /// Runs with a violation.
+    /// Runs with a violation, the one without any harm among them.
     pub fallen: Vec<Fallen>,
 }
 
@@ -42,8 +42,13 @@ const STOP_AT_MS: u64 = 5_000;
 const DOWN_MS: u64 = 900;
 const STRIKE_AT_MS: u64 = 5_700;
 
-/// Sweeps over the workload of `seed`.
-pub fn sweep(seed: u64, jobs: usize, progress: impl Fn(usize, usize) + Sync) -> Sweep {
+/// Sweeps over the workload of `seed`. After so many runs with violations no further one is started.
+pub fn sweep(
+    seed: u64,
+    jobs: usize,
+    failures_max: usize,
+    progress: impl Fn(usize, usize) + Sync,
+) -> Sweep {
     let stop = Planned { at_ms: STOP_AT_MS, fault: Fault::Restart { node: 1, down_ms: DOWN_MS } };
     let request = |plan: Plan| Request { plan: Some(plan), ..Request::new(Profile::Short, seed) };
     let base = run(&request(vec![stop]));
@@ -63,26 +68,26 @@ pub fn sweep(seed: u64, jobs: usize, progress: impl Fn(usize, usize) + Sync) -> 
             })
         })
         .collect();
-    let sweep = Mutex::new(Sweep { sectors: places.len(), runs: cases.len(), ..Sweep::default() });
+    let first = fallen(&base).into_iter().collect();
+    let sweep = Mutex::new(Sweep { sectors: places.len(), fallen: first, ..Sweep::default() });
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(plan) = cases.get(at) else { break };
+                    let enough = lock(&sweep).fallen.len() >= failures_max;
+                    let Some(plan) = cases.get(at).filter(|_| !enough) else { break };
                     let outcome = run(&request(plan.clone()));
                     let mut sweep = lock(&sweep);
+                    sweep.runs += 1;
                     let struck = plan.iter().any(|planned| {
                         let class = planned.fault.class();
                         matches!(planned.fault, Fault::Spot { .. })
                             && outcome.injected.contains_key(&class)
                     });
                     sweep.struck += usize::from(struck);
-                    if let Some(violation) = outcome.violations.first() {
-                        let text = format!("{}: {}", violation.checker, violation.text);
-                        sweep.fallen.push(Fallen { plan: plan.clone(), text });
-                    }
+                    sweep.fallen.extend(fallen(&outcome));
                     drop(sweep);
                     progress(at + 1, cases.len());
                 }
@@ -94,4 +99,10 @@ pub fn sweep(seed: u64, jobs: usize, progress: impl Fn(usize, usize) + Sync) -> 
         .fallen
         .sort_by_key(|fallen| fallen.plan.iter().map(ToString::to_string).collect::<String>());
     sweep
+}
+
+fn fallen(outcome: &Outcome) -> Option<Fallen> {
+    let violation = outcome.violations.first()?;
+    let text = format!("{}: {}", violation.checker, violation.text);
+    Some(Fallen { plan: outcome.plan.clone(), text })
 }

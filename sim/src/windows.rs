@@ -59,27 +59,25 @@ impl Windows {
 
     /// How many of a hundred messages are lost.
     pub(crate) fn loss_percent(&self) -> u64 {
-        let percents = self.in_force().filter_map(|fault| match fault {
-            Fault::Loss { percent, .. } => Some(*percent),
-            _ => None,
+        let percents = self.in_force().filter_map(|fault| {
+            if let Fault::Loss { percent, .. } = fault { Some(*percent) } else { None }
         });
         percents.max().unwrap_or(0)
     }
 
     /// How long messages take at most, if they are slow.
     pub(crate) fn lag_ms(&self) -> Option<u64> {
-        let lags = self.in_force().filter_map(|fault| match fault {
-            Fault::Lag { max_ms, .. } => Some(*max_ms),
-            _ => None,
+        let lags = self.in_force().filter_map(|fault| {
+            if let Fault::Lag { max_ms, .. } = fault { Some(*max_ms) } else { None }
         });
         lags.max()
     }
 
     /// How many times as long operations of a disk take.
     pub(crate) fn slowness(&self, of: u32) -> u64 {
-        let times = self.in_force().filter_map(|fault| match fault {
-            Fault::SlowDisk { node, times, .. } if *node == of => Some(*times),
-            _ => None,
+        let times = self.in_force().filter_map(|fault| {
+            let Fault::SlowDisk { node, times, .. } = fault else { return None };
+            (*node == of).then_some(*times)
         });
         times.max().unwrap_or(1)
     }
@@ -122,16 +120,15 @@ impl Windows {
     pub(crate) fn meet_message(&mut self, from: Lane, to: Lane) -> Vec<Class> {
         let link = self.links.contains_key(&(from, to));
         let lane = self.lanes.contains_key(&from) || self.lanes.contains_key(&to);
-        self.meet(|fault| match fault {
-            Fault::Cut { from: a, to: b, both_ways, .. } => {
+        self.meet(|fault| {
+            if let Fault::Cut { from: a, to: b, both_ways, .. } = fault {
                 link && ((*a, *b) == (from, to) || (*both_ways && (*a, *b) == (to, from)))
-            }
-            Fault::Flap { from: a, to: b, .. } => {
+            } else if let Fault::Flap { from: a, to: b, .. } = fault {
                 link && ((*a, *b) == (from, to) || (*a, *b) == (to, from))
+            } else {
+                (lane && matches!(fault, Fault::Swizzle { .. }))
+                    || matches!(fault, Fault::Loss { .. } | Fault::Lag { .. })
             }
-            Fault::Swizzle { .. } => lane,
-            Fault::Loss { .. } | Fault::Lag { .. } => true,
-            _ => false,
         })
     }
 
@@ -158,61 +155,79 @@ impl Windows {
         classes
     }
 
-    /// Whether a fault may have held up a node's fsyncs at any time after `since_ns`.
+    /// Whether a fault may have held up a node's fsyncs at any time after `since_ns`. `slow_ns`: how
+    /// long an operation of a well disk takes at most.
     pub(crate) fn slows(&self, of: u32, since_ns: u64, slow_ns: u64) -> bool {
         self.all.iter().any(|window| {
-            let to_ns = window.to_ns.unwrap_or(u64::MAX);
-            match window.fault {
-                Fault::Pause { node, .. }
-                | Fault::Stall { node, .. }
-                | Fault::Full { node, .. } => node == of && to_ns > since_ns,
-                Fault::SlowDisk { node, times, .. } => {
-                    node == of && to_ns.saturating_add(slow_ns * times) > since_ns
-                }
-                _ => false,
-            }
+            let full = matches!(window.fault, Fault::Full { node, .. } if node == of);
+            window.holds(of, since_ns, slow_ns) || (full && window.end_ns() > since_ns)
         })
     }
 
     /// Whether a fault may have kept an answer of `node` from `client` at any time after `since_ns`.
-    /// `slow_ns`: how long an operation of a well disk takes at most.
     pub(crate) fn excuse(&self, client: u32, node: u32, since_ns: u64, slow_ns: u64) -> bool {
-        let other = |lane: &Lane| matches!(lane, Lane::Client(id) if *id != client);
         // While a link does not carry, the transport tries again after longer and longer: what was
         // not well for so long without a break may be late by as much.
         let (mut trouble_ns, mut until_ns) = (0, 0);
-        for window in &self.all {
-            let from_ns = window.from_ns;
-            let to_ns = window.to_ns.unwrap_or(u64::MAX);
-            let (network, linger_ns) = match window.fault {
-                Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => {
-                    (!other(&from) && !other(&to), 0)
-                }
-                Fault::Swizzle { .. } | Fault::Loss { .. } => (true, 0),
-                Fault::Lag { max_ms, .. } => (true, (max_ms + 2) * 1_000_000),
-                Fault::Pause { node: of, .. } | Fault::Stall { node: of, .. } => {
-                    if of == node && to_ns > since_ns {
-                        return true;
-                    }
-                    (false, 0)
-                }
-                Fault::SlowDisk { node: of, times, .. } => {
-                    if of == node && to_ns.saturating_add(slow_ns * times) > since_ns {
-                        return true;
-                    }
-                    (false, 0)
-                }
-                _ => (false, 0),
-            };
-            if network {
-                if from_ns > until_ns {
-                    trouble_ns = from_ns;
-                }
-                let late_ns = to_ns.saturating_sub(trouble_ns).min(BACKOFF_NS_MAX);
-                until_ns = until_ns.max(to_ns.saturating_add(late_ns.max(linger_ns)));
+        for window in self.all.iter().filter(|window| window.hinders(client)) {
+            if window.from_ns > until_ns {
+                trouble_ns = window.from_ns;
             }
+            let late_ns = window.end_ns().saturating_sub(trouble_ns).min(BACKOFF_NS_MAX);
+            let linger_ns = late_ns.max(window.lag_ns());
+            until_ns = until_ns.max(window.end_ns().saturating_add(linger_ns));
         }
-        until_ns > since_ns
+        until_ns > since_ns || self.all.iter().any(|window| window.holds(node, since_ns, slow_ns))
+    }
+}
+
+impl Window {
+    /// When it ended; never yet, if it is open.
+    fn end_ns(&self) -> u64 {
+        self.to_ns.unwrap_or(u64::MAX)
+    }
+
+    /// Whether it may have held up a process or its disk at any time after `since_ns`.
+    fn holds(&self, of: u32, since_ns: u64, slow_ns: u64) -> bool {
+        match self.fault {
+            Fault::Pause { node, .. } | Fault::Stall { node, .. } => {
+                node == of && self.end_ns() > since_ns
+            }
+            Fault::SlowDisk { node, times, .. } => {
+                node == of && self.end_ns().saturating_add(slow_ns * times) > since_ns
+            }
+            Fault::Kill { .. }
+            | Fault::Power { .. }
+            | Fault::Wipe { .. }
+            | Fault::Restart { .. }
+            | Fault::Jump { .. }
+            | Fault::Drift { .. }
+            | Fault::Cut { .. }
+            | Fault::Flap { .. }
+            | Fault::Swizzle { .. }
+            | Fault::Loss { .. }
+            | Fault::Lag { .. }
+            | Fault::Reset { .. }
+            | Fault::Strike { .. }
+            | Fault::Rot { .. }
+            | Fault::BadSector { .. }
+            | Fault::Spot { .. }
+            | Fault::Full { .. } => false,
+        }
+    }
+
+    /// Whether it is on the way between this client and a node, or between two nodes.
+    fn hinders(&self, client: u32) -> bool {
+        let other = |lane: Lane| matches!(lane, Lane::Client(id) if id != client);
+        if let Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } = self.fault {
+            return !other(from) && !other(to);
+        }
+        matches!(self.fault, Fault::Swizzle { .. } | Fault::Loss { .. } | Fault::Lag { .. })
+    }
+
+    /// How long what was sent in it may be under way.
+    fn lag_ns(&self) -> u64 {
+        if let Fault::Lag { max_ms, .. } = self.fault { (max_ms + 2) * 1_000_000 } else { 0 }
     }
 }
 

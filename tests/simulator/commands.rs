@@ -92,3 +92,25 @@ fn the_story_goes_no_further_than_asked() {
     let late = text.lines().filter(|line| line.starts_with("    3.")).count();
     assert!(events > 100 && late == 0, "{events} events, {late} of them late");
 }
+
+#[test]
+fn a_plan_of_a_file_is_replayed() {
+    let path = std::env::temp_dir().join(format!("kvnode-{}.plan", std::process::id()));
+    let shown = path.to_str().expect("it is text");
+    let replay = || kvnode(&["replay", "5", "--plan", shown]);
+    std::fs::write(&path, "# two faults\n  9.000 s  reset n1\n  4.500 s  kill n1, down 30 ms\n")
+        .expect("it can be written");
+    let told = stdout(&replay());
+    let planned: Vec<&str> = told.lines().filter(|line| line.starts_with("planned: ")).collect();
+    assert_eq!(
+        planned,
+        ["planned:   4.500 s  kill n1, down 30 ms", "planned:   9.000 s  reset n1"]
+    );
+    assert_eq!(told.matches("is killed").count(), 1);
+    std::fs::write(&path, "4.500 s  meteor n1\n").expect("it can be written");
+    let refused = replay();
+    assert_eq!(refused.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("line 1") && why.contains("meteor"), "{why}");
+    std::fs::remove_file(&path).expect("it was there");
+}

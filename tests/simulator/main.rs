@@ -103,7 +103,7 @@ fn an_error_without_a_fault_is_noticed() {
 #[test]
 fn every_single_fault_of_a_short_run_is_borne() {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let sweep = sweep(3, jobs, |_, _| {});
+    let sweep = sweep(3, jobs, 20, |_, _| {});
     for fallen in &sweep.fallen {
         let plan: Vec<String> = fallen.plan.iter().map(Planned::to_string).collect();
         eprintln!("{}\n  {}", plan.join("\n"), fallen.text);

@@ -61,6 +61,11 @@ fn disk_full(partition: usize) -> Reply {
     ))
 }
 
+/// For a command about the cluster where there is none.
+pub(super) fn stands_alone() -> Reply {
+    Reply::error("ERR This instance has cluster support disabled")
+}
+
 /// For a command while no partition is open.
 pub(super) fn nothing_open(member: bool) -> Reply {
     if member {

@@ -384,7 +384,7 @@ impl View for Eye<'_> {
         match self.cluster {
             Some(view) => Ok(view),
             None if self.member => Err(Stop::Error(errors::not_serving(0, "opening"))),
-            None => Err(Stop::error("ERR This instance has cluster support disabled")),
+            None => Err(Stop::Error(errors::stands_alone())),
         }
     }
 

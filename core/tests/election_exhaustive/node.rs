@@ -96,11 +96,7 @@ impl Node {
     }
 
     /// What happens to the member, or none if this can not happen to it now.
-<<<<<<< HEAD
-    pub fn step(
-=======
     pub(crate) fn step(
->>>>>>> election
         &mut self,
         nodes: u32,
         event: Event,

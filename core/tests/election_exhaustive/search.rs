@@ -212,9 +212,6 @@ impl Search {
     fn start(&mut self) -> World {
         let (nodes, voters) = (self.bounds.nodes, self.bounds.voters);
         World {
-<<<<<<< HEAD
-            nodes: (1..=nodes).map(|id| self.nodes.number(Node::new(id, nodes, voters))).collect(),
-=======
             nodes: (1..=nodes)
                 .map(|id| {
                     let start = self.bounds.start.get(id as usize - 1).cloned();
@@ -222,7 +219,6 @@ impl Search {
                     self.nodes.number(node)
                 })
                 .collect(),
->>>>>>> election
             network: Vec::new(),
             committed: self.committed.number(Vec::new()),
             leaders: self.leaders.number(vec![None; self.bounds.terms as usize + 1]),

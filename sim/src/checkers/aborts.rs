@@ -66,20 +66,19 @@ fn touches(call: &Call, keys: &[Key], since: Order, until: Order) -> bool {
 
 /// Whether a call, so answered, has changed nothing.
 fn is_nothing(action: &Action, answer: &Answer) -> bool {
-    match (action, answer) {
-        (Action::Set { get: false, .. }, Answer::Nil) => true,
-        (Action::GetDel(_), Answer::Nil) => true,
-        (
-            Action::Del(_)
-            | Action::MSetNx(_)
-            | Action::DelIfEq(..)
-            | Action::Expire(..)
-            | Action::Persist(_),
-            Answer::Int(0),
-        ) => true,
-        (_, Answer::NotInteger | Answer::NoSuchKey | Answer::Aborted) => true,
-        _ => false,
-    }
+    matches!(
+        (action, answer),
+        (Action::Set { get: false, .. } | Action::GetDel(_), Answer::Nil)
+            | (
+                Action::Del(_)
+                    | Action::MSetNx(_)
+                    | Action::DelIfEq(..)
+                    | Action::Expire(..)
+                    | Action::Persist(_),
+                Answer::Int(0),
+            )
+            | (_, Answer::NotInteger | Answer::NoSuchKey | Answer::Aborted)
+    )
 }
 
 /// Whether the action of the call may have given a key a time of expiry that came between the two.
@@ -87,14 +86,11 @@ fn may_expire(call: &Call, action: &Action, since: Moment, until: Moment) -> boo
     if call.invoked.order > until.order || matches!(call.outcome, Outcome::Refused(_)) {
         return false;
     }
-    let ttl = match action {
-        Action::Set { ttl, .. } | Action::Expire(_, ttl) => *ttl,
-        Action::Txn { steps, .. } => {
-            return steps.iter().any(|step| may_expire(call, step, since, until));
-        }
-        _ => return false,
-    };
-    let (lo_ms, hi_ms) = match ttl {
+    if let Action::Txn { steps, .. } = action {
+        return steps.iter().any(|step| may_expire(call, step, since, until));
+    }
+    let (Action::Set { ttl, .. } | Action::Expire(_, ttl)) = action else { return false };
+    let (lo_ms, hi_ms) = match *ttl {
         Ttl::None | Ttl::Keep => return false,
         Ttl::At(ms) => (ms, ms),
         Ttl::In(ms) => {

@@ -364,7 +364,7 @@ impl Client {
             return false;
         }
         let key = Key { group: Group(self.world.settings.groups), number: 0 };
-        let val = self.workload.val();
+        let val = self.workload.val(key);
         let (ttl, when) = (Ttl::None, When::Always);
         self.ask(Action::Set { key, val: val.clone(), ttl, when, get: false }, None);
         if !matches!(self.settle(0).await, Some(Some(Outcome::Answered(Answer::Done)))) {

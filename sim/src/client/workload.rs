@@ -3,6 +3,7 @@
 use crate::chance::Chance;
 use crate::history::{Action, Group, Key, Token, Ttl, Val, When};
 use crate::settings::Settings;
+use kvnode_core::storage::record::HEAD_BYTES;
 
 /// A sort of action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,16 @@ pub(super) enum Sort {
     Rename,
     Flush,
     Txn,
+}
+
+impl Sort {
+    /// Whether what it writes is a record with a value of any length that is wanted.
+    fn is_uniform(self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::MGet | Self::Exists | Self::Set | Self::SetGet | Self::MSet
+        )
+    }
 }
 
 const SORTS: [Sort; MIX] = [
@@ -62,6 +73,7 @@ pub(super) struct Workload {
     weights: Vec<u64>,
     groups: u64,
     value_bytes_max: u64,
+    record_bytes: Option<u64>,
     ttl_ms_max: u64,
     /// The last token given out; the client's number is in the high digits.
     next_token: u32,
@@ -79,11 +91,19 @@ impl Workload {
         }
         let flush = SORTS.iter().position(|s| *s == Sort::Flush).expect("it is listed");
         weights[flush] = weights[flush].min(1);
+        if settings.record_bytes.is_some() {
+            for (sort, weight) in SORTS.iter().zip(&mut weights) {
+                if !sort.is_uniform() {
+                    *weight = 0;
+                }
+            }
+        }
         Self {
             chance,
             weights,
             groups: u64::from(settings.groups),
             value_bytes_max: settings.value_bytes_max,
+            record_bytes: settings.record_bytes,
             ttl_ms_max: settings.ttl_ms_max,
             next_token: first_token,
             seen: std::collections::BTreeMap::new(),
@@ -113,7 +133,7 @@ impl Workload {
                 self.set(key, ttl, when)
             }
             Sort::SetGet => {
-                let val = self.val();
+                let val = self.val(key);
                 Action::Set { key, val, ttl: Ttl::None, when: When::Always, get: true }
             }
             Sort::GetDel => Action::GetDel(key),
@@ -128,7 +148,7 @@ impl Workload {
             Sort::Incr if self.chance.percent(10) => Action::Del(vec![counter(group)]),
             Sort::Incr => Action::Incr(counter(group), self.chance.of(1..10) as i64 - 3),
             Sort::Append => {
-                let token = self.token();
+                let token = self.token(None);
                 Action::Append(key, token)
             }
             Sort::DelIfEq => {
@@ -182,7 +202,7 @@ impl Workload {
     }
 
     fn set(&mut self, key: Key, ttl: Ttl, when: When) -> Action {
-        Action::Set { key, val: self.val(), ttl, when, get: false }
+        Action::Set { key, val: self.val(key), ttl, when, get: false }
     }
 
     fn condition(&mut self, key: Key) -> When {
@@ -205,16 +225,21 @@ impl Workload {
     }
 
     fn pairs(&mut self, group: Group) -> Vec<(Key, Val)> {
-        all(group).into_iter().map(|key| (key, self.val())).collect()
+        all(group).into_iter().map(|key| (key, self.val(key))).collect()
     }
 
-    /// A value that nobody has written yet.
-    pub(super) fn val(&mut self) -> Val {
-        Val::Tokens(vec![self.token()])
+    /// A value for the key that nobody has written yet.
+    pub(super) fn val(&mut self, key: Key) -> Val {
+        let taken = HEAD_BYTES + key.to_string().len();
+        let bytes = self.record_bytes.map(|bytes| bytes as u32 - taken as u32);
+        Val::Tokens(vec![self.token(bytes)])
     }
 
-    fn token(&mut self) -> Token {
+    fn token(&mut self, bytes: Option<u32>) -> Token {
         self.next_token += 1;
+        if let Some(bytes) = bytes {
+            return Token { id: self.next_token, bytes };
+        }
         let max = self.value_bytes_max.max(u64::from(Token::BYTES_MIN) + 1);
         let bytes = self.chance.skewed(u64::from(Token::BYTES_MIN)..max) as u32;
         Token { id: self.next_token, bytes }

@@ -3,11 +3,13 @@
 //! Faults wait, armed by the nemesis, for the next operation that they can strike. The *atlas* says
 //! where damage may lie: in hint files, which are made anew, and in segments that the durable
 //! manifest calls sealed, where it is told from a torn tail. A lone node can not give back what is
-//! damaged there; it must say so, and must not say anything else. Where the log is still open above
+//! damaged there; it must say so, and must not say anything else. A read goes astray to anything but
+//! another record of the same key. Where the log is still open above
 //! the durable mark, a drive that lies can not be told from a crash, so that no fault lies there.
 
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::storage::format::Manifest;
+use kvnode_core::storage::record::{self, Parsed};
 use kvnode_core::{Offset, PartitionId, SegmentId};
 
 use super::image::Image;
@@ -30,7 +32,7 @@ pub enum Strike {
     LostWrite,
     /// A write is answered well and goes to another place of the file.
     MisdirectedWrite,
-    /// A read is answered well, with what stands at the same place of another segment.
+    /// A read is answered well, with what stands at the same place of another segment, or some sectors away.
     MisdirectedRead,
 }
 
@@ -89,6 +91,17 @@ fn expendable(file: File, image: &Image) -> bool {
         File::Meta | File::MetaTmp | File::Manifest(_) | File::ManifestTmp(_) | File::Mark(_) => {
             false
         }
+    }
+}
+
+/// Whether what was found elsewhere is sound and of the same key: a key's record does not say which of
+/// its records it is, and the keydir knows its place alone, so that no lone node can tell.
+pub(super) fn passes_for(found: &[u8], right: &[u8]) -> bool {
+    match (record::parse(found), record::parse(right)) {
+        (Parsed::Record(found, _), Parsed::Record(right, _)) => {
+            found.head.partition == right.head.partition && found.key == right.key
+        }
+        _ => false,
     }
 }
 

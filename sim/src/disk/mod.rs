@@ -233,17 +233,31 @@ impl NodeDisk {
         Err(if strike == Strike::WriteFull { DiskError::Full } else { DiskError::Io(EIO) })
     }
 
-    /// As many bytes as were `right`, from the same place of another segment, if there is one.
+    /// As many bytes as were `right`, from the same place of another segment, or some sectors away.
     fn astray(&mut self, file: File, at: usize, right: Bytes) -> Bytes {
         let file = file.to_string();
-        let segments = self.image.files().map(|(name, _)| name);
-        let others: Vec<&str> =
-            segments.filter(|name| name.ends_with(".log") && *name != file).collect();
-        if others.is_empty() {
-            return right;
-        }
-        let other = others[self.chance.index(others.len())];
-        let found = self.image.now(other).and_then(|bytes| bytes.get(at..)).unwrap_or_default();
+        let len = self.image.now(&file).map_or(0, <[u8]>::len);
+        let first = at % image::SECTOR;
+        let places = len.saturating_sub(first + right.len()) / image::SECTOR + 1;
+        let found = if places > 1 && self.chance.percent(50) {
+            let at = first + self.chance.index(places) * image::SECTOR;
+            self.found(&file, at, &right)
+        } else {
+            let segments = self.image.files().map(|(name, _)| name);
+            let others: Vec<&str> =
+                segments.filter(|name| name.ends_with(".log") && *name != file).collect();
+            if others.is_empty() {
+                return right;
+            }
+            let other = others[self.chance.index(others.len())];
+            self.found(other, at, &right)
+        };
+        if faults::passes_for(&found, &right) { right } else { found }
+    }
+
+    /// As many bytes as were `right`, from this place.
+    fn found(&self, file: &str, at: usize, right: &Bytes) -> Bytes {
+        let found = self.image.now(file).and_then(|bytes| bytes.get(at..)).unwrap_or_default();
         let mut found = found[..found.len().min(right.len())].to_vec();
         found.resize(right.len(), 0);
         found.into()

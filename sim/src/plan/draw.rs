@@ -23,7 +23,10 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     }
     let weights: Vec<u64> = Class::ALL
         .iter()
-        .map(|class| if chance.percent(settings.share(*class)) { chance.of(1..10) } else { 0 })
+        .map(|class| {
+            let weight = if settings.favours(*class) { 20..40 } else { 1..10 };
+            if chance.percent(settings.share(*class)) { chance.of(weight) } else { 0 }
+        })
         .collect();
     if weights.iter().sum::<u64>() == 0 {
         return Plan::new();
@@ -58,13 +61,14 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
 
 /// When a node is started again that goes down by this fault.
 fn starts_at_ms(planned: &Planned) -> Option<u64> {
-    match planned.fault {
-        Fault::Kill { down_ms, .. }
-        | Fault::Power { down_ms, .. }
-        | Fault::Wipe { down_ms, .. }
-        | Fault::Restart { down_ms, .. } => Some(planned.at_ms + down_ms),
-        _ => None,
-    }
+    let (Fault::Kill { down_ms, .. }
+    | Fault::Power { down_ms, .. }
+    | Fault::Wipe { down_ms, .. }
+    | Fault::Restart { down_ms, .. }) = planned.fault
+    else {
+        return None;
+    };
+    Some(planned.at_ms + down_ms)
 }
 
 /// Whether a disk, or what was to be on it, is not as it should be for a while: that shows when the

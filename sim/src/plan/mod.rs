@@ -6,6 +6,7 @@
 
 mod draw;
 mod shrink;
+pub mod text;
 
 use std::fmt;
 
