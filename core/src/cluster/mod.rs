@@ -65,6 +65,8 @@ mod placement;
 mod refusal;
 mod reign;
 mod show;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod words;
 

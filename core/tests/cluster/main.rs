@@ -47,6 +47,7 @@ scripts! {
     a_paused_controller_fences_nobody_for_its_own_silence
     a_replica_that_would_rather_not_lead_is_relieved
     a_stop_moves_the_leaderships_away_first
+    a_wanted_isr_is_asked_for_until_the_map_has_moved_on
     an_epoch_is_never_used_twice
     features_rise_when_all_nodes_understand
     nobody_in_sync_means_offline_until_one_returns

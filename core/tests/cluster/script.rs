@@ -16,7 +16,7 @@
 //! Time and the log: `run MS beats=1/2` (deadlines are kept) · `pause MS` (they are not) · `hold` ·
 //! `release` · `lose` (proposals held are dropped).
 //!
-//! To look: `map` · `status voters= alive=` · `slots` · `clean n1` · `bytes` (from here on, of each
+//! To look: `map` · `status voters= alive=` · `slots` · `clean n1` · `deadlines` · `bytes` (from here on, of each
 //! command in the log) · `snapshot`.
 
 use std::error::Error;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use goldenscript::{ArgumentConsumer, Context, Runner};
 use kvnode_core::cluster::broker;
-use kvnode_core::cluster::controller::{Input, Request, RequestId, Settings};
+use kvnode_core::cluster::controller::{Controller, Input, Request, RequestId, Settings};
 use kvnode_core::cluster::view::{self, Quorum};
 use kvnode_core::cluster::{
     AlterPartition, BrokerMessage, Command, ElectLeader, Features, Life, LogEnd, PartitionEpoch,
@@ -217,6 +217,22 @@ impl Script {
                         entry.partition,
                         places.join(", ")
                     ));
+                }
+            }
+            "deadlines" => {
+                let controller = world.controller.as_ref().and_then(Controller::deadline);
+                let mut all: Vec<_> = controller
+                    .map(|(at, reason)| ("controller".to_owned(), at, format!("{reason:?}")))
+                    .into_iter()
+                    .collect();
+                for (name, process) in &world.processes {
+                    if let Some((at, reason)) = process.broker.deadline() {
+                        all.push((name.clone(), at, format!("{reason:?}")));
+                    }
+                }
+                for (name, at, reason) in all {
+                    let ms = at.since(world.mono).as_millis();
+                    world.say(format_args!("{name}: {reason} in {ms} ms"));
                 }
             }
             "bytes" => world.bytes = true,

@@ -116,7 +116,9 @@ pub enum Input {
     LogEnd(LogEnd),
     /// A replica of this node is closed.
     Closed(PartitionId),
-    /// A leader of this node wants another in-sync set. In the place of what it wanted before.
+    /// A leader of this node wants another in-sync set. In the place of what it wanted before,
+    /// which may be on its way all the same: until the map has moved on from the partition epoch,
+    /// the leader counts everybody whom it has asked for as in sync.
     Alter(AlterPartition),
     /// The node is to stop: let it not lead first.
     Stop,

@@ -146,7 +146,6 @@ impl Controller {
         }
         let lapses = now.mono.after(self.settings.session_timeout);
         let session = self.sessions.get_mut(&from).expect("every registered node has one");
-        let back = !session.is_alive();
         session.lapses = Some(lapses);
         session.heard = now.mono;
         session.applied = session.applied.max(heartbeat.applied);
@@ -154,9 +153,6 @@ impl Controller {
         session.log_ends = heartbeat.log_ends.iter().map(|end| (end.partition, *end)).collect();
         session.stopping = heartbeat.wants_stop;
         self.clock_median_ms = self.clock_median();
-        if back {
-            self.look_at_replicas_of(map, from);
-        }
         self.look_at_unfit(map, from);
         self.dirty.extend(self.recoveries.keys());
         self.consider_node(now, map, from);
