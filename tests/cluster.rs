@@ -1,11 +1,16 @@
 //! Real processes that make a cluster: founding, losing and regaining nodes, and what is refused.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test means any other effect by it")]
+
 mod common;
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use common::{Node, NodeBuilder, Signal, wait_until};
+use kvnode_core::peer::{self, ConnId, Identity, Links, Nonce, Versions};
+use kvnode_core::{DirectoryId, Member, NodeId, Now};
 use serde_json::Value;
 
 /// Some nodes of one cluster on loopback.
@@ -255,6 +260,62 @@ fn a_second_process_with_an_id_is_refused_and_the_first_goes_on() {
     assert!(why.contains("an id of its own"), "{why}");
     let after = cluster.whole();
     assert_eq!(after["nodes"], before["nodes"], "the first is the same as before");
+}
+
+/// Peers of a release that speaks another version of the peer protocol: they answer the handshake
+/// and refuse it.
+fn strangers(ids: [u32; 2]) -> Vec<String> {
+    let entry = |id: u32| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        // Ends with the process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                speak_version_nine(id, stream);
+            }
+        });
+        format!("{id}@127.0.0.1:{port}")
+    };
+    ids.into_iter().map(entry).collect()
+}
+
+fn speak_version_nine(id: u32, mut stream: std::net::TcpStream) {
+    let me = Identity {
+        cluster: None,
+        member: Member { node: NodeId(id), directory: DirectoryId(u128::from(id)) },
+        nonce: Nonce(u64::from(id)),
+        versions: Versions { min: 9, max: 9 },
+        features: 9,
+        founding: 0,
+    };
+    let now = Now { mono: kvnode_core::Instant(1), wall_us: 1 };
+    let peers = [(NodeId(1), String::from("127.0.0.1:1"))];
+    let mut links = Links::new(me, peers, peer::Settings::default(), now, 1);
+    let conn = ConnId::Accepted(1);
+    links.handle(now, peer::Input::Accepted(conn));
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+        links.handle(now, peer::Input::Bytes(conn, buffer[..len].to_vec().into()));
+        while let Some(output) = links.poll() {
+            match output {
+                peer::Output::Write(to, bytes) if to == conn => {
+                    stream.write_all(&bytes).expect("the node reads");
+                }
+                peer::Output::Close(closed) if closed == conn => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_of_another_version_than_the_others_is_refused() {
+    let port = free_ports(1)[0];
+    let others = strangers([2, 3]).join(",");
+    let list = format!("1@127.0.0.1:{port},{others}");
+    let why = refused(&builder(1, &list, &[]));
+    assert!(why.contains("speaks version 1 of the peer protocol"), "{why}");
+    assert!(why.contains("version 9") && why.contains("update the older"), "{why}");
 }
 
 #[test]
