@@ -95,7 +95,8 @@ pub struct Outcome {
     pub story: Vec<Event>,
     /// What the clients saw.
     pub history: History,
-    /// In the [short](Profile::Short) profile: the sectors that were ever written on the node's disk.
+    /// In the [short](Profile::Short) profile: the sectors that were written on the node's disk as long
+    /// as there were faults.
     pub written: BTreeSet<(File, u32)>,
 }
 
@@ -212,6 +213,8 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
     nemesis.run(plan).await;
     let left_ms = world.settings.duration_ms.saturating_sub(world.now_ns() / 1_000_000);
     sleep(Duration::from_millis(left_ms)).await;
+    // What is written later can not be harmed any more.
+    world.note_written(nemesis.take_written(1));
     nemesis.heal();
     // Whoever is stuck shows by it.
     sleep(Duration::from_millis(AFTERMATH_MS)).await;
@@ -221,7 +224,6 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
         let _ = client.await;
     }
     verify(&world, &nemesis).await;
-    world.note_written(nemesis.take_written(1));
     nemesis.end().await;
 }
 

@@ -38,9 +38,9 @@ pub struct Sweep {
 }
 
 /// When the node is stopped for what strikes at rest, and when it strikes.
-const STOP_AT_MS: u64 = 5_000;
+const STOP_AT_MS: u64 = 7_000;
 const DOWN_MS: u64 = 900;
-const STRIKE_AT_MS: u64 = 5_700;
+const STRIKE_AT_MS: u64 = 7_700;
 
 /// Sweeps over the workload of `seed`. After so many runs with violations no further one is started.
 pub fn sweep(

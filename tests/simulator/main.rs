@@ -38,8 +38,9 @@ fn fixed_seeds_of_every_profile_show_no_violation() {
         assert!(summary.answered * 10 > summary.calls * 8, "{}: few answers", profile.name());
         let injected: u64 = summary.injected.values().sum();
         assert_eq!(injected == 0, profile == Profile::Calm, "{}", profile.name());
+        // Most are in runs with a relaxed fsync, of which there are three in ten.
         assert!(
-            summary.undecided * 20 < seeds,
+            summary.undecided * 10 <= seeds,
             "{}: {} undecided",
             profile.name(),
             summary.undecided
