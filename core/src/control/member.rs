@@ -2,7 +2,7 @@
 //! while this node leads.
 //!
 //! Entries are applied here, in order, each once in this life. What one of the machines says to
-//! another is handed on at once; what leaves the node is left in [`Effects`] for control.
+//! another is handed on at once; what leaves the node is left in [`Effect`]s for control.
 
 use alloc::collections::VecDeque;
 use alloc::format;

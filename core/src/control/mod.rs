@@ -14,7 +14,7 @@
 //! - Its life: the [directory](crate::directory) is settled, the [`store`] is read, and if that holds
 //!   nothing a cluster is [founded or joined](founding). From then on it is a [`member`] for good.
 //! - The map is what the committed log adds up to; every member has it, voters and observers alike.
-//! - The [controller](crate::cluster::Controller) exists while this node leads the quorum and has
+//! - The [controller](crate::cluster::controller::Controller) exists while this node leads the quorum and has
 //!   applied all that earlier leaders committed.
 //! - [`voters`] keeps the quorum complete: a voter that came back with another directory is
 //!   replaced, one by one.
