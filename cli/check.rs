@@ -78,7 +78,13 @@ fn print(report: &Report, json: bool) {
 
 fn verdict(report: &Report, accept_loss: bool) -> ExitCode {
     match (accept_loss, report.accepted.is_empty()) {
-        (true, true) => crate::failed("nothing to accept: no range of the log is lost"),
+        (true, true) if report.is_clean() => {
+            crate::failed("nothing to accept: no range of the log is lost")
+        }
+        (true, true) => crate::failed(
+            "nothing was accepted: what is damaged is no lost range of a partition's log; the \
+             findings say what to do",
+        ),
         (true, false) => ExitCode::SUCCESS,
         (false, _) if report.is_clean() => ExitCode::SUCCESS,
         (false, _) => ExitCode::FAILURE,

@@ -144,12 +144,25 @@ impl Loop {
             let input = match self.wait().await {
                 Happened::Peer(input) => Input::Peer(input),
                 Happened::Disk(io, result) => Input::Disk(io, result),
-                Happened::Due => Input::Tick,
+                Happened::Due => {
+                    self.take_what_has_come().await;
+                    Input::Tick
+                }
                 Happened::Stop => Input::Stop,
             };
             self.control.handle(clock::now(), input);
         }
         self.executor.join();
+    }
+
+    /// What peers have sent already was sent before the deadline passed: a process that was not run
+    /// for a while must not take them for silent.
+    async fn take_what_has_come(&mut self) {
+        for _ in 0..WAITING_MAX {
+            let come = poll_fn(|cx| Poll::Ready(self.sockets.poll_next(cx))).await;
+            let Poll::Ready(input) = come else { return };
+            self.control.handle(clock::now(), Input::Peer(input));
+        }
     }
 
     async fn wait(&mut self) -> Happened {
@@ -218,6 +231,9 @@ impl Loop {
         let _ = self.tell.send(event);
     }
 }
+
+/// Events of peers that are taken before a deadline is acted upon.
+const WAITING_MAX: usize = 256;
 
 /// Files of the control log that are kept open.
 const HANDLES_MAX: usize = 16;

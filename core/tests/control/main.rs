@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
+use kvnode_core::storage::check::{AcceptLoss, CheckReport, Checker};
 use world::World;
 
 #[test]
@@ -109,6 +110,38 @@ fn a_stopping_controller_hands_over_first() {
     assert!(took < Duration::from_millis(1500), "{took:?}");
     let took = world.until("the rest is whole", World::is_whole);
     assert!(took < Duration::from_millis(50), "another was made before: {took:?}");
+}
+
+fn check(disk: &disk::MemDisk) -> CheckReport {
+    let mut disk = disk.clone();
+    let mut checker = Checker::new();
+    while let Some(op) = checker.poll() {
+        checker.on_disk(disk.run(op));
+    }
+    checker.finish().expect("it has come to its end")
+}
+
+#[test]
+fn a_member_whose_log_is_damaged_takes_no_part_and_nobody_can_accept_that() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    world.ask_to_stop(3);
+    world.until("it stops", |world| world.nodes[&NodeId(3)].stopped);
+    let disk = &mut world.nodes.get_mut(&NodeId(3)).unwrap().disk;
+    let report = check(disk);
+    assert!(!report.damaged && report.records > 0, "{:?}", report.findings);
+    // Well below the mark.
+    disk.edit("control/00000000000000000000-00000000.log", |bytes| bytes[200] ^= 1);
+    let report = check(disk);
+    assert!(report.damaged, "{:?}", report.findings);
+    assert!(AcceptLoss::new(&report).is_none(), "it may have forgotten a vote");
+    world.start(3);
+    world.pass(Duration::from_secs(1));
+    let refused = world.nodes[&NodeId(3)].refused.as_ref().expect("it is refused");
+    assert!(refused.contains("control/") && refused.contains("an empty one"), "{refused}");
+    world.wipe(3);
+    world.start(3);
+    world.until("it joins as a new member", World::is_whole);
 }
 
 #[test]

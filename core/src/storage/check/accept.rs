@@ -5,6 +5,9 @@
 //! and a later damage elsewhere is still told. The node then serves what is left: a key whose only
 //! records were lost is not found, and one with an older record has that one's value again.
 //!
+//! The log of the controller quorum is left out: a member that has lost a part of it may have
+//! forgotten a vote, and no operator can accept that for the others.
+//!
 //! The new manifest is written aside, made durable and renamed, one partition after the other: a
 //! crash leaves each as it was or as accepted.
 
@@ -47,8 +50,8 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 impl AcceptLoss {
     /// Accepts the lost ranges that the report tells of; `None` if there are none.
     pub fn new(report: &CheckReport) -> Option<Self> {
-        let todo: VecDeque<_> =
-            report.losses.iter().map(|(&id, loss)| (id, loss.clone())).collect();
+        let losses = report.losses.iter().filter(|&(&id, _)| id != PartitionId::CONTROL);
+        let todo: VecDeque<_> = losses.map(|(&id, loss)| (id, loss.clone())).collect();
         let mut accept =
             Self { todo, ops: VecDeque::new(), accepted: Vec::new(), failed: None, waits: false };
         accept.start();

@@ -148,12 +148,12 @@ impl Checker {
         match core::mem::replace(&mut self.stage, Stage::Done) {
             Stage::List => self.on_root(result),
             Stage::Meta => {
-                let count = data_of(result).map(|data| self.on_meta(&data));
-                let count = count.unwrap_or_else(|error| {
+                let meta = data_of(result).map(|data| self.on_meta(&data));
+                let meta = meta.unwrap_or_else(|error| {
                     self.find(File::Meta, Problem::Unreadable(error), Severity::Damage);
                     None
                 });
-                self.choose_partitions(count);
+                self.choose_partitions(meta);
             }
             Stage::ListPartition(at) => self.on_partition_listed(at, result),
             Stage::Manifest(at) => match data_of(result) {
@@ -208,11 +208,11 @@ impl Checker {
         }
     }
 
-    /// The number of partitions, if META tells.
-    fn on_meta(&mut self, data: &Bytes) -> Option<u32> {
+    /// What META says, if it can be read.
+    fn on_meta(&mut self, data: &Bytes) -> Option<Meta> {
         self.done += data.len() as u64;
         let problem = match Meta::decode(data) {
-            Ok(meta) => return Some(meta.partitions),
+            Ok(meta) => return Some(meta),
             Err(FormatError::Version(version)) => Problem::Version(version),
             Err(FormatError::Damaged) => Problem::MetaDamaged,
         };
@@ -220,19 +220,28 @@ impl Checker {
         None
     }
 
-    fn choose_partitions(&mut self, count: Option<u32>) {
+    fn choose_partitions(&mut self, meta: Option<Meta>) {
         let is_there =
             |&id: &PartitionId| self.root.contains_key(&format!("{}/", Dir::Partition(id)));
-        let there: Vec<PartitionId> =
+        let control = is_there(&PartitionId::CONTROL);
+        let mut there: Vec<PartitionId> =
             (0..PARTITIONS_MAX).map(PartitionId).filter(is_there).collect();
-        match count {
-            Some(count) => {
+        match meta {
+            // The partitions of a node of a cluster come and go; the quorum's log stays.
+            Some(meta) if meta.seat.is_some() => {
+                there.extend((control || meta.complete).then_some(PartitionId::CONTROL));
+                self.partitions = there;
+            }
+            Some(Meta { partitions: count, .. }) => {
                 self.partitions = (0..count.min(PARTITIONS_MAX)).map(PartitionId).collect();
                 for id in there.into_iter().filter(|id| id.0 >= count) {
                     self.find_dir(id, Problem::PartitionUnknown, Severity::Note);
                 }
             }
-            None => self.partitions = there,
+            None => {
+                there.extend(control.then_some(PartitionId::CONTROL));
+                self.partitions = there;
+            }
         }
         self.report.partitions = self.partitions.len() as u64;
         self.list_partition(0);
