@@ -23,6 +23,14 @@ fn a_stop_soon_after_a_full_disk_never_ended() {
     holds(Profile::Short, 0, Some(plan));
 }
 
+/// A misdirected read hid a reign from an opening, which began one of the same number; once the first
+/// could be read again, what the second had acknowledged seemed to be of the past, and was cut away.
+/// Mended by "core: begin a reign after all that damage may hide".
+#[test]
+fn a_reign_that_damage_had_hidden_began_again() {
+    holds(Profile::Standard, 2341, None);
+}
+
 /// A merge of more than a hundred small segments handed all its deletions to the disk at once.
 /// Mended by "bound a merge's segments".
 #[test]

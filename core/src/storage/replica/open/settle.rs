@@ -97,7 +97,7 @@ impl Replica {
         self.written_end = self.log_end;
         self.durable_end = self.log_end;
         self.high_watermark = self.log_end;
-        self.epoch = Epoch(self.epoch.0 + 1);
+        self.epoch = Epoch(self.epoch.0.saturating_add(self.hidden_reigns()).saturating_add(1));
         self.write_mark();
         for damage in self.damages.clone() {
             let text = format!(
@@ -109,5 +109,13 @@ impl Replica {
         }
         let version = self.change_manifest();
         Next::Stage(Stage::AwaitManifest(version))
+    }
+
+    /// Most reigns that can have begun in what can not be read: each has a record. The next one is to
+    /// come after them all, for what could not be read today may be read tomorrow, and what stands
+    /// behind it would then seem to be of the past.
+    fn hidden_reigns(&self) -> u32 {
+        let hidden = self.damages.iter().map(|damage| damage.to.0.saturating_sub(damage.from.0));
+        u32::try_from(hidden.sum::<u64>()).unwrap_or(u32::MAX)
     }
 }
