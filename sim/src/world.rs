@@ -343,8 +343,11 @@ impl World {
 
     fn moment(&self, record: &mut Record, node: u32) -> Moment {
         record.order += 1;
-        let view = self.node(node, |node| node.view);
-        let (committed_ms, latest_ms) = (record.committed_ms, record.latest_ms);
+        let (view, serves) = self.node(node, |node| (node.view, node.serves));
+        // A partition that opens first does not know the clocks of the others yet.
+        let known = serves || self.settings.partitions == 1;
+        let committed_ms = if known { record.committed_ms } else { 0 };
+        let latest_ms = record.latest_ms;
         let clock = ClockView { committed_ms, latest_ms, ..view };
         Moment { order: record.order, at_ns: self.now_ns(), clock }
     }

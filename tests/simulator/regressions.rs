@@ -37,7 +37,7 @@ fn a_merge_of_many_segments_flooded_the_disk() {
 /// reign in the manifest".
 #[test]
 fn a_reign_was_given_out_twice_and_its_records_were_cut() {
-    for seed in [5744, 19318] {
+    for seed in [2341, 5744, 19318] {
         holds(Profile::Standard, seed, None);
     }
 }
