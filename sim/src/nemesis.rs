@@ -337,6 +337,10 @@ impl Nemesis {
         if self.world.is_up(node) && !self.is_calm() {
             self.fell(node, Doom::Process);
         }
+        if self.is_calm() {
+            // It was held, and has stopped since everything else was healed.
+            return self.raise(node);
+        }
         sleep(Duration::from_millis(down_ms)).await;
         if !self.is_calm() {
             self.raise(node);
