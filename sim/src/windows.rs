@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Class, Fault};
+use crate::plan::{Class, Fault, Way};
 use crate::story::Lane;
 
 /// See the module's header.
@@ -55,6 +55,46 @@ impl Windows {
 
     fn in_force(&self) -> impl Iterator<Item = &Fault> {
         self.all.iter().filter(|window| window.to_ns.is_none()).map(|window| &window.fault)
+    }
+
+    /// Whether nothing gets from one to the other.
+    pub(crate) fn is_cut(&self, from: Lane, to: Lane) -> bool {
+        self.links.contains_key(&(from, to))
+            || self.lanes.contains_key(&from)
+            || self.lanes.contains_key(&to)
+    }
+
+    /// Whether two are connected as they should be, in both directions.
+    pub(crate) fn is_sound(&self, a: Lane, b: Lane) -> bool {
+        let harmed = |fault: &Fault| match fault {
+            Fault::Loss { .. }
+            | Fault::Lag { .. }
+            | Fault::Flip { .. }
+            | Fault::Swizzle { .. } => true,
+            Fault::Flap { from, to, .. } => [(*from, *to), (*to, *from)].contains(&(a, b)),
+            _ => false,
+        };
+        !self.is_cut(a, b) && !self.is_cut(b, a) && !self.in_force().any(harmed)
+    }
+
+    /// Whether a node is kept from running as it should, or its disk.
+    pub(crate) fn is_unwell(&self, of: u32) -> bool {
+        self.in_force().any(|fault| match fault {
+            Fault::Pause { node, .. }
+            | Fault::Stall { node, .. }
+            | Fault::Full { node, .. }
+            | Fault::SlowDisk { node, .. } => *node == of,
+            _ => false,
+        })
+    }
+
+    /// How many of a thousand pieces of a stream have a bit flipped.
+    pub(crate) fn flips(&self) -> u64 {
+        let flips = self.in_force().filter_map(|fault| match fault {
+            Fault::Flip { per_mille, .. } => Some(*per_mille),
+            _ => None,
+        });
+        flips.max().unwrap_or(0)
     }
 
     /// How many of a hundred messages are lost.
@@ -128,6 +168,15 @@ impl Windows {
             }
             Fault::Flap { from: a, to: b, .. } => {
                 link && ((*a, *b) == (from, to) || (*a, *b) == (to, from))
+            }
+            Fault::Split { side, way, .. } => {
+                let within = |lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
+                let [out, into] = [within(from) && !within(to), !within(from) && within(to)];
+                link && match way {
+                    Way::Out => out,
+                    Way::In => into,
+                    Way::Both => out || into,
+                }
             }
             Fault::Swizzle { .. } => lane,
             Fault::Loss { .. } | Fault::Lag { .. } => true,

@@ -272,6 +272,11 @@ impl NodeDisk {
         self.image.lose_power(unsynced, &mut self.chance);
     }
 
+    /// An empty disk is put in its place, while no process uses it.
+    pub(crate) fn empty(&mut self) {
+        self.image.wipe();
+    }
+
     /// What struck operations that were under way at crashes, since this was last asked.
     pub(crate) fn take_struck(&mut self) -> Vec<(Strike, DiskOp)> {
         std::mem::take(&mut self.struck)
