@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(value_name = "SEED")]
     seed: u64,
 
-    /// What sort of run: standard, calm, disk, clock or network
+    /// What sort of run: standard, calm, disk, clock, network or cluster
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 

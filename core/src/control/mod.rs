@@ -30,6 +30,7 @@
 
 mod founding;
 mod life;
+mod marks;
 mod member;
 mod message;
 mod replicas;
@@ -200,6 +201,8 @@ pub struct Control {
     stop: Stop,
     /// META could not be completed in this life.
     meta_failed: bool,
+    /// Of members that have begun again since, and of none.
+    marks: Marks,
     /// What the others of this node were last shown.
     shown: Option<Arc<View>>,
     out: VecDeque<Output>,
@@ -269,6 +272,7 @@ impl Control {
             complain_at: now.mono.after(COMPLAIN_EVERY),
             stop: Stop::No,
             meta_failed: false,
+            marks: Marks::default(),
             shown: None,
             out: VecDeque::new(),
         };
@@ -328,7 +332,9 @@ impl Control {
 
     /// The rare states that the node's part in the cluster has been in.
     pub fn marks(&self) -> Marks {
-        self.store.as_ref().map_or_else(Marks::default, Store::marks)
+        let store = self.store.as_ref().map_or_else(Marks::default, Store::marks);
+        let member = self.membership().map_or_else(Marks::default, Membership::marks);
+        self.marks.or(store).or(member)
     }
 
     fn membership(&self) -> Option<&Membership> {

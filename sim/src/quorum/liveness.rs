@@ -32,9 +32,12 @@ const LOOK_MS: u64 = 100;
 struct Monitor {
     /// Since when a node was well, and two nodes were connected, in ns; absent if they are not.
     well: BTreeMap<u32, u64>,
+    lives: BTreeMap<u32, u64>,
     connected: BTreeMap<(u32, u32), u64>,
     down: BTreeMap<u32, u64>,
-    /// Of a majority that is well followed: who, the term, since when, and whether no term was higher.
+    /// When a majority last followed a leader, in ns.
+    followed_ns: u64,
+    /// Of a majority that is well, and follows one of its own: who, the term, since when.
     calm: Option<(Vec<u32>, Term, u64)>,
     told: bool,
 }
@@ -73,42 +76,59 @@ impl Monitor {
             .collect();
         let bound_ns = bound_ns(&world.settings);
         let long = |since: Option<&u64>| since.is_some_and(|since| now_ns - since >= bound_ns);
-        let majority = subsets(&ids, voters.quorum()).into_iter().find(|subset| {
+        let mut well = subsets(&ids, voters.quorum());
+        well.retain(|subset| {
             subset.iter().all(|node| long(self.well.get(node)))
                 && pairs(subset).all(|pair| long(self.connected.get(&pair)))
         });
-        let Some(majority) = majority.filter(|_| is_settled) else {
-            (self.calm, self.told) = (None, false);
-            return None;
-        };
-        let followed = followed(&watch, &majority);
-        let Some(term) = followed else {
-            if !std::mem::replace(&mut self.told, true) {
-                let text = format!(
-                    "nodes {majority:?} are well connected for {} ms, and follow no leader",
-                    bound_ns / 1_000_000
-                );
-                return Some(("liveness", text));
-            }
-            return None;
-        };
-        self.told = false;
-        match &self.calm {
-            Some((same, before, _)) if *same == majority && *before != term => {
-                let text = format!("{before} of nodes {majority:?} ended without need for {term}");
-                self.calm = Some((majority, term, now_ns));
-                Some(("stable leader", text))
-            }
-            Some((same, _, since_ns)) if *same == majority => {
-                let since_ns = *since_ns;
-                self.fenced(world, &watch, now_ns, now_ns - since_ns)
-            }
-            Some(_) | None => {
-                // A higher term somewhere is a need.
-                self.calm = (watch.term() == term).then_some((majority, term, now_ns));
-                None
-            }
+        let followed =
+            subsets(&ids, voters.quorum()).iter().any(|some| followed(&watch, some).is_some());
+        if followed || well.is_empty() || !is_settled {
+            self.told = false;
         }
+        if followed {
+            self.followed_ns = now_ns;
+        } else if let Some(majority) = well.first().filter(|_| is_settled)
+            && now_ns - self.followed_ns >= bound_ns
+            && !std::mem::replace(&mut self.told, true)
+        {
+            let ms = (now_ns - self.followed_ns) / 1_000_000;
+            let text =
+                format!("nodes {majority:?} are well connected, and no leader was followed for {ms} ms");
+            return Some(("liveness", text));
+        }
+        self.stays(world, &watch, &well, now_ns)
+    }
+
+    /// A leader that is well stays one as long as a majority with it is well.
+    fn stays(
+        &mut self,
+        world: &World,
+        watch: &Watch,
+        well: &[Vec<u32>],
+        now_ns: u64,
+    ) -> Option<Found> {
+        if let Some((majority, before, since_ns)) = self.calm.take() {
+            if !well.contains(&majority) {
+                return None;
+            }
+            if followed(watch, &majority) != Some(before) {
+                let term = watch.term();
+                let text = format!("{before} of nodes {majority:?} ended without need, now {term}");
+                return Some(("stable leader", text));
+            }
+            self.calm = Some((majority, before, since_ns));
+            return self.fenced(world, watch, now_ns, now_ns - since_ns);
+        }
+        let own = |majority: &&Vec<u32>| {
+            let term = followed(watch, majority)?;
+            let leader = watch.node(*majority.first()?)?.leader?;
+            // A higher term somewhere is a need.
+            (majority.contains(&leader.0) && watch.term() == term).then_some(term)
+        };
+        let calm = well.iter().find_map(|majority| Some((majority.clone(), own(&majority)?)));
+        self.calm = calm.map(|(majority, term)| (majority, term, now_ns));
+        None
     }
 
     /// A node that is down is fenced.
@@ -147,6 +167,12 @@ impl Monitor {
                 && seen.is_some_and(|seen| seen.is_member && !seen.is_stopping)
                 && !windows.is_unwell(node)
                 && world.disturbed_ns(node) + DISTURBED_NS < now_ns;
+            let life = seen.map_or(0, |seen| seen.life);
+            if self.lives.insert(node, life) != Some(life) {
+                // It was started since the last look.
+                self.well.remove(&node);
+                self.down.remove(&node);
+            }
             since(&mut self.well, node, well, now_ns);
             since(&mut self.down, node, !up, now_ns);
         }

@@ -1,6 +1,7 @@
 //! A node's process: the real control, driven by what arrives, what the disk answers and what its
 //! clock says. It decides nothing but, by chance, how many inputs it hands in before it drains.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ struct Process {
     id: u32,
     control: Control,
     chance: Chance,
+    /// Effects that are not carried out yet.
+    pending: VecDeque<Output>,
     ended: bool,
     serves: bool,
     queue_max: usize,
@@ -83,6 +86,7 @@ impl Process {
             world,
             id,
             chance,
+            pending: VecDeque::new(),
             ended: false,
             serves: false,
             queue_max: 0,
@@ -90,7 +94,7 @@ impl Process {
     }
 
     async fn run(&mut self, mut inbox: UnboundedReceiver<NodeEvent>) {
-        self.look();
+        self.collect();
         self.drain();
         while !self.ended {
             let event = match self.wait_ns() {
@@ -134,7 +138,7 @@ impl Process {
         }
         let now = self.world.node_now(self.id);
         self.control.handle(now, input);
-        self.look();
+        self.collect();
         if self.chance.percent(30) {
             self.drain();
         }
@@ -193,6 +197,25 @@ impl Process {
         }
     }
 
+    /// Takes the effects, and lets the checkers see what happened, in its order.
+    fn collect(&mut self) {
+        let mut turns = 0;
+        while let Some(output) = self.control.poll() {
+            turns += 1;
+            if turns > OUTPUTS_MAX {
+                let text = format!("n{} gives {turns} outputs in a turn", self.id);
+                self.world.violation("bounded", text);
+                self.ended = true;
+                return;
+            }
+            match output {
+                Output::Trace(trace) => self.on_trace(trace),
+                output => self.pending.push_back(output),
+            }
+        }
+        self.look();
+    }
+
     /// The checkers look at what has become of the node.
     fn look(&mut self) {
         let mono = self.world.node_now(self.id).mono;
@@ -210,15 +233,7 @@ impl Process {
     }
 
     fn drain(&mut self) {
-        let mut turns = 0;
-        while let Some(output) = self.control.poll() {
-            turns += 1;
-            if turns > OUTPUTS_MAX {
-                let text = format!("n{} gives {turns} outputs in a turn", self.id);
-                self.world.violation("bounded", text);
-                self.ended = true;
-                return;
-            }
+        while let Some(output) = self.pending.pop_front() {
             self.on_output(output);
         }
     }
@@ -266,7 +281,7 @@ impl Process {
                 self.world.stopped(self.id);
                 self.end();
             }
-            Output::Trace(trace) => self.on_trace(trace),
+            Output::Trace(_) => unreachable!("it was collected"),
             Output::Notice(severity, text) => {
                 let level = match severity {
                     Severity::Info => "info",

@@ -9,7 +9,7 @@
 //! [`peer::Input::Sent`]. Which links are cut, slow or lossy is what the [windows](crate::windows) say.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -543,6 +543,3 @@ fn flip(bytes: &Bytes, chance: &mut Chance) -> Bytes {
     }
     flipped.freeze()
 }
-
-/// What a run has of this.
-pub(crate) type Shared = Mutex<Tcp>;

@@ -47,7 +47,6 @@ pub(crate) struct Watch {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) life: u64,
-    pub(crate) is_up: bool,
     pub(crate) is_stopping: bool,
     /// It has a member's state; else it opens, or is fresh.
     pub(crate) is_member: bool,
@@ -73,7 +72,7 @@ impl Watch {
 
     /// A process begins.
     pub(crate) fn born(&mut self, node: u32, life: u64) {
-        self.nodes.insert(node, Seen { life, is_up: true, ..Seen::default() });
+        self.nodes.insert(node, Seen { life, ..Seen::default() });
     }
 
     /// A process has ended.
@@ -89,11 +88,6 @@ impl Watch {
         if let Some(seen) = self.nodes.get_mut(&node) {
             seen.is_stopping = true;
         }
-    }
-
-    /// The nodes as they were seen last.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (u32, &Seen)> {
-        self.nodes.iter().map(|(&id, seen)| (id, seen))
     }
 
     /// One of them.
@@ -119,11 +113,6 @@ impl Watch {
         in_office.max_by_key(|(_, seen)| seen.term).map(|(&id, _)| id)
     }
 
-    /// How many terms have had a leader.
-    pub(crate) fn reigns(&self) -> usize {
-        self.leaders.count()
-    }
-
     /// The latest term that any node has ever been in.
     pub(crate) fn term(&self) -> Term {
         self.term_max
@@ -136,7 +125,7 @@ impl Watch {
         let (Some(raft), Some(map)) = (control.raft(), control.map()) else {
             if seen.is_member {
                 let (life, is_stopping) = (seen.life, seen.is_stopping);
-                *seen = Seen { life, is_up: true, is_stopping, ..Seen::default() };
+                *seen = Seen { life, is_stopping, ..Seen::default() };
             }
             return found;
         };

@@ -17,16 +17,6 @@ impl OneLeader {
         (first != member)
             .then(|| ("one leader a term", format!("{first} and {member} both lead in {term}")))
     }
-
-    /// Who has led the term.
-    pub(crate) fn of(&self, term: Term) -> Option<Member> {
-        self.0.get(&term).copied()
-    }
-
-    /// How many terms have had a leader.
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,14 @@ use super::Found;
 
 /// The map before and after a command.
 pub(crate) fn check(before: &Map, command: &Command, after: &Map) -> Option<Found> {
+    if let Command::AlterPartition(alter) = command
+        && before.partition(alter.partition) != after.partition(alter.partition)
+        && let Some(life) = alter.isr.iter().find(|life| {
+            before.node(life.node).is_none_or(|node| node.life() != **life)
+        })
+    {
+        return Some(("in-sync set", format!("{life} is named, and is over")));
+    }
     for (id, partition) in after.partitions() {
         let old = before.partition(id);
         for seat in &partition.isr {
@@ -102,6 +110,11 @@ mod tests {
         assert_eq!(version, PartitionEpoch(1));
         let forged = forge(&after, &fenced);
         assert!(check(&fenced, &alter, &forged).is_some());
+        let mut stale = alter.clone();
+        if let Command::AlterPartition(alter) = &mut stale {
+            alter.isr[1].incarnation = Incarnation(2);
+        }
+        assert!(check(&before, &stale, &after).is_some(), "an earlier life is named");
     }
 
     /// `seats` with the nodes of `nodes`, by way of the encoding.

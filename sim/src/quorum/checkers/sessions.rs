@@ -4,7 +4,7 @@
 //!
 //! Judged where the fence is proposed, by what had reached that controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kvnode_core::cluster::Life;
@@ -17,6 +17,8 @@ use super::Found;
 pub(crate) struct Sessions {
     /// By who listens, in which of its processes.
     heard: BTreeMap<(u32, u64), BTreeMap<NodeId, Heard>>,
+    /// Where nobody listened, and nothing was heard since.
+    gone: BTreeSet<((u32, u64), NodeId)>,
 }
 
 #[derive(Clone, Copy)]
@@ -24,8 +26,6 @@ struct Heard {
     life: Life,
     at: Instant,
     wants_stop: bool,
-    /// Since then nobody listened there.
-    is_gone: bool,
 }
 
 /// Time between what a process sees and when this is told.
@@ -34,15 +34,14 @@ const SLOP: Duration = Duration::from_millis(2);
 impl Sessions {
     /// A heartbeat has come.
     pub(crate) fn hears(&mut self, at: (u32, u64), life: Life, now: Instant, wants_stop: bool) {
-        let heard = Heard { life, at: now, wants_stop, is_gone: false };
+        let heard = Heard { life, at: now, wants_stop };
+        self.gone.remove(&(at, life.node));
         self.heard.entry(at).or_default().insert(life.node, heard);
     }
 
     /// Nobody listens at the node.
     pub(crate) fn refuses(&mut self, at: (u32, u64), node: NodeId) {
-        if let Some(heard) = self.heard.entry(at).or_default().get_mut(&node) {
-            heard.is_gone = true;
-        }
+        self.gone.insert((at, node));
     }
 
     /// A controller, in office since then, proposes to fence a life.
@@ -54,9 +53,12 @@ impl Sessions {
         now: Instant,
         timeout: Duration,
     ) -> Option<Found> {
+        if self.gone.contains(&(at, life.node)) {
+            return None;
+        }
         let heard = self.heard.get(&at).and_then(|all| all.get(&life.node));
         let last = match heard {
-            Some(heard) if heard.life != life || heard.is_gone || heard.wants_stop => return None,
+            Some(heard) if heard.life != life || heard.wants_stop => return None,
             Some(heard) => heard.at.max(since),
             None => since,
         };
