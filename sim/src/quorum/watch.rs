@@ -231,7 +231,11 @@ impl Watch {
                 }
                 Payload::Command(bytes) => {
                     let proposed = raft.role() == Role::Leader && entry.term == raft.term();
-                    if proposed && let Ok(Command::Fence(life)) = Command::decode(bytes) {
+                    if proposed
+                        && let Ok(Command::Fence(life)) = Command::decode(bytes)
+                        // What it asks of itself goes over no link.
+                        && !(life.node.0 == node && seen.is_stopping)
+                    {
                         let (at, since) = ((node, seen.life), seen.office_since);
                         let timeout = self.session_timeout;
                         found.extend(self.sessions.fences(at, since, life, mono, timeout));
