@@ -64,28 +64,37 @@ impl Windows {
             || self.lanes.contains_key(&to)
     }
 
-    /// Whether two are connected as they should be, in both directions.
-    pub(crate) fn is_sound(&self, a: Lane, b: Lane) -> bool {
-        let harmed = |fault: &Fault| match fault {
+    /// Until when two were not connected as they should be, in ns; `u64::MAX` if they are not now.
+    pub(crate) fn unsound_until(&self, a: Lane, b: Lane) -> u64 {
+        let ends = [(a, b), (b, a)];
+        let within = |side: u32, lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
+        self.troubled_until(|fault| match fault {
             Fault::Loss { .. }
             | Fault::Lag { .. }
             | Fault::Flip { .. }
             | Fault::Swizzle { .. } => true,
-            Fault::Flap { from, to, .. } => [(*from, *to), (*to, *from)].contains(&(a, b)),
+            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => {
+                ends.contains(&(*from, *to))
+            }
+            Fault::Split { side, .. } => within(*side, a) != within(*side, b),
             _ => false,
-        };
-        !self.is_cut(a, b) && !self.is_cut(b, a) && !self.in_force().any(harmed)
+        })
     }
 
-    /// Whether a node is kept from running as it should, or its disk.
-    pub(crate) fn is_unwell(&self, of: u32) -> bool {
-        self.in_force().any(|fault| match fault {
+    /// The same of a node that was kept from running as it should, or its disk.
+    pub(crate) fn unwell_until(&self, of: u32) -> u64 {
+        self.troubled_until(|fault| match fault {
             Fault::Pause { node, .. }
             | Fault::Stall { node, .. }
             | Fault::Full { node, .. }
             | Fault::SlowDisk { node, .. } => *node == of,
             _ => false,
         })
+    }
+
+    fn troubled_until(&self, troubles: impl Fn(&Fault) -> bool) -> u64 {
+        let troubles = self.all.iter().filter(|window| troubles(&window.fault));
+        troubles.map(|window| window.to_ns.unwrap_or(u64::MAX)).max().unwrap_or(0)
     }
 
     /// How many of a thousand pieces of a stream have a bit flipped.

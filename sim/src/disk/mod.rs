@@ -275,6 +275,7 @@ impl NodeDisk {
     /// An empty disk is put in its place, while no process uses it.
     pub(crate) fn empty(&mut self) {
         self.image.wipe();
+        self.armed.clear();
     }
 
     /// What struck operations that were under way at crashes, since this was last asked.

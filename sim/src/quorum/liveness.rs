@@ -164,27 +164,33 @@ impl Monitor {
             let seen = watch.node(node);
             let up = world.is_up(node);
             let well = up
-                && seen.is_some_and(|seen| seen.is_member && !seen.is_stopping)
-                && !windows.is_unwell(node)
-                && world.disturbed_ns(node) + DISTURBED_NS < now_ns;
+                && seen.is_some_and(|seen| seen.is_member && !seen.is_stopping);
+            let until_ns = windows.unwell_until(node).max(world.disturbed_ns(node));
             let life = seen.map_or(0, |seen| seen.life);
             if self.lives.insert(node, life) != Some(life) {
                 // It was started since the last look.
                 self.well.remove(&node);
                 self.down.remove(&node);
             }
-            since(&mut self.well, node, well, now_ns);
+            since(&mut self.well, node, well && until_ns < now_ns, now_ns);
+            raise(&mut self.well, node, until_ns);
             since(&mut self.down, node, !up, now_ns);
         }
         for pair in pairs(&nodes) {
             let (a, b) = (Lane::Node(pair.0), Lane::Node(pair.1));
-            since(&mut self.connected, pair, windows.is_sound(a, b), now_ns);
+            let until_ns = windows.unsound_until(a, b);
+            since(&mut self.connected, pair, until_ns < now_ns, now_ns);
+            raise(&mut self.connected, pair, until_ns);
         }
     }
 }
 
-/// How long a disk that has failed an operation, or a reset, counts as a disturbance.
-const DISTURBED_NS: u64 = 500_000_000;
+/// What was not so until then, though nobody looked, has not been so for longer.
+fn raise<K: Ord>(all: &mut BTreeMap<K, u64>, key: K, until_ns: u64) {
+    if let Some(since_ns) = all.get_mut(&key) {
+        *since_ns = until_ns.max(*since_ns);
+    }
+}
 
 fn since<K: Ord>(all: &mut BTreeMap<K, u64>, key: K, is_so: bool, now_ns: u64) {
     if is_so {
@@ -269,6 +275,8 @@ mod tests {
         since(&mut all, 1, true, 5);
         since(&mut all, 1, true, 9);
         assert_eq!(all.get(&1), Some(&5));
+        raise(&mut all, 1, 7);
+        assert_eq!(all.get(&1), Some(&7));
         since(&mut all, 1, false, 10);
         assert_eq!(all.get(&1), None);
     }

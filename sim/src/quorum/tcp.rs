@@ -363,7 +363,8 @@ impl World {
                 let accepted = tcp.last_accepted.entry(to).or_default();
                 *accepted += 1;
                 let id = ConnId::Accepted(*accepted);
-                end.id = Some(id);
+                // It may be of a process that was not there when the dial began.
+                (end.id, end.closed) = (Some(id), false);
                 tcp.ends.insert((to, id), number);
                 drop(guard);
                 self.tell(Lane::Node(to), Kind::Link, number, || format!("accepts n{from} ({id})"));

@@ -38,18 +38,18 @@ pub(crate) async fn unfold(
     let left_ms = world.settings.duration_ms.saturating_sub(world.now_ns() / 1_000_000);
     sleep(Duration::from_millis(left_ms)).await;
     nemesis.heal();
-    settle(world, mailboxes).await;
+    settle(world, mailboxes, nemesis).await;
     for node in 1..=world.settings.nodes {
         nemesis.cut_power(node, Unsynced::Lost);
     }
     for node in 1..=world.settings.nodes {
         nemesis.start(node);
     }
-    settle(world, mailboxes).await;
+    settle(world, mailboxes, nemesis).await;
 }
 
 /// Waits until nothing is missing.
-async fn settle(world: &Arc<World>, mailboxes: &Mailboxes) {
+async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
     let from_ns = world.now_ns();
     let bound_ns = 2 * liveness::bound_ns(&world.settings) + SETTLE_NS;
     let mut asked = 0;
@@ -63,6 +63,8 @@ async fn settle(world: &Arc<World>, mailboxes: &Mailboxes) {
             asked += 1;
             ask(world, mailboxes, asked);
         }
+        // A stop that was asked for before may have ended since.
+        (1..=world.settings.nodes).for_each(|node| nemesis.start(node));
         sleep(Duration::from_millis(50)).await;
     }
 }
