@@ -263,7 +263,8 @@ impl Nemesis {
     }
 
     async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
-        if self.chance().percent(AIMED_PERCENT) {
+        // What the atlas has allowed to be lost is lost at once.
+        if doom != Doom::Wiped && self.chance().percent(AIMED_PERCENT) {
             self.aim(node).await;
         }
         if self.is_calm() {
@@ -292,10 +293,11 @@ impl Nemesis {
         self.world.died(node, (unsynced != Unsynced::Kept).then_some(Lost::Unsynced));
     }
 
-    /// Waits for a rename to be under way, if there is one soon: that is when most is half done.
+    /// Waits for a rename to be under way, or a vote to be written, if there is one soon: that is when
+    /// most is half done.
     async fn aim(&self, node: u32) {
         for _ in 0..AIM_MS {
-            if self.disk(node, |disk| disk.renames()) {
+            if self.disk(node, |disk| disk.renames()) || self.is_voting(node) {
                 break;
             }
             sleep(Duration::from_millis(1)).await;

@@ -69,10 +69,9 @@ impl Windows {
         let ends = [(a, b), (b, a)];
         let within = |side: u32, lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
         self.troubled_until(|fault| match fault {
-            Fault::Loss { .. }
-            | Fault::Lag { .. }
-            | Fault::Flip { .. }
-            | Fault::Swizzle { .. } => true,
+            Fault::Loss { .. } | Fault::Lag { .. } | Fault::Flip { .. } | Fault::Swizzle { .. } => {
+                true
+            }
             Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => {
                 ends.contains(&(*from, *to))
             }
@@ -221,9 +220,9 @@ impl Windows {
         self.all.iter().any(|window| {
             let to_ns = window.to_ns.unwrap_or(u64::MAX);
             match window.fault {
-                Fault::Pause { node, .. } | Fault::Stall { node, .. } | Fault::Full { node, .. } => {
-                    node == of && to_ns > since_ns
-                }
+                Fault::Pause { node, .. }
+                | Fault::Stall { node, .. }
+                | Fault::Full { node, .. } => node == of && to_ns > since_ns,
                 Fault::SlowDisk { node, times, .. } => {
                     node == of && to_ns.saturating_add(slow_ns * times) > since_ns
                 }

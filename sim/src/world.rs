@@ -265,9 +265,7 @@ impl World {
             (node.up, node.serves) = (false, false);
             let left = match lost {
                 Some(Lost::All) => Some(Left::Nothing),
-                Some(Lost::Unsynced) if relaxed => {
-                    Some(Left::Prefix(node.durable.max(promised)))
-                }
+                Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable.max(promised))),
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {

@@ -46,9 +46,9 @@ fn fixed_seeds_of_every_profile_show_no_violation() {
             summary.undecided
         );
         if profile == Profile::Standard {
-            let missing = Class::ALL.iter().filter(|class| {
-                !class.is_of_clusters() && !summary.injected.contains_key(class)
-            });
+            let missing = Class::ALL
+                .iter()
+                .filter(|class| !class.is_of_clusters() && !summary.injected.contains_key(class));
             let missing: Vec<&str> = missing.map(|class| class.name()).collect();
             assert!(missing.is_empty(), "faults that were never injected: {missing:?}");
             let unreached = summary.unreached(profile);

@@ -1,6 +1,8 @@
 //! The rare states of a member, told from what its machines say.
 
-use crate::cluster::{Changes, Command, ControllerMessage, Map, RegisterRefusal, Right, controller};
+use crate::cluster::{
+    Changes, Command, ControllerMessage, Map, RegisterRefusal, Right, controller,
+};
 use crate::election::{Change, Message, Role, Stored};
 use crate::marks::{Mark, Marks};
 use crate::{Index, Term};

@@ -288,6 +288,11 @@ impl NodeDisk {
         self.flying.iter().any(|flying| matches!(flying.op, DiskOp::Rename { .. }))
     }
 
+    /// Whether a write or an fsync is under way.
+    pub(crate) fn writes(&self) -> bool {
+        self.flying.iter().any(|f| matches!(f.op, DiskOp::Write { .. } | DiskOp::Sync(_)))
+    }
+
     fn crash(&mut self) {
         // What was handed to the system may still be done.
         let mut done = self.chance.index(self.flying.len() + 1);

@@ -35,9 +35,8 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     let mut plan = Plan::new();
     for _ in 0..count {
         let before = plan.last().filter(|_| chance.percent(CLOSE_PERCENT));
-        let starts_at_ms = before.and_then(starts_at_ms).filter(|_| {
-            chance.percent(REOPENING_PERCENT)
-        });
+        let starts_at_ms =
+            before.and_then(starts_at_ms).filter(|_| chance.percent(REOPENING_PERCENT));
         if let Some(starts_at_ms) = starts_at_ms {
             let at_ms = (starts_at_ms + chance.skewed(1..REOPENING_MS)).min(end_ms - 1);
             let class = Class::ALL[chance.weighted(&ends)];
@@ -146,11 +145,9 @@ fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
             Fault::Flap { from, to, times: chance.of(2..8), each_ms: chance.skewed(5..500) }
         }
         Class::Swizzle => Fault::Swizzle { step_ms: chance.skewed(5..1000) },
-        Class::SplitOneWay
-        | Class::SplitBothWays
-        | Class::Flip
-        | Class::Roll
-        | Class::Ask => unreachable!("these are of clusters"),
+        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => {
+            unreachable!("these are of clusters")
+        }
         Class::Loss => Fault::Loss { percent: chance.of(1..60), for_ms },
         Class::Lag => Fault::Lag { max_ms: chance.skewed(20..2000), for_ms },
         Class::Reset => Fault::Reset { node },
@@ -175,11 +172,7 @@ pub(crate) fn usual_share(class: Class) -> u64 {
     match class {
         Class::PowerMixed => 70,
         Class::Kill | Class::PowerLost | Class::Restart => 50,
-        Class::SplitOneWay
-        | Class::SplitBothWays
-        | Class::Flip
-        | Class::Roll
-        | Class::Ask => 0,
+        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => 0,
         Class::Wipe => 4,
         Class::Rot => 20,
         Class::BadSector => 12,

@@ -45,7 +45,11 @@ fn election(message: &election::Message) -> String {
             format!("beat {} at {} commit {}", m.term, m.prev, m.commit)
         }
         M::Append(m) => {
-            let more = if m.entries.len() > 1 { format!("+{}", m.entries.len() - 1) } else { String::new() };
+            let more = if m.entries.len() > 1 {
+                format!("+{}", m.entries.len() - 1)
+            } else {
+                String::new()
+            };
             format!("append {} {}{more} commit {}", m.term, self::entry(&m.entries[0]), m.commit)
         }
         M::AppendReply(m) => match m.conflict {

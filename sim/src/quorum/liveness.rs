@@ -93,8 +93,9 @@ impl Monitor {
             && !std::mem::replace(&mut self.told, true)
         {
             let ms = (now_ns - self.followed_ns) / 1_000_000;
-            let text =
-                format!("nodes {majority:?} are well connected, and no leader was followed for {ms} ms");
+            let text = format!(
+                "nodes {majority:?} are well connected, and no leader was followed for {ms} ms"
+            );
             return Some(("liveness", text));
         }
         self.stays(world, &watch, &well, now_ns)
@@ -132,16 +133,10 @@ impl Monitor {
     }
 
     /// A node that is down is fenced.
-    fn fenced(
-        &mut self,
-        world: &World,
-        watch: &Watch,
-        now_ns: u64,
-        calm_ns: u64,
-    ) -> Option<Found> {
+    fn fenced(&mut self, world: &World, watch: &Watch, now_ns: u64, calm_ns: u64) -> Option<Found> {
         // The controller's own clock may be slow by the drift, and it is excused for what it paused.
-        let bound_ns = bound_ns(&world.settings)
-            + 2 * world.settings.quorum.session_timeout.as_nanos() as u64;
+        let bound_ns =
+            bound_ns(&world.settings) + 2 * world.settings.quorum.session_timeout.as_nanos() as u64;
         let controller = watch.controller()?;
         for (&node, &since_ns) in &self.down {
             let active = watch.map().node(NodeId(node)).is_some_and(|node| node.is_active());
@@ -163,8 +158,7 @@ impl Monitor {
         for &node in &nodes {
             let seen = watch.node(node);
             let up = world.is_up(node);
-            let well = up
-                && seen.is_some_and(|seen| seen.is_member && !seen.is_stopping);
+            let well = up && seen.is_some_and(|seen| seen.is_member && !seen.is_stopping);
             let until_ns = windows.unwell_until(node).max(world.disturbed_ns(node));
             let life = seen.map_or(0, |seen| seen.life);
             if self.lives.insert(node, life) != Some(life) {
@@ -241,7 +235,11 @@ pub(super) fn missing(world: &World) -> Option<String> {
             return Some(format!("n{node} is not active"));
         }
         if seen.applied < map.applied() {
-            return Some(format!("n{node} has applied up to {} of {}", seen.applied, map.applied()));
+            return Some(format!(
+                "n{node} has applied up to {} of {}",
+                seen.applied,
+                map.applied()
+            ));
         }
     }
     let all: Vec<NodeId> = (1..=world.settings.nodes).map(NodeId).collect();

@@ -83,6 +83,14 @@ impl Nemesis {
         lock(&self.world.atlas).emptied(node);
     }
 
+    /// Whether the node writes while it follows nobody: mostly its vote.
+    pub(crate) fn is_voting(&self, node: u32) -> bool {
+        let follows_nobody = lock(&self.world.watch)
+            .node(node)
+            .is_some_and(|seen| seen.is_member && seen.leader.is_none());
+        follows_nobody && self.disk(node, |disk| disk.writes())
+    }
+
     /// The links from one side to the other.
     pub(crate) fn across(&self, side: u32, way: Way) -> Vec<(Lane, Lane)> {
         let nodes = 1..=self.world.settings.nodes;

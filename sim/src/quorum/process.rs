@@ -259,7 +259,8 @@ impl Process {
                     Ok(()) => "done".to_owned(),
                     Err(error) => error.to_string(),
                 };
-                self.world.tell(lane, Kind::Call, (id, &text), || format!("answers {}: {text}", id.0));
+                self.world
+                    .tell(lane, Kind::Call, (id, &text), || format!("answers {}: {text}", id.0));
             }
             Output::NotController(id, controller) => {
                 self.world.tell(lane, Kind::Call, (id, controller), || {
@@ -319,7 +320,8 @@ impl Process {
                 world.found(Watch::ignored(self.id, what, why));
             }
             Trace::Sent(to, message, sent) => {
-                let words = if sent && world.keeps() { describe::message(&message) } else { String::new() };
+                let words =
+                    if sent && world.keeps() { describe::message(&message) } else { String::new() };
                 let (number, found) = lock(&world.watch).sent(self.id, to.0, message, sent);
                 world.found(found);
                 if sent {

@@ -215,7 +215,10 @@ impl World {
             tcp.last_conn += 1;
             let number = tcp.last_conn;
             let end = |node, id| End { node, id, closed: false };
-            let conn = Conn { ends: [end(node, Some(id)), end(to, None)], flows: [Flow::default(), Flow::default()] };
+            let conn = Conn {
+                ends: [end(node, Some(id)), end(to, None)],
+                flows: [Flow::default(), Flow::default()],
+            };
             tcp.conns.insert(number, conn);
             tcp.ends.insert((node, id), number);
             number
@@ -241,7 +244,12 @@ impl World {
             if !room {
                 flow.untaken += bytes.len();
             }
-            (number, side, pieces(bytes, &mut tcp.chance, self.settings.quorum.pieces_percent), taken)
+            (
+                number,
+                side,
+                pieces(bytes, &mut tcp.chance, self.settings.quorum.pieces_percent),
+                taken,
+            )
         };
         if taken > 0 {
             mailboxes.post(node, NodeEvent::Peer(peer::Input::Sent(id, taken)));
@@ -399,7 +407,9 @@ impl World {
                 tcp.forget();
                 drop(guard);
                 if let Some(id) = id {
-                    self.tell(Lane::Node(to), Kind::Link, number, || format!("n{from} has closed {id}"));
+                    self.tell(Lane::Node(to), Kind::Link, number, || {
+                        format!("n{from} has closed {id}")
+                    });
                     mailboxes.post(to, NodeEvent::Peer(peer::Input::Closed(id)));
                 }
             }

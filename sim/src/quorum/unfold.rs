@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvnode_core::cluster::controller::{Request, RequestId};
 use kvnode_core::NodeId;
+use kvnode_core::cluster::controller::{Request, RequestId};
 use madsim::time::sleep;
 
 use super::liveness;
@@ -56,7 +56,8 @@ async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
     while let Some(missing) = liveness::missing(world) {
         let took_ns = world.now_ns() - from_ns;
         if took_ns > bound_ns {
-            let text = format!("{} s after the end of all faults: {missing}", took_ns / 1_000_000_000);
+            let text =
+                format!("{} s after the end of all faults: {missing}", took_ns / 1_000_000_000);
             return world.violation("liveness", text);
         }
         if took_ns > bound_ns / 2 {
@@ -64,7 +65,9 @@ async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
             ask(world, mailboxes, asked);
         }
         // A stop that was asked for before may have ended since.
-        (1..=world.settings.nodes).for_each(|node| nemesis.start(node));
+        for node in (1..=world.settings.nodes).filter(|&node| world.refused(node).is_none()) {
+            nemesis.start(node);
+        }
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -9,6 +9,7 @@ use kvnode_core::control::{Control, Message};
 use kvnode_core::election::{self, Entry, Ignored, Payload, Position, Raft, Role, Voters};
 use kvnode_core::{Index, Instant, Member, NodeId, Term};
 
+use super::checkers::Found;
 use super::checkers::committed::Committed;
 use super::checkers::complete::Completeness;
 use super::checkers::leaders::OneLeader;
@@ -19,7 +20,6 @@ use super::checkers::promises::Promises;
 use super::checkers::sessions::Sessions;
 use super::checkers::votes::Votes;
 use super::checkers::wire::Wire;
-use super::checkers::Found;
 
 /// See the module's header.
 #[derive(Default)]
@@ -134,9 +134,8 @@ impl Watch {
         if !seen.is_member {
             seen.is_member = true;
             seen.me = Some(me);
-            let held = |index, term| {
-                index <= raft.snapshot().index || raft.term_at(index) == Some(term)
-            };
+            let held =
+                |index, term| index <= raft.snapshot().index || raft.term_at(index) == Some(term);
             found.extend(self.promises.restarts(me, raft.term(), held));
             if let Some(vote) = self.votes.of(me, raft.term())
                 && raft.vote().map(|voted| voted.node) != Some(vote)
@@ -150,7 +149,8 @@ impl Watch {
         (seen.role, seen.term) = (Some(raft.role()), raft.term());
         self.term_max = self.term_max.max(raft.term());
         seen.leader = raft.leader();
-        let office = raft.role() == Role::Leader && raft.term_at(raft.applied()) == Some(raft.term());
+        let office =
+            raft.role() == Role::Leader && raft.term_at(raft.applied()) == Some(raft.term());
         if office && !(seen.is_controller && was.1 == raft.term()) {
             seen.office_since = mono;
         }
@@ -258,7 +258,13 @@ impl Watch {
     }
 
     /// A node hands a message to a link, which takes it or not; the number of the message.
-    pub(crate) fn sent(&mut self, node: u32, to: u32, message: Message, taken: bool) -> (u64, Vec<Found>) {
+    pub(crate) fn sent(
+        &mut self,
+        node: u32,
+        to: u32,
+        message: Message,
+        taken: bool,
+    ) -> (u64, Vec<Found>) {
         let mut found = Vec::new();
         if !taken {
             return (0, found);

@@ -8,9 +8,10 @@ use super::Found;
 pub(crate) fn check(before: &Map, command: &Command, after: &Map) -> Option<Found> {
     if let Command::AlterPartition(alter) = command
         && before.partition(alter.partition) != after.partition(alter.partition)
-        && let Some(life) = alter.isr.iter().find(|life| {
-            before.node(life.node).is_none_or(|node| node.life() != **life)
-        })
+        && let Some(life) = alter
+            .isr
+            .iter()
+            .find(|life| before.node(life.node).is_none_or(|node| node.life() != **life))
     {
         return Some(("in-sync set", format!("{life} is named, and is over")));
     }

@@ -33,12 +33,7 @@ impl Votes {
     }
 
     /// A member leads a term, with these voters.
-    pub(crate) fn elected(
-        &self,
-        leader: Member,
-        term: Term,
-        voters: &[Member],
-    ) -> Option<Found> {
+    pub(crate) fn elected(&self, leader: Member, term: Term, voters: &[Member]) -> Option<Found> {
         let none = BTreeSet::new();
         let granted = self.granted.get(&(term, leader.node)).unwrap_or(&none);
         let by = |voter: &&Member| **voter == leader || granted.contains(voter);

@@ -30,7 +30,12 @@ impl Wire {
     }
 
     /// A message comes: its number, if anybody has sent it.
-    pub(crate) fn received(&mut self, from: u32, to: u32, message: &Message) -> (u64, Option<Found>) {
+    pub(crate) fn received(
+        &mut self,
+        from: u32,
+        to: u32,
+        message: &Message,
+    ) -> (u64, Option<Found>) {
         if let Some(queue) = self.under_way.get_mut(&(from, to))
             && let Some(at) = queue.iter().position(|(_, sent)| sent == message)
         {
