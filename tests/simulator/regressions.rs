@@ -73,3 +73,10 @@ fn a_follower_that_forgot_what_was_not_durable_never_caught_up() {
 fn a_flipped_length_swallowed_everything_behind_it() {
     holds(Profile::Cluster, 266, None);
 }
+
+/// An operator raised the feature level before any node had registered: none understood it, and none
+/// was ever taken in again. Mended by "core: raise no feature level that nobody understands".
+#[test]
+fn a_feature_level_that_nobody_understood_shut_every_node_out() {
+    holds(Profile::Cluster, 345, None);
+}
