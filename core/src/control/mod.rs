@@ -468,9 +468,9 @@ impl Control {
     fn advance_member(&mut self) -> bool {
         let mut busy = false;
         let mut changed = false;
-        loop {
-            let Stage::Member(member) = &mut self.stage else { break };
-            let Some(effect) = member.poll(self.now) else { break };
+        while let Stage::Member(member) = &mut self.stage
+            && let Some(effect) = member.poll(self.now)
+        {
             busy = true;
             match effect {
                 Effect::Write(id, changes) => {

@@ -40,10 +40,10 @@ pub(crate) fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> F
             Fault::Cut { from, to, both_ways: class == Class::CutBothWays, for_ms }
         }
         Class::SplitOneWay | Class::SplitBothWays => {
-            let way = match class {
-                Class::SplitBothWays => Way::Both,
-                _ if chance.percent(50) => Way::In,
-                _ => Way::Out,
+            let way = if class == Class::SplitBothWays {
+                Way::Both
+            } else {
+                chance.pick(&[Way::In, Way::Out])
             };
             Fault::Split { side: side(node, settings, chance), way, for_ms }
         }

@@ -46,7 +46,25 @@ impl Nemesis {
                     | Strike::Read,
             } => (node, true),
             Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => return from != to,
-            _ => return true,
+            Fault::Kill { .. }
+            | Fault::Power { .. }
+            | Fault::Restart { .. }
+            | Fault::Pause { .. }
+            | Fault::Jump { .. }
+            | Fault::Drift { .. }
+            | Fault::Swizzle { .. }
+            | Fault::Loss { .. }
+            | Fault::Lag { .. }
+            | Fault::Split { .. }
+            | Fault::Flip { .. }
+            | Fault::Roll { .. }
+            | Fault::Ask
+            | Fault::Reset { .. }
+            | Fault::Strike { .. }
+            | Fault::Spot { .. }
+            | Fault::Full { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::Stall { .. } => return true,
         };
         let may = {
             let (watch, atlas) = (lock(&self.world.watch), lock(&self.world.atlas));

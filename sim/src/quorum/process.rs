@@ -208,9 +208,10 @@ impl Process {
                 self.ended = true;
                 return;
             }
-            match output {
-                Output::Trace(trace) => self.on_trace(trace),
-                output => self.pending.push_back(output),
+            if let Output::Trace(trace) = output {
+                self.on_trace(trace);
+            } else {
+                self.pending.push_back(output);
             }
         }
         self.look();
