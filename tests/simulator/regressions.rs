@@ -80,3 +80,11 @@ fn a_flipped_length_swallowed_everything_behind_it() {
 fn a_feature_level_that_nobody_understood_shut_every_node_out() {
     holds(Profile::Cluster, 345, None);
 }
+
+/// A node that was asked to stop while its disk was full looked at no timer any more: the control log
+/// never tried again, and the stop never ended. Mended by "core: let a stopping control look after
+/// its store's timers".
+#[test]
+fn a_control_that_stopped_on_a_full_disk_never_ended() {
+    holds(Profile::Cluster, 3_000_016, None);
+}

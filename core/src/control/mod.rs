@@ -314,8 +314,9 @@ impl Control {
         let stage = match &self.stage {
             Stage::Fresh(_) => Some((self.fresh_at.min(self.complain_at), Reason::Fresh)),
             Stage::Member(member) => member.deadline(),
-            Stage::Ended => return None,
-            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
+            Stage::Ended if self.stop != Stop::Closing => return None,
+            // The store finishes, and may have to wait for its disk.
+            Stage::Ended | Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
         };
         [store, links, stop, stage].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
