@@ -68,7 +68,10 @@ impl Nemesis {
         };
         let may = {
             let (watch, atlas) = (lock(&self.world.watch), lock(&self.world.atlas));
-            atlas.may_lose(self.world.settings.nodes, node, watch.voters())
+            let voters = watch.voters();
+            // Before the founding damage on every disk would count as the loss of all voters.
+            let is_founded = voters.is_some() || !damages;
+            is_founded && atlas.may_lose(self.world.settings.nodes, node, voters)
         };
         if may && damages {
             self.lose_disk(node);
