@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "J")]
     jobs: Option<NonZero<usize>>,
 
-    /// What sort of runs: standard, calm, disk, clock, network or short
+    /// What sort of runs: standard, calm, disk, clock, network, short or cluster
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 
@@ -156,8 +156,8 @@ fn print(summary: &Summary, profile: Profile) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{faults}\n");
-    let unreached = summary.unreached();
-    let reached = marks::all(summary.marks).len() - unreached.len();
+    let unreached = summary.unreached(profile);
+    let reached = marks::all(profile, summary.marks).len() - unreached.len();
     println!("rare states reached: {reached} of {}", reached + unreached.len());
     for name in &unreached {
         println!("  never reached: {name}");
@@ -174,16 +174,16 @@ fn print(summary: &Summary, profile: Profile) {
         );
         println!("  kvnode replay {seed} --profile {}", profile.name());
     }
-    println!("{}", last_line(summary));
+    println!("{}", last_line(summary, profile));
 }
 
-fn last_line(summary: &Summary) -> String {
+fn last_line(summary: &Summary, profile: Profile) -> String {
     let violations: usize = summary.failures.values().map(|failure| failure.violations).sum();
     format!(
         "seeds={} violations={violations} unreached_marks={} sim_seconds={:.0} wall_seconds={:.1} \
          events={}",
         summary.seeds,
-        summary.unreached().len(),
+        summary.unreached(profile).len(),
         summary.simulated.as_secs_f64(),
         summary.wall.as_secs_f64(),
         summary.events,
@@ -217,7 +217,7 @@ fn json(summary: &Summary, profile: Profile) -> serde_json::Value {
         "violations": summary.failures.values().map(|f| f.violations).sum::<usize>(),
         "failures": failures,
         "injected": injected,
-        "unreached_marks": summary.unreached(),
+        "unreached_marks": summary.unreached(profile),
         "undecided": summary.undecided,
         "calls": summary.calls,
         "answered": summary.answered,

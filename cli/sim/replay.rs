@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(value_name = "SEED")]
     seed: u64,
 
-    /// What sort of run: standard, calm, disk, clock, network or short
+    /// What sort of run: standard, calm, disk, clock, network, short or cluster
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 

@@ -57,11 +57,47 @@ pub enum Mark {
     ExpiredSwept,
     /// An opening found the mark of a clean stop.
     CleanStart,
+    /// A member would not vote for a candidate.
+    PreVoteRefused,
+    /// A candidate was voted against.
+    VoteRefused,
+    /// A leader stepped down in its term: it heard from no majority, or was voted out.
+    SteppedDown,
+    /// A part of the quorum's log was cut, since the leader's was another.
+    ConflictCut,
+    /// A leader's snapshot took the place of the log.
+    SnapshotInstalled,
+    /// A snapshot was sent in more than one piece.
+    SnapshotInPieces,
+    /// A start found a vote in a term of which the log has nothing.
+    VoteRemembered,
+    /// A voter was removed.
+    VoterRemoved,
+    /// A voter was added.
+    VoterAdded,
+    /// A member stood for election because its leader asked it to.
+    TookOver,
+    /// A node was to be fenced.
+    NodeFenced,
+    /// A partition was without a leader.
+    PartitionOffline,
+    /// An operator had a replica elected that was not in sync.
+    UncleanElection,
+    /// A second process with the id of a node that is alive was refused.
+    DuplicateRefused,
+    /// A member began again from its store after a disk fault.
+    StoreReread,
+    /// A fresh node founded a cluster.
+    Founded,
+    /// A fresh node joined a cluster.
+    Joined,
+    /// A message could not be sent for want of a link.
+    SentInVain,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 43] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -87,7 +123,30 @@ impl Mark {
         Self::GroupCommit,
         Self::ExpiredSwept,
         Self::CleanStart,
+        Self::PreVoteRefused,
+        Self::VoteRefused,
+        Self::SteppedDown,
+        Self::ConflictCut,
+        Self::SnapshotInstalled,
+        Self::SnapshotInPieces,
+        Self::VoteRemembered,
+        Self::VoterRemoved,
+        Self::VoterAdded,
+        Self::TookOver,
+        Self::NodeFenced,
+        Self::PartitionOffline,
+        Self::UncleanElection,
+        Self::DuplicateRefused,
+        Self::StoreReread,
+        Self::Founded,
+        Self::Joined,
+        Self::SentInVain,
     ];
+
+    /// Whether it is a state of the controller quorum.
+    pub fn is_of_quorum(self) -> bool {
+        self as u32 >= Self::PreVoteRefused as u32
+    }
 
     /// Its name, as reports print it.
     pub fn name(self) -> &'static str {
@@ -117,13 +176,31 @@ impl Mark {
             Self::GroupCommit => "group commit of several",
             Self::ExpiredSwept => "expired key swept",
             Self::CleanStart => "start after a clean stop",
+            Self::PreVoteRefused => "pre-vote refused",
+            Self::VoteRefused => "vote refused",
+            Self::SteppedDown => "leader stepped down in its term",
+            Self::ConflictCut => "conflict cut from the log",
+            Self::SnapshotInstalled => "snapshot installed",
+            Self::SnapshotInPieces => "snapshot sent in pieces",
+            Self::VoteRemembered => "vote remembered at a start",
+            Self::VoterRemoved => "voter removed",
+            Self::VoterAdded => "voter added",
+            Self::TookOver => "leadership handed over",
+            Self::NodeFenced => "node fenced",
+            Self::PartitionOffline => "partition offline",
+            Self::UncleanElection => "unclean election",
+            Self::DuplicateRefused => "duplicate node refused",
+            Self::StoreReread => "store reread after a fault",
+            Self::Founded => "cluster founded",
+            Self::Joined => "cluster joined",
+            Self::SentInVain => "message without a link",
         }
     }
 }
 
 /// A set of marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Marks(u64);
+pub struct Marks(u128);
 
 impl Marks {
     /// The machine was there.
@@ -133,7 +210,7 @@ impl Marks {
 
     /// The same, if `reached`.
     pub fn hit_if(&mut self, reached: bool, mark: Mark) {
-        self.0 |= u64::from(reached) << (mark as u32);
+        self.0 |= u128::from(reached) << (mark as u32);
     }
 
     /// Whether it is in the set.
@@ -147,14 +224,14 @@ impl Marks {
     }
 
     /// The set as bits.
-    pub fn bits(self) -> u64 {
+    pub fn bits(self) -> u128 {
         self.0
     }
 
     /// The set of these bits.
-    pub fn from_bits(bits: u64) -> Self {
+    pub fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
 }
 
-const _: () = assert!(Mark::ALL.len() < 64);
+const _: () = assert!(Mark::ALL.len() <= 96);

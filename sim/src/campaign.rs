@@ -84,8 +84,8 @@ impl Summary {
     }
 
     /// Names of the rare states that were never reached.
-    pub fn unreached(&self) -> Vec<&'static str> {
-        marks::missing(self.marks)
+    pub fn unreached(&self, profile: Profile) -> Vec<&'static str> {
+        marks::missing(profile, self.marks)
     }
 }
 

@@ -23,6 +23,7 @@ mod net;
 mod node;
 pub mod page;
 pub mod plan;
+pub mod quorum;
 pub mod run;
 pub mod settings;
 mod storage;

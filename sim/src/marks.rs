@@ -5,12 +5,14 @@
 
 use kvnode_core::marks::{Mark, Marks};
 
+use crate::settings::Profile;
+
 /// A rare state that shows outside the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Seen {
     /// A client was told that the disk is full.
-    DiskFull = 64,
+    DiskFull = 96,
     /// A client was told that a partition is down.
     Down,
     /// A client was told that nobody knows what became of its command.
@@ -70,6 +72,11 @@ impl Seen {
         }
     }
 
+    /// Whether it shows without clients.
+    fn is_of_clusters(self) -> bool {
+        matches!(self, Self::Refused | Self::CrashWhileWriting | Self::CrashWhileOpening)
+    }
+
     /// Its place in a set of marks.
     pub fn bit(self) -> u128 {
         1 << (self as u32)
@@ -78,18 +85,25 @@ impl Seen {
 
 /// The marks of core as a part of the whole set.
 pub fn of_core(marks: Marks) -> u128 {
-    u128::from(marks.bits())
+    marks.bits()
 }
 
-/// Every mark by name, and whether it is in the set.
-pub fn all(marks: u128) -> Vec<(&'static str, bool)> {
-    let core =
-        Mark::ALL.iter().map(|mark| (mark.name(), Marks::from_bits(marks as u64).has(*mark)));
-    let ours = Seen::ALL.iter().map(|seen| (seen.name(), marks & seen.bit() != 0));
+/// Every mark that the profile may reach, by name, and whether it is in the set.
+pub fn all(profile: Profile, marks: u128) -> Vec<(&'static str, bool)> {
+    let of_cluster = profile == Profile::Cluster;
+    let may_see = |seen: &&Seen| !of_cluster || seen.is_of_clusters();
+    let may_hit = |mark: &&Mark| match of_cluster {
+        true => mark.is_of_quorum(),
+        false => !mark.is_of_quorum(),
+    };
+    let core = Mark::ALL.iter().filter(may_hit);
+    let core = core.map(|mark| (mark.name(), Marks::from_bits(marks).has(*mark)));
+    let ours = Seen::ALL.iter().filter(may_see);
+    let ours = ours.map(|seen| (seen.name(), marks & seen.bit() != 0));
     core.chain(ours).collect()
 }
 
 /// The names of those that are not in the set.
-pub fn missing(marks: u128) -> Vec<&'static str> {
-    all(marks).into_iter().filter(|(_, reached)| !reached).map(|(name, _)| name).collect()
+pub fn missing(profile: Profile, marks: u128) -> Vec<&'static str> {
+    all(profile, marks).into_iter().filter(|(_, reached)| !reached).map(|(name, _)| name).collect()
 }

@@ -27,11 +27,11 @@ use crate::world::{Lost, World};
 /// See the module's header.
 #[derive(Clone)]
 pub(crate) struct Nemesis {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
     handle: Handle,
     net: Arc<NetSim>,
     disks: Arc<DiskSim>,
-    mailboxes: Arc<Mailboxes>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     /// Madsim's ids of the nodes and clients.
     nodes: Vec<NodeId>,
     clients: Vec<NodeHandle>,
@@ -106,7 +106,11 @@ impl Nemesis {
     }
 
     async fn inflict(&self, fault: Fault) {
+        let fault = self.aim_at_controller(fault);
         let class = fault.class();
+        if !self.spares(fault) {
+            return;
+        }
         self.world.tell(Lane::World, Kind::Nemesis, fault, || fault.to_string());
         match fault {
             Fault::Kill { node, down_ms } => self.crash(node, Doom::Process, class, down_ms).await,
@@ -155,8 +159,27 @@ impl Nemesis {
                 self.swizzle(step_ms).await;
                 self.close(window);
             }
+            Fault::Split { side, way, for_ms } => {
+                let window = self.open(fault);
+                let links = self.across(side, way);
+                links.iter().for_each(|&(from, to)| self.clog(from, to, false));
+                sleep(Duration::from_millis(for_ms)).await;
+                links.iter().for_each(|&(from, to)| self.unclog(from, to, false));
+                self.close(window);
+                self.tell(class, || format!("{fault} is over"));
+            }
+            Fault::Roll { down_ms } => {
+                self.world.injected(class);
+                for node in 1..=self.nodes.len() as u32 {
+                    if !self.is_calm() {
+                        self.restart(node, down_ms).await;
+                    }
+                }
+            }
+            Fault::Ask => self.ask(),
             Fault::Loss { for_ms, .. }
             | Fault::Lag { for_ms, .. }
+            | Fault::Flip { for_ms, .. }
             | Fault::SlowDisk { for_ms, .. } => {
                 let window = self.open(fault);
                 sleep(Duration::from_millis(for_ms)).await;
@@ -164,8 +187,10 @@ impl Nemesis {
                 self.tell(class, || format!("{fault} is over"));
             }
             Fault::Reset { node } => {
-                if self.world.reset_wires(Lane::Node(node)) > 0 {
+                let conns = self.world.reset_conns(node, &self.mailboxes);
+                if self.world.reset_wires(Lane::Node(node)) + conns > 0 {
                     self.world.injected(class);
+                    (1..=self.nodes.len() as u32).for_each(|node| self.world.disturb(node));
                 }
             }
             Fault::Strike { node, strike } => {
@@ -238,7 +263,8 @@ impl Nemesis {
     }
 
     async fn crash(&self, node: u32, doom: Doom, class: Class, down_ms: u64) {
-        if self.chance().percent(AIMED_PERCENT) {
+        // What the atlas has allowed to be lost is lost at once.
+        if doom != Doom::Wiped && self.chance().percent(AIMED_PERCENT) {
             self.aim(node).await;
         }
         if self.is_calm() {
@@ -267,10 +293,11 @@ impl Nemesis {
         self.world.died(node, (unsynced != Unsynced::Kept).then_some(Lost::Unsynced));
     }
 
-    /// Waits for a rename to be under way, if there is one soon: that is when most is half done.
+    /// Waits for a rename to be under way, or a vote to be written, if there is one soon: that is when
+    /// most is half done.
     async fn aim(&self, node: u32) {
         for _ in 0..AIM_MS {
-            if self.disk(node, |disk| disk.renames()) {
+            if self.disk(node, |disk| disk.renames()) || self.is_voting(node) {
                 break;
             }
             sleep(Duration::from_millis(1)).await;
@@ -278,12 +305,12 @@ impl Nemesis {
     }
 
     /// For details that the plan leaves open.
-    fn chance(&self) -> Chance {
+    pub(crate) fn chance(&self) -> Chance {
         Chance::new(self.world.seed ^ self.world.now_ns(), Purpose::Network)
     }
 
     /// A node's process dies, and perhaps its machine with it.
-    fn fell(&self, node: u32, doom: Doom) {
+    pub(crate) fn fell(&self, node: u32, doom: Doom) {
         let lane = Lane::Node(node);
         let lost = match doom {
             Doom::Process | Doom::Power(Unsynced::Kept) => None,
@@ -303,10 +330,17 @@ impl Nemesis {
             self.world.struck(node, strike, &op);
         }
         self.world.died(node, lost);
+        if doom == Doom::Wiped {
+            let mut atlas = lock(&self.world.atlas);
+            atlas.lose_of(node);
+            atlas.emptied(node);
+        }
         if doom == Doom::Process {
             // The system tells the peers; a machine without power tells nobody.
             self.world.reset_wires(lane);
+            self.world.hang_up(node);
         } else {
+            lock(&self.world.tcp).power_off(node);
             let seed = self.world.now_ns();
             self.world.set_clock(node, |clock, now_ns| clock.reboot(now_ns, seed % 1_000_000_007));
         }
@@ -460,7 +494,8 @@ impl Nemesis {
         loop {
             sleep(Duration::from_millis(SUPERVISE_MS)).await;
             for node in 1..=self.nodes.len() as u32 {
-                if self.world.refused(node).is_some() {
+                if let Some(why) = self.world.refused(node) {
+                    self.replace_disk(node, &why);
                     self.raise(node);
                 }
             }
@@ -501,7 +536,7 @@ impl Nemesis {
         }
     }
 
-    fn disk<T>(&self, node: u32, with: impl FnOnce(&mut NodeDisk) -> T) -> T {
+    pub(crate) fn disk<T>(&self, node: u32, with: impl FnOnce(&mut NodeDisk) -> T) -> T {
         self.disks.with(self.nodes[node as usize - 1], with)
     }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::args::OwnedArgs;
+use kvnode_core::cluster::controller::{Request, RequestId};
 use kvnode_core::disk::{CacheKey, CacheStats, DiskError, DiskOp, File, ValueCache};
+use kvnode_core::peer;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Config, Input, Output, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, Value};
@@ -35,6 +37,10 @@ pub(crate) enum NodeEvent {
     Opened(WireId),
     Packet(WireId, Packet),
     Closed(WireId),
+    /// Something happens on a connection with another node.
+    Peer(peer::Input),
+    /// An operator asks for something.
+    Request(RequestId, Request),
     /// SIGTERM.
     Stop,
 }
@@ -69,11 +75,11 @@ pub(crate) async fn live(world: Arc<World>, id: u32, mailboxes: Arc<Mailboxes>) 
 pub(crate) struct Mailboxes(std::sync::Mutex<BTreeMap<u32, Mailbox>>);
 
 impl Mailboxes {
-    fn set(&self, id: u32, mailbox: Mailbox) {
+    pub(crate) fn set(&self, id: u32, mailbox: Mailbox) {
         crate::lock(&self.0).insert(id, mailbox);
     }
 
-    fn clear(&self, id: u32) {
+    pub(crate) fn clear(&self, id: u32) {
         crate::lock(&self.0).remove(&id);
     }
 
@@ -245,7 +251,9 @@ impl Process {
                     self.feed(id);
                 }
             }
-            NodeEvent::Packet(_, Packet::Hello(_) | Packet::Reply(_)) => {}
+            NodeEvent::Packet(_, Packet::Hello(_) | Packet::Reply(_))
+            | NodeEvent::Peer(_)
+            | NodeEvent::Request(..) => {}
             NodeEvent::Closed(wire) => {
                 if let Some(id) = self.by_wire.remove(&wire)
                     && self.clients.remove(&id).is_some()
@@ -432,7 +440,7 @@ impl Process {
 }
 
 /// What no seed decides, for the test that determinism is seen to be broken.
-fn true_chance() -> u64 {
+pub(crate) fn true_chance() -> u64 {
     let mut bytes = [0; 8];
     let read = std::fs::File::open("/dev/urandom")
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));

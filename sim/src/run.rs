@@ -25,6 +25,7 @@ use crate::history::{Group, History, Key, Val};
 use crate::nemesis::Nemesis;
 use crate::node::{Mailboxes, address, live};
 use crate::plan::{self, Class, Plan};
+use crate::quorum;
 use crate::settings::{Profile, Settings};
 use crate::storage;
 use crate::story::{Event, Kind, Lane};
@@ -194,6 +195,10 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
     nemesis.set_up();
     let supervisor = nemesis.clone();
     nemesis.spawn(async move { supervisor.supervise().await });
+    if world.settings.profile == Profile::Cluster {
+        quorum::unfold(&world, &mailboxes, &nemesis, plan).await;
+        return nemesis.end().await;
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (1..=world.settings.clients)
@@ -241,7 +246,20 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
             .create_node()
             .name(format!("n{id}"))
             .ip(address(id).ip())
-            .init(move || live(Arc::clone(&shared), id, Arc::clone(&mailboxes)))
+            .init(move || {
+                let (shared, mailboxes) = (Arc::clone(&shared), Arc::clone(&mailboxes));
+                async move {
+                    match shared.settings.profile {
+                        Profile::Cluster => quorum::live(shared, id, mailboxes).await,
+                        Profile::Standard
+                        | Profile::Calm
+                        | Profile::Disk
+                        | Profile::Clock
+                        | Profile::Network
+                        | Profile::Short => live(shared, id, mailboxes).await,
+                    }
+                }
+            })
             .build();
         let chance = Chance::new(world.seed, Purpose::Disk(id));
         let mut disk = NodeDisk::new(chance, world.settings.pace);

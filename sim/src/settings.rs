@@ -8,6 +8,7 @@ use kvnode_core::storage::replica::MergeSettings;
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Pace, Strike};
 use crate::plan::Class;
+use crate::quorum::settings::Quorum;
 
 /// In how many of a hundred runs all records are of one length.
 const UNIFORM_PERCENT: u64 = 15;
@@ -25,14 +26,23 @@ pub enum Profile {
     Clock,
     /// As standard, with network faults alone.
     Network,
+    /// One to seven nodes and their controller quorum, everything that can go wrong between them.
+    Cluster,
     /// A few seconds without faults on small segments: what sweeps put their single faults into.
     Short,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Standard, Self::Calm, Self::Disk, Self::Clock, Self::Network, Self::Short];
+    pub const ALL: [Self; 7] = [
+        Self::Standard,
+        Self::Calm,
+        Self::Disk,
+        Self::Clock,
+        Self::Network,
+        Self::Short,
+        Self::Cluster,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Profile {
             Self::Disk => "disk",
             Self::Clock => "clock",
             Self::Network => "network",
+            Self::Cluster => "cluster",
             Self::Short => "short",
         }
     }
@@ -54,6 +65,7 @@ impl Profile {
             Self::Disk => "crashes and disk faults, many of them",
             Self::Clock => "clocks that jump and drift, crashes, much expiry",
             Self::Network => "network faults alone",
+            Self::Cluster => "one to seven nodes and their controller quorum",
             Self::Short => "a few seconds without faults, for sweeps over single ones",
         }
     }
@@ -91,6 +103,7 @@ impl Profile {
         let usual = crate::plan::usual_share(class);
         match self {
             Self::Standard => usual,
+            Self::Cluster => crate::quorum::draw::share(class),
             Self::Calm | Self::Short => 0,
             Self::Disk if crash || disk => usual * 5 / 4,
             Self::Clock if crash => usual,
@@ -150,6 +163,8 @@ pub struct Settings {
     pub record_bytes: Option<u64>,
     /// Longest time to live, in ms.
     pub ttl_ms_max: u64,
+    /// Of the cluster profile.
+    pub quorum: Quorum,
 }
 
 impl Settings {
@@ -166,7 +181,7 @@ impl Settings {
         let latency = c.of(100..3000);
         let faults = match profile {
             Profile::Standard | Profile::Clock | Profile::Network => 24,
-            Profile::Disk => 36,
+            Profile::Disk | Profile::Cluster => 36,
             Profile::Calm | Profile::Short => 0,
         };
         let settings = Self {
@@ -201,15 +216,24 @@ impl Settings {
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),
             value_bytes_max: c.pick(&[64, 300, 2000, 20_000]),
             record_bytes: None,
+            quorum: Quorum::draw(1, &mut c.clone()),
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
         };
         let uniform = c.percent(UNIFORM_PERCENT);
-        if profile == Profile::Short {
-            settings.short()
-        } else if uniform {
-            settings.uniform(c)
-        } else {
-            settings
+        match profile {
+            Profile::Short => settings.short(),
+            Profile::Cluster => settings.cluster(c),
+            Profile::Standard
+            | Profile::Calm
+            | Profile::Disk
+            | Profile::Clock
+            | Profile::Network => {
+                if uniform {
+                    settings.uniform(c)
+                } else {
+                    settings
+                }
+            }
         }
     }
 
@@ -223,6 +247,22 @@ impl Settings {
             cache: false,
             cached_percent: 0,
             segment_bytes: c.of(1 << 10..6 << 10),
+            ..self
+        }
+    }
+
+    /// Some nodes, and no clients.
+    fn cluster(self, c: &mut Chance) -> Self {
+        let nodes = c.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+        let quick_ns = c.of(100_000..1_000_000);
+        Self {
+            nodes,
+            clients: 0,
+            fsync: FsyncMode::Always,
+            drift_ppm_max: c.pick(&[0, 200, 50_000]),
+            pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..20) },
+            faults: c.pick(&[6, 16, 30]),
+            quorum: Quorum::draw(nodes, c),
             ..self
         }
     }
@@ -283,6 +323,17 @@ impl Settings {
     pub fn pairs(&self) -> Vec<(String, String)> {
         let pair =
             |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
+        if self.profile == Profile::Cluster {
+            let mut pairs = vec![
+                ("profile".to_owned(), self.profile.name().to_owned()),
+                pair("nodes", &self.nodes),
+                pair("drift to ppm", &self.drift_ppm_max),
+                pair("disk to ns", &self.pace.max_ns),
+                pair("messages to us", &self.latency_us.1),
+            ];
+            pairs.extend(self.quorum.pairs());
+            return pairs;
+        }
         let mut pairs = vec![
             pair("nodes", &self.nodes),
             pair("clients", &self.clients),

@@ -215,6 +215,16 @@ impl Trace {
         }
     }
 
+    /// Takes something into the hash that is no event of the story.
+    pub fn note(&mut self, what: impl Hash) {
+        what.hash(&mut self.hasher);
+    }
+
+    /// Whether the events are kept.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// How many events there were.
     pub fn count(&self) -> u64 {
         self.count

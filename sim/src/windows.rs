@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{Class, Fault};
+use crate::plan::{Class, Fault, Way};
 use crate::story::Lane;
 
 /// See the module's header.
@@ -55,6 +55,54 @@ impl Windows {
 
     fn in_force(&self) -> impl Iterator<Item = &Fault> {
         self.all.iter().filter(|window| window.to_ns.is_none()).map(|window| &window.fault)
+    }
+
+    /// Whether nothing gets from one to the other.
+    pub(crate) fn is_cut(&self, from: Lane, to: Lane) -> bool {
+        self.links.contains_key(&(from, to))
+            || self.lanes.contains_key(&from)
+            || self.lanes.contains_key(&to)
+    }
+
+    /// Until when two were not connected as they should be, in ns; `u64::MAX` if they are not now.
+    pub(crate) fn unsound_until(&self, a: Lane, b: Lane) -> u64 {
+        let ends = [(a, b), (b, a)];
+        let within = |side: u32, lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
+        self.troubled_until(|fault| match fault {
+            Fault::Loss { .. } | Fault::Lag { .. } | Fault::Flip { .. } | Fault::Swizzle { .. } => {
+                true
+            }
+            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => {
+                ends.contains(&(*from, *to))
+            }
+            Fault::Split { side, .. } => within(*side, a) != within(*side, b),
+            _ => false,
+        })
+    }
+
+    /// The same of a node that was kept from running as it should, or its disk.
+    pub(crate) fn unwell_until(&self, of: u32) -> u64 {
+        self.troubled_until(|fault| match fault {
+            Fault::Pause { node, .. }
+            | Fault::Stall { node, .. }
+            | Fault::Full { node, .. }
+            | Fault::SlowDisk { node, .. } => *node == of,
+            _ => false,
+        })
+    }
+
+    fn troubled_until(&self, troubles: impl Fn(&Fault) -> bool) -> u64 {
+        let troubles = self.all.iter().filter(|window| troubles(&window.fault));
+        troubles.map(|window| window.to_ns.unwrap_or(u64::MAX)).max().unwrap_or(0)
+    }
+
+    /// How many of a thousand pieces of a stream have a bit flipped.
+    pub(crate) fn flips(&self) -> u64 {
+        let flips = self.in_force().filter_map(|fault| match fault {
+            Fault::Flip { per_mille, .. } => Some(*per_mille),
+            _ => None,
+        });
+        flips.max().unwrap_or(0)
     }
 
     /// How many of a hundred messages are lost.
@@ -125,6 +173,14 @@ impl Windows {
                 link && ((*a, *b) == (from, to) || (*both_ways && (*a, *b) == (to, from)))
             } else if let Fault::Flap { from: a, to: b, .. } = fault {
                 link && ((*a, *b) == (from, to) || (*a, *b) == (to, from))
+            } else if let Fault::Split { side, way, .. } = fault {
+                let within = |lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
+                let [out, into] = [within(from) && !within(to), !within(from) && within(to)];
+                link && match way {
+                    Way::Out => out,
+                    Way::In => into,
+                    Way::Both => out || into,
+                }
             } else {
                 (lane && matches!(fault, Fault::Swizzle { .. }))
                     || matches!(fault, Fault::Loss { .. } | Fault::Lag { .. })
@@ -207,6 +263,10 @@ impl Window {
             | Fault::Swizzle { .. }
             | Fault::Loss { .. }
             | Fault::Lag { .. }
+            | Fault::Split { .. }
+            | Fault::Flip { .. }
+            | Fault::Roll { .. }
+            | Fault::Ask
             | Fault::Reset { .. }
             | Fault::Strike { .. }
             | Fault::Rot { .. }

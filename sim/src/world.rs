@@ -24,6 +24,10 @@ use crate::marks::{self, Seen};
 use crate::net::{WireId, Wires};
 use crate::node::describe;
 use crate::plan::Class;
+use crate::quorum::atlas::Atlas;
+use crate::quorum::checkers::Found;
+use crate::quorum::tcp::Tcp;
+use crate::quorum::watch::Watch;
 use crate::run::Spoilt;
 use crate::settings::Settings;
 use crate::story::{Kind, Lane, Trace};
@@ -37,6 +41,12 @@ pub(crate) struct World {
     pub(crate) wires: Mutex<Wires>,
     /// Faults that last.
     pub(crate) windows: Mutex<Windows>,
+    /// The connections between nodes.
+    pub(crate) tcp: Mutex<Tcp>,
+    /// What is known of the quorum.
+    pub(crate) watch: Mutex<Watch>,
+    /// Which disks the quorum has lost.
+    pub(crate) atlas: Mutex<Atlas>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -71,6 +81,8 @@ struct Node {
     damaged: bool,
     /// A read has failed in this life.
     unread: bool,
+    /// When a fault last struck its disk or its connections for a moment, in ns.
+    disturbed_ns: u64,
 }
 
 #[derive(Default)]
@@ -99,6 +111,9 @@ impl World {
         Self {
             seed,
             spoilt,
+            tcp: Mutex::new(Tcp::new(seed)),
+            watch: Mutex::new(Watch::new(settings.quorum.session_timeout)),
+            atlas: Mutex::default(),
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
@@ -150,6 +165,16 @@ impl World {
         lock(&self.trace).record(self.now_ns(), lane, kind, Some(message), what, text);
     }
 
+    /// Takes something into the hash that is no event of the story.
+    pub(crate) fn note(&self, what: impl Hash) {
+        lock(&self.trace).note((self.now_ns(), what));
+    }
+
+    /// Whether the story is kept.
+    pub(crate) fn keeps(&self) -> bool {
+        lock(&self.trace).keeps()
+    }
+
     /// Hands the trace over.
     pub(crate) fn take_trace(&self) -> Trace {
         std::mem::replace(&mut lock(&self.trace), Trace::new(false))
@@ -174,6 +199,7 @@ impl World {
             clock_lost: false,
             damaged: false,
             unread: false,
+            disturbed_ns: 0,
         };
         lock(&self.nodes).insert(id, node);
     }
@@ -207,6 +233,7 @@ impl World {
         record.order += 1;
         let (life, order) = (record.life, record.order);
         let now_ns = self.now_ns();
+        lock(&self.watch).born(id, life);
         let loss = self.node(id, |node| {
             (node.up, node.up_since_ns) = (true, now_ns);
             (node.syncs_since_ns, node.stopping) = (u64::MAX, false);
@@ -225,6 +252,7 @@ impl World {
 
     /// A node's process has ended. `lost`: what of its disk may be gone by it.
     pub(crate) fn died(&self, id: u32, lost: Option<Lost>) {
+        lock(&self.watch).died(id);
         let mut record = lock(&self.record);
         record.order += 1;
         let order = record.order;
@@ -311,6 +339,22 @@ impl World {
                 node.syncs_since_ns = node.syncs_since_ns.min(now_ns);
             }
         });
+    }
+
+    /// A fault strikes the node for a moment.
+    pub(crate) fn disturb(&self, id: u32) {
+        let now_ns = self.now_ns();
+        self.node(id, |node| node.disturbed_ns = now_ns);
+    }
+
+    /// When that was last, in ns.
+    pub(crate) fn disturbed_ns(&self, id: u32) -> u64 {
+        self.node(id, |node| node.disturbed_ns)
+    }
+
+    /// Whether the node is not to be started yet.
+    pub(crate) fn is_late(&self, id: u32) -> bool {
+        id == self.settings.nodes && self.now_ns() < self.settings.quorum.late_ms * 1_000_000
     }
 
     pub(crate) fn is_up(&self, id: u32) -> bool {
@@ -511,6 +555,7 @@ impl World {
 
     /// Something has gone wrong on a disk, of which a partition may stop.
     pub(crate) fn note_strike(&self, id: u32, full: bool) {
+        self.disturb(id);
         let mut record = lock(&self.record);
         let life = self.node(id, |node| node.view.life);
         let troubles = record.troubles.entry(life).or_default();
@@ -596,6 +641,13 @@ impl World {
 
     pub(crate) fn marks(&self) -> u128 {
         lock(&self.record).marks
+    }
+
+    /// Checkers have found something.
+    pub(crate) fn found(&self, found: impl IntoIterator<Item = Found>) {
+        for (checker, text) in found {
+            self.violation(checker, text);
+        }
     }
 
     /// Something is wrong.

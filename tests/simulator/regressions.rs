@@ -50,3 +50,41 @@ fn a_stop_while_opening_lost_what_an_earlier_life_had_acknowledged() {
         holds(Profile::Standard, seed, None);
     }
 }
+
+/// A control log with an unreadable record was read again for ever: its node was no member and did
+/// not say why. Mended by "sim: mark the quorum's rare states, forge thirteen bugs into it".
+#[test]
+fn a_control_log_that_could_not_be_read_was_read_for_ever() {
+    holds(Profile::Cluster, 16, None);
+}
+
+/// A follower came back without an entry that it had held in memory only, and its leader took the
+/// conflict for an old one, for ever. Mended by "core: send a member again what it had not made
+/// durable when it restarted".
+#[test]
+fn a_follower_that_forgot_what_was_not_durable_never_caught_up() {
+    holds(Profile::Cluster, 54, None);
+}
+
+/// A flipped bit in the length of a frame made the receiver wait for megabytes that nobody sent: it
+/// took all that came for a part of them, and the link stayed up. Mended by "core: check the head of
+/// a frame by itself".
+#[test]
+fn a_flipped_length_swallowed_everything_behind_it() {
+    holds(Profile::Cluster, 266, None);
+}
+
+/// An operator raised the feature level before any node had registered: none understood it, and none
+/// was ever taken in again. Mended by "core: raise no feature level that nobody understands".
+#[test]
+fn a_feature_level_that_nobody_understood_shut_every_node_out() {
+    holds(Profile::Cluster, 345, None);
+}
+
+/// A node that was asked to stop while its disk was full looked at no timer any more: the control log
+/// never tried again, and the stop never ended. Mended by "core: let a stopping control look after
+/// its store's timers".
+#[test]
+fn a_control_that_stopped_on_a_full_disk_never_ended() {
+    holds(Profile::Cluster, 3_000_016, None);
+}

@@ -199,7 +199,9 @@ impl Map {
             return Err(Refusal::LevelNotHigher);
         }
         let behind = self.nodes.iter().find(|(_, n)| !n.registration.features.include(level));
-        if let Some((&id, _)) = behind {
+        // Before anybody has said what it understands, nobody could register any more.
+        let unheard = || self.founding.as_ref()?.expected.first().filter(|_| self.nodes.is_empty());
+        if let Some(&id) = behind.map(|(id, _)| id).or_else(unheard) {
             return Err(Refusal::FeatureUnsupported(id));
         }
         self.level = level;
@@ -273,4 +275,28 @@ pub(super) fn distinct(nodes: &[NodeId]) -> bool {
 
 fn founding_partitions(map: &Map) -> u32 {
     map.founding.as_ref().map_or(0, |founding| founding.partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClusterId, NodeId};
+
+    #[test]
+    fn no_feature_level_is_raised_before_a_node_has_said_that_it_understands_it() {
+        let node = NodeId(1);
+        let mut map = Map::new();
+        let founding = Founding {
+            cluster: ClusterId(1),
+            level: 1,
+            partitions: 1,
+            replication_factor: 1,
+            min_isr: 1,
+            expected: [node].into(),
+        };
+        map.apply(Index(1), &Command::Found(founding)).expect("it may");
+        let refused = map.apply(Index(2), &Command::SetFeature(2));
+        assert_eq!(refused, Err(Refusal::FeatureUnsupported(node)));
+        assert_eq!(map.level(), 1);
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     Message, Output, STORE_IO, Stage, Stop, Trace, VERSIONS,
 };
 use crate::election::{Stored, Voters};
+use crate::marks::Mark;
 use crate::peer::{Identity, Links, Nonce};
 use crate::shard::Severity;
 use crate::{ClusterId, DirectoryId, IoId, Member, NodeId, cluster, directory, random};
@@ -128,7 +129,11 @@ impl Control {
     /// Memory may be ahead of the disk: begins again from what is stored.
     pub(super) fn on_lost(&mut self) {
         let next = match self.take_stage() {
-            Stage::Member(member) => Stage::Reopening(member.cluster()),
+            Stage::Member(member) => {
+                self.marks = self.marks.or(member.marks());
+                self.marks.hit(Mark::StoreReread);
+                Stage::Reopening(member.cluster())
+            }
             // Nothing of it was told to anyone.
             Stage::Founding(..) | Stage::Fresh(_) | Stage::Opening => Stage::Opening,
             Stage::Reopening(cluster) => Stage::Reopening(cluster),
@@ -189,6 +194,7 @@ impl Control {
         }
         let Stage::Fresh(founding) = &self.stage else { return false };
         if let Some(voters) = founding.complete() {
+            self.marks.hit(Mark::Founded);
             let mut draw = || u128::from(random::next(&mut self.random));
             let cluster = ClusterId(draw() << 64 | draw());
             let data = cluster::Map::new().encode().into();

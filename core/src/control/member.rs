@@ -11,13 +11,16 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::view::{QuorumView, View};
-use super::{Message, Reason, Trace, replicas, voters};
+use super::{Message, Reason, Trace, marks, replicas, voters};
 use crate::cluster::broker::{self, Broker};
 use crate::cluster::controller::{self, Controller, Request, RequestError, RequestId};
 use crate::cluster::{BrokerMessage, Command, ControllerMessage, Map};
-use crate::election::{self, Change, Entry, Payload, Raft, Role, Snapshot, Stored, WriteId};
+use crate::election::{
+    self, Change, Entry, Payload, Raft, Role, Snapshot, Stored, VoterChange, WriteId,
+};
+use crate::marks::{Mark, Marks};
 use crate::shard::Severity;
-use crate::{ClusterId, Index, Instant, Member, NodeId, Now};
+use crate::{ClusterId, Index, Instant, Member, NodeId, Now, Term};
 
 /// What a member wants of the world.
 #[derive(Debug)]
@@ -54,6 +57,9 @@ pub(super) struct Membership {
     stopping: bool,
     /// The node leads no partition that another could lead, or has waited long enough.
     may_stop: bool,
+    /// What it was last told to be.
+    was: (Role, Term),
+    marks: Marks,
     effects: VecDeque<Effect>,
 }
 
@@ -79,6 +85,8 @@ impl Membership {
         seed: u64,
     ) -> Self {
         let Options { election, broker, controller, snapshot_every } = options;
+        let mut marks = Marks::default();
+        marks::begins(&mut marks, &stored);
         let raft = Raft::new(me, election, stored, now.mono, seed);
         let map = Map::new();
         let broker = Broker::new(now, broker);
@@ -94,6 +102,8 @@ impl Membership {
             voters_at: now.mono,
             stopping: false,
             may_stop: false,
+            was: (Role::Follower, Term(0)),
+            marks,
             effects: VecDeque::new(),
         }
     }
@@ -110,6 +120,11 @@ impl Membership {
 
     pub(super) fn map(&self) -> &Map {
         &self.map
+    }
+
+    /// The rare states that it has been in.
+    pub(super) fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// What a new member may begin with.
@@ -189,7 +204,9 @@ impl Membership {
     }
 
     pub(super) fn on_election(&mut self, now: Now, from: Member, message: election::Message) {
+        let asked = matches!(message, election::Message::TimeoutNow(_));
         self.raft.handle(now.mono, election::Input::Message { from, message });
+        self.marks.hit_if(asked && self.raft.role() == Role::Candidate, Mark::TookOver);
     }
 
     pub(super) fn on_broker(&mut self, now: Now, from: NodeId, message: BrokerMessage) {
@@ -249,14 +266,18 @@ impl Membership {
     fn on_raft(&mut self, now: Now, output: election::Output) {
         match output {
             election::Output::Persist(id, changes) => {
+                marks::writes(&mut self.marks, &changes, self.map.applied());
                 self.effects.push_back(Effect::Write(id, changes));
             }
             election::Output::Send(to, message) => {
+                marks::sends(&mut self.marks, &message);
                 self.effects.push_back(Effect::Send(to, Message::Election(message)));
             }
             election::Output::Apply(entry) => self.on_entry(now, entry),
             election::Output::Restore(snapshot) => self.on_snapshot(now, &snapshot),
             election::Output::Became { role, term, leader } => {
+                marks::becomes(&mut self.marks, self.was, (role, term));
+                self.was = (role, term);
                 self.effects.push_back(Effect::Trace(Trace::Became(role, term, leader)));
                 if role != Role::Leader {
                     self.controller = None;
@@ -278,6 +299,9 @@ impl Membership {
                     return self.refuse_format(entry.index);
                 };
                 let outcome = self.map.apply(entry.index, &command);
+                if let Ok(changes) = &outcome {
+                    marks::applies(&mut self.marks, &command, changes, &self.map);
+                }
                 if let Some(controller) = &mut self.controller {
                     let input = controller::Input::Applied(&command, &outcome);
                     controller.handle(now, &self.map, input);
@@ -319,6 +343,7 @@ impl Membership {
     }
 
     fn on_controller_output(&mut self, now: Now, output: controller::Output) {
+        marks::controls(&mut self.marks, &output);
         match output {
             controller::Output::Propose(command) => {
                 // Refused or lost, it is proposed again.
@@ -376,7 +401,12 @@ impl Membership {
         let change = voters::next_change(raft.voters(), &self.map, self.me);
         if let Some(change) = change {
             // It may be too early, or the member may lag: it is looked at again.
-            let _ = self.raft.change_voters(now.mono, change);
+            if self.raft.change_voters(now.mono, change).is_ok() {
+                self.marks.hit(match change {
+                    VoterChange::Add(_) => Mark::VoterAdded,
+                    VoterChange::Remove(_) => Mark::VoterRemoved,
+                });
+            }
         }
     }
 

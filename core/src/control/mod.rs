@@ -30,6 +30,7 @@
 
 mod founding;
 mod life;
+mod marks;
 mod member;
 mod message;
 mod replicas;
@@ -205,6 +206,8 @@ pub struct Control {
     stop: Stop,
     /// META could not be completed in this life.
     meta_failed: bool,
+    /// Of members that have begun again since, and of none.
+    marks: Marks,
     /// What the others of this node were last shown.
     shown: Option<Arc<View>>,
     out: VecDeque<Output>,
@@ -279,6 +282,7 @@ impl Control {
             complain_at: now.mono.after(COMPLAIN_EVERY),
             stop: Stop::No,
             meta_failed: false,
+            marks: Marks::default(),
             shown: None,
             out: VecDeque::new(),
         };
@@ -320,8 +324,9 @@ impl Control {
         let stage = match &self.stage {
             Stage::Fresh(_) => Some((self.fresh_at.min(self.complain_at), Reason::Fresh)),
             Stage::Member(member) => member.deadline(),
-            Stage::Ended => return None,
-            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
+            Stage::Ended if self.stop != Stop::Closing => return None,
+            // The store finishes, and may have to wait for its disk.
+            Stage::Ended | Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
         };
         [store, links, stop, stage].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -338,7 +343,9 @@ impl Control {
 
     /// The rare states that the node's part in the cluster has been in.
     pub fn marks(&self) -> Marks {
-        self.store.as_ref().map_or_else(Marks::default, Store::marks)
+        let store = self.store.as_ref().map_or_else(Marks::default, Store::marks);
+        let member = self.membership().map_or_else(Marks::default, Membership::marks);
+        self.marks.or(store).or(member)
     }
 
     fn membership(&self) -> Option<&Membership> {

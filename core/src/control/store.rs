@@ -69,6 +69,8 @@ pub(super) struct Store {
     /// Writes under way: durable once the high watermark is there.
     writes: VecDeque<(Offset, Write)>,
     retry_at: Option<Instant>,
+    /// Loadings in a row that could not read something.
+    unread: u32,
     /// The number of the next read.
     next_read: u64,
     stopping: bool,
@@ -107,6 +109,10 @@ const ENTRY: u8 = b'e';
 /// Values that are read at the same time.
 const READS_MAX: usize = 32;
 
+/// Loadings in a row that may fail to read something before it is taken for lost: a sector that is
+/// unreadable stays so, while a bus that was reset comes back.
+const UNREAD_MAX: u32 = 25;
+
 /// How long the store waits before it looks again whether it can write.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -129,6 +135,7 @@ impl Store {
             entries: (Index(1), Index(0)),
             writes: VecDeque::new(),
             retry_at: None,
+            unread: 0,
             next_read: 0,
             stopping: false,
             events: VecDeque::new(),
@@ -339,6 +346,7 @@ impl Store {
                     Some([]) | None => (Index(1), Index(0)),
                 };
                 self.stage = Stage::Ready;
+                self.unread = 0;
                 self.events.push_back(Event::Loaded(stored));
             }
             Err(what) => self.refuse(what),
@@ -354,7 +362,15 @@ impl Store {
                 self.read_on(now);
             }
             Err(ReadFault::Corrupt) => self.refuse("a record in it has a wrong checksum"),
-            Err(ReadFault::Disk(_) | ReadFault::Stopped) => self.lose(now),
+            Err(ReadFault::Disk(_)) => {
+                self.unread += 1;
+                if self.unread < UNREAD_MAX {
+                    self.lose(now);
+                } else {
+                    self.refuse("a record in it can not be read, again and again");
+                }
+            }
+            Err(ReadFault::Stopped) => self.lose(now),
         }
     }
 

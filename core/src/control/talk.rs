@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Control, Join, Message, Output, REJECTED_MAX, Stage, Stop, Trace};
 use crate::election::Stored;
+use crate::marks::Mark;
 use crate::peer::{self, Channel};
 use crate::shard::Severity;
 use crate::{Member, NodeId};
@@ -16,6 +17,7 @@ impl Control {
         // What does not go out is said again by the protocol it belongs to.
         let sent =
             links.is_up(to) && links.send(self.now, to, Channel::Control, message.encode()).is_ok();
+        self.marks.hit_if(!sent, Mark::SentInVain);
         self.out.push_back(Output::Trace(Trace::Sent(to, message.clone(), sent)));
     }
 
@@ -134,6 +136,7 @@ impl Control {
         if snapshot.voters.is_empty() || self.stop != Stop::No {
             return;
         }
+        self.marks.hit(Mark::Joined);
         let stored = Stored { term: snapshot.term, vote: None, snapshot, entries: Vec::new() };
         self.begin(cluster, stored);
     }

@@ -14,8 +14,8 @@ use crate::limits::{
     PEER_CONTROL_BYTES_MAX, PEER_DATA_BYTES_MAX, PEER_FORWARD_BYTES_MAX, PEER_LINK_BYTES_MAX,
 };
 
-/// Bytes before the body: length, checksum, channel.
-pub const HEAD_BYTES: usize = 9;
+/// Bytes before the body: length, checksum, channel, and the check of these.
+pub const HEAD_BYTES: usize = 11;
 
 /// Bytes that the length does not count: itself and the checksum.
 const UNCOUNTED_BYTES: usize = 8;
@@ -124,10 +124,12 @@ pub fn encode(channel: Channel, body: Bytes) -> (Bytes, Option<Bytes>) {
     assert!(body.len() <= channel.body_bytes_max(), "a body of {} bytes on {channel}", body.len());
     let whole = body.len() <= COPY_BYTES_MAX;
     let mut piece = BytesMut::with_capacity(HEAD_BYTES + if whole { body.len() } else { 0 });
-    let length = u32::try_from(1 + body.len()).expect("no channel allows that much");
+    let counted = HEAD_BYTES - UNCOUNTED_BYTES + body.len();
+    let length = u32::try_from(counted).expect("no channel allows that much");
     piece.put_u32_le(length);
     piece.put_u32_le(checksum(channel.code(), &body));
     piece.put_u8(channel.code());
+    piece.put_u16_le(head_check(&piece));
     if whole {
         piece.put_slice(&body);
         return (piece.freeze(), None);
@@ -140,6 +142,12 @@ fn checksum(code: u8, body: &[u8]) -> u32 {
     hasher.update(&[code]);
     hasher.update(body);
     hasher.finalize()
+}
+
+/// Of the length, the checksum and the channel. Without it a length that came wrong would be waited
+/// for, and everything behind it taken for a part of the frame.
+fn head_check(head: &[u8]) -> u16 {
+    (crc32fast::hash(head) & 0xffff) as u16
 }
 
 /// Which channels a stream may carry now.
@@ -220,7 +228,8 @@ fn measure(bytes: &[u8], allowed: Allowed) -> Result<Option<usize>, FrameError> 
     let Some(&length) = bytes.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(length);
     let counted = length as usize;
-    if counted == 0 || counted > 1 + LONGEST_BODY_BYTES {
+    let around = HEAD_BYTES - UNCOUNTED_BYTES;
+    if counted < around || counted > around + LONGEST_BODY_BYTES {
         return Err(FrameError::Length(length));
     }
     let Some(&code) = bytes.get(UNCOUNTED_BYTES) else { return Ok(None) };
@@ -228,9 +237,14 @@ fn measure(bytes: &[u8], allowed: Allowed) -> Result<Option<usize>, FrameError> 
     if allowed == Allowed::Link && channel != Channel::Link {
         return Err(FrameError::OutOfPlace(channel));
     }
-    let (length, max) = (counted - 1, channel.body_bytes_max());
+    let (length, max) = (counted - around, channel.body_bytes_max());
     if length > max {
         return Err(FrameError::TooLong { channel, length, max });
+    }
+    let Some(head) = bytes.get(..HEAD_BYTES) else { return Ok(None) };
+    let (head, stored) = head.split_at(HEAD_BYTES - 2);
+    if stored != head_check(head).to_le_bytes() {
+        return Err(FrameError::Checksum);
     }
     Ok(Some(UNCOUNTED_BYTES + counted))
 }
@@ -261,3 +275,21 @@ const LONGEST_BODY_BYTES: usize = {
     }
     longest
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_came_wrong_is_known_before_its_body_is_waited_for() {
+        let (frame, rest) = encode(Channel::Control, Bytes::from_static(b"a message"));
+        assert!(rest.is_none());
+        for bit in 0..HEAD_BYTES * 8 {
+            let mut flipped = frame.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let head = &flipped[..HEAD_BYTES];
+            assert!(measure(head, Allowed::All).is_err(), "bit {bit}");
+        }
+        assert_eq!(measure(&frame, Allowed::All), Ok(Some(frame.len())));
+    }
+}

@@ -26,16 +26,18 @@
 //! A connection is a stream of frames in both directions, little-endian:
 //!
 //! ```text
-//!  0  length    u32   bytes from 8 on: one more than the body's
-//!  4  checksum  u32   CRC-32 of the bytes from 8 on
+//!  0  length    u32   bytes from 8 on: three more than the body's
+//!  4  checksum  u32   CRC-32 of channel and body
 //!  8  channel   u8    0 link · 1 control · 2 data · 3 forward
-//!  9  body
+//!  9  head      u16   low half of the CRC-32 of the bytes before it
+//! 11  body
 //! ```
 //!
 //! Each channel has its limit (see [`limits`](crate::limits)), which is checked before room is made
-//! for a body. Channel 0 is the link's own and carries a [`Message`]; before the handshake, and from
-//! an acceptor, nothing else is allowed. The others belong to the owner. A wrong length, channel or
-//! checksum ends the connection, since the place of the next frame can not be trusted.
+//! for a body, and so is the head, or a length that came wrong would be waited for. Channel 0 is the
+//! link's own and carries a [`Message`]; before the handshake, and from an acceptor, nothing else is
+//! allowed. The others belong to the owner. A wrong length, channel or checksum ends the connection,
+//! since the place of the next frame can not be trusted.
 //!
 //! # Handshake
 //!

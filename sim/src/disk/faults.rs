@@ -113,10 +113,10 @@ pub(super) fn target(image: &Image, chance: &mut Chance) -> Option<(String, usiz
         if file.ends_with(".hint") && len > 0 {
             targets.push((name.to_string(), len));
         }
-        if file == "MANIFEST"
-            && let Some(id) = dir.strip_prefix('p').and_then(|id| id.parse().ok())
-        {
-            targets.extend(sealed(image, PartitionId(id)));
+        if file == "MANIFEST" {
+            let number = dir.strip_prefix('p').and_then(|id| id.parse().ok()).map(PartitionId);
+            let control = (dir == PartitionId::CONTROL.to_string()).then_some(PartitionId::CONTROL);
+            targets.extend(number.or(control).map(|id| sealed(image, id)).unwrap_or_default());
         }
     }
     if targets.is_empty() {

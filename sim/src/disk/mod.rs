@@ -286,6 +286,12 @@ impl NodeDisk {
         self.image.lose_power(unsynced, &mut self.chance);
     }
 
+    /// An empty disk is put in its place, while no process uses it.
+    pub(crate) fn empty(&mut self) {
+        self.image.wipe();
+        self.armed.clear();
+    }
+
     /// What struck operations that were under way at crashes, since this was last asked.
     pub(crate) fn take_struck(&mut self) -> Vec<(Strike, DiskOp)> {
         std::mem::take(&mut self.struck)
@@ -294,6 +300,11 @@ impl NodeDisk {
     /// Whether a file is being renamed.
     pub(crate) fn renames(&self) -> bool {
         self.flying.iter().any(|flying| matches!(flying.op, DiskOp::Rename { .. }))
+    }
+
+    /// Whether a write or an fsync is under way.
+    pub(crate) fn writes(&self) -> bool {
+        self.flying.iter().any(|f| matches!(f.op, DiskOp::Write { .. } | DiskOp::Sync(_)))
     }
 
     fn crash(&mut self) {

@@ -3,7 +3,7 @@
 use super::{Class, Fault, Plan, Planned};
 use crate::chance::Chance;
 use crate::disk::{Strike, Unsynced};
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::story::Lane;
 
 /// In how many of a hundred cases a fault follows close upon another, and how close: what survives
@@ -96,6 +96,11 @@ fn leaves_unfinished(class: Class) -> bool {
         | Class::Swizzle
         | Class::Loss
         | Class::Lag
+        | Class::SplitOneWay
+        | Class::SplitBothWays
+        | Class::Flip
+        | Class::Roll
+        | Class::Ask
         | Class::Reset => false,
     }
 }
@@ -111,6 +116,9 @@ fn ends(weights: &[u64]) -> Vec<u64> {
 }
 
 fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
+    if settings.profile == Profile::Cluster {
+        return crate::quorum::draw::fault(class, settings, chance);
+    }
     let node = 1 + chance.below(u64::from(settings.nodes)) as u32;
     // Short is most frequent.
     let down_ms = chance.skewed(1..4000);
@@ -141,6 +149,9 @@ fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
             Fault::Flap { from, to, times: chance.of(2..8), each_ms: chance.skewed(5..500) }
         }
         Class::Swizzle => Fault::Swizzle { step_ms: chance.skewed(5..1000) },
+        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => {
+            unreachable!("these are of clusters")
+        }
         Class::Loss => Fault::Loss { percent: chance.of(1..60), for_ms },
         Class::Lag => Fault::Lag { max_ms: chance.skewed(20..2000), for_ms },
         Class::Reset => Fault::Reset { node },
@@ -165,6 +176,7 @@ pub(crate) fn usual_share(class: Class) -> u64 {
     match class {
         Class::PowerMixed => 70,
         Class::Kill | Class::PowerLost | Class::Restart => 50,
+        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => 0,
         Class::Wipe => 4,
         Class::Rot => 20,
         Class::BadSector => 12,

@@ -113,6 +113,29 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
+    /// Nothing goes between some nodes and the others.
+    Split {
+        /// Some nodes, as bits: `1 << id`.
+        side: u32,
+        /// In which direction.
+        way: Way,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Bits flip on the way between nodes.
+    Flip {
+        /// In how many of a thousand pieces of a stream.
+        per_mille: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Every node is stopped and started again, one after the other.
+    Roll {
+        /// For how long each is down.
+        down_ms: u64,
+    },
+    /// An operator asks the controller for something.
+    Ask,
     /// Every connection of a node is reset.
     Reset {
         /// Whose.
@@ -173,6 +196,17 @@ pub enum Fault {
     },
 }
 
+/// In which direction nothing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Out of the named side.
+    Out,
+    /// Into it.
+    In,
+    /// Neither.
+    Both,
+}
+
 /// What may be done to one sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Harm {
@@ -224,6 +258,16 @@ pub enum Class {
     Loss,
     /// [`Fault::Lag`].
     Lag,
+    /// [`Fault::Split`] in one direction.
+    SplitOneWay,
+    /// [`Fault::Split`] in both.
+    SplitBothWays,
+    /// [`Fault::Flip`].
+    Flip,
+    /// [`Fault::Roll`].
+    Roll,
+    /// [`Fault::Ask`].
+    Ask,
     /// [`Fault::Reset`].
     Reset,
     /// [`Fault::Strike`].
@@ -242,7 +286,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -272,7 +316,20 @@ impl Class {
         Self::Full,
         Self::SlowDisk,
         Self::Stall,
+        Self::SplitOneWay,
+        Self::SplitBothWays,
+        Self::Flip,
+        Self::Roll,
+        Self::Ask,
     ];
+
+    /// Whether it needs more than one node.
+    pub fn is_of_clusters(self) -> bool {
+        matches!(
+            self,
+            Self::SplitOneWay | Self::SplitBothWays | Self::Flip | Self::Roll | Self::Ask
+        )
+    }
 
     /// Its name, as tables print it.
     pub fn name(self) -> &'static str {
@@ -293,6 +350,11 @@ impl Class {
             Self::Loss => "loss",
             Self::Lag => "lag",
             Self::Reset => "reset",
+            Self::SplitOneWay => "split-one-way",
+            Self::SplitBothWays => "split-both-ways",
+            Self::Flip => "bit-flip",
+            Self::Roll => "rolling-restart",
+            Self::Ask => "request",
             Self::Strike(strike) => match strike {
                 Strike::Write => "write-error",
                 Strike::WriteFull => "write-full",
@@ -331,6 +393,11 @@ impl Fault {
             Self::Swizzle { .. } => Class::Swizzle,
             Self::Loss { .. } => Class::Loss,
             Self::Lag { .. } => Class::Lag,
+            Self::Split { way: Way::Both, .. } => Class::SplitBothWays,
+            Self::Split { .. } => Class::SplitOneWay,
+            Self::Flip { .. } => Class::Flip,
+            Self::Roll { .. } => Class::Roll,
+            Self::Ask => Class::Ask,
             Self::Reset { .. } => Class::Reset,
             Self::Strike { strike, .. } => Class::Strike(*strike),
             Self::Rot { .. } => Class::Rot,
@@ -343,6 +410,57 @@ impl Fault {
             Self::SlowDisk { .. } => Class::SlowDisk,
             Self::Stall { .. } => Class::Stall,
         }
+    }
+
+    /// With this node wherever the plan has none, which means whoever is the controller.
+    pub(crate) fn aimed(mut self, node: u32, nodes: u32) -> Self {
+        let aim = |lane: &mut Lane| {
+            if *lane == Lane::Node(0) {
+                *lane = Lane::Node(node);
+            }
+        };
+        match &mut self {
+            Self::Kill { node: at, .. }
+            | Self::Power { node: at, .. }
+            | Self::Wipe { node: at, .. }
+            | Self::Restart { node: at, .. }
+            | Self::Pause { node: at, .. }
+            | Self::Jump { node: at, .. }
+            | Self::Drift { node: at, .. }
+            | Self::Reset { node: at }
+            | Self::Strike { node: at, .. }
+            | Self::Rot { node: at }
+            | Self::BadSector { node: at }
+            | Self::Spot { node: at, .. }
+            | Self::Full { node: at, .. }
+            | Self::SlowDisk { node: at, .. }
+            | Self::Stall { node: at, .. } => {
+                if *at == 0 {
+                    *at = node;
+                }
+            }
+            Self::Cut { from, to, .. } | Self::Flap { from, to, .. } => {
+                aim(from);
+                aim(to);
+                if let (Lane::Node(a), Lane::Node(b)) = (&from, &to)
+                    && a == b
+                {
+                    *to = Lane::Node(a % nodes + 1);
+                }
+            }
+            Self::Split { side, .. } => {
+                if *side & 1 != 0 {
+                    *side = *side & !1 | 1 << node;
+                }
+            }
+            Self::Swizzle { .. }
+            | Self::Loss { .. }
+            | Self::Lag { .. }
+            | Self::Flip { .. }
+            | Self::Roll { .. }
+            | Self::Ask => {}
+        }
+        self
     }
 }
 
@@ -368,6 +486,16 @@ impl fmt::Display for Fault {
             Self::Swizzle { step_ms } => write!(f, "{class} every {step_ms} ms"),
             Self::Loss { percent, for_ms } => write!(f, "{class} {percent} % for {for_ms} ms"),
             Self::Lag { max_ms, for_ms } => write!(f, "{class} up to {max_ms} ms for {for_ms} ms"),
+            Self::Split { side, way, for_ms } => {
+                let side = (0..32).filter(|id| side & 1 << id != 0);
+                let side: Vec<String> = side.map(|id| format!("n{id}")).collect();
+                write!(f, "{class} {} {way:?} for {for_ms} ms", side.join(" "))
+            }
+            Self::Flip { per_mille, for_ms } => {
+                write!(f, "{class} {per_mille} of 1000 for {for_ms} ms")
+            }
+            Self::Roll { down_ms } => write!(f, "{class}, each down {down_ms} ms"),
+            Self::Ask => f.write_str(class),
             Self::Reset { node }
             | Self::Strike { node, .. }
             | Self::Rot { node }

@@ -9,7 +9,7 @@ use std::fmt;
 use kvnode_core::disk::File;
 use kvnode_core::{Offset, PartitionId, SegmentId};
 
-use super::{Class, Fault, Harm, Plan, Planned, Strike, Unsynced};
+use super::{Class, Fault, Harm, Plan, Planned, Strike, Unsynced, Way};
 use crate::story::Lane;
 
 /// A line that is no fault.
@@ -94,6 +94,18 @@ fn fault(text: &str) -> Option<Fault> {
         Class::Swizzle => Fault::Swizzle { step_ms: number(0)? },
         Class::Loss => Fault::Loss { percent: number(0)?, for_ms: number(1)? },
         Class::Lag => Fault::Lag { max_ms: number(0)?, for_ms: number(1)? },
+        Class::SplitOneWay | Class::SplitBothWays => {
+            let ways = [("Out", Way::Out), ("In", Way::In), ("Both", Way::Both)];
+            let way = ways.into_iter().find(|(word, _)| words.contains(word))?.1;
+            let side = lanes.iter().try_fold(0u32, |side, lane| match lane {
+                Lane::Node(id) => Some(side | 1u32.checked_shl(*id)?),
+                Lane::World | Lane::Client(_) => None,
+            })?;
+            Fault::Split { side, way, for_ms: number(0)? }
+        }
+        Class::Flip => Fault::Flip { per_mille: number(0)?, for_ms: number(2)? },
+        Class::Roll => Fault::Roll { down_ms: number(0)? },
+        Class::Ask => Fault::Ask,
         Class::Reset => Fault::Reset { node: node()? },
         Class::Strike(strike) => Fault::Strike { node: node()?, strike },
         Class::Rot => Fault::Rot { node: node()? },
