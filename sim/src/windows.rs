@@ -68,26 +68,30 @@ impl Windows {
     pub(crate) fn unsound_until(&self, a: Lane, b: Lane) -> u64 {
         let ends = [(a, b), (b, a)];
         let within = |side: u32, lane| matches!(lane, Lane::Node(id) if side & 1 << id != 0);
-        self.troubled_until(|fault| match fault {
-            Fault::Loss { .. } | Fault::Lag { .. } | Fault::Flip { .. } | Fault::Swizzle { .. } => {
-                true
+        self.troubled_until(|fault| {
+            if let Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } = fault {
+                return ends.contains(&(*from, *to));
             }
-            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => {
-                ends.contains(&(*from, *to))
+            if let Fault::Split { side, .. } = fault {
+                return within(*side, a) != within(*side, b);
             }
-            Fault::Split { side, .. } => within(*side, a) != within(*side, b),
-            _ => false,
+            matches!(
+                fault,
+                Fault::Loss { .. } | Fault::Lag { .. } | Fault::Flip { .. } | Fault::Swizzle { .. }
+            )
         })
     }
 
     /// The same of a node that was kept from running as it should, or its disk.
     pub(crate) fn unwell_until(&self, of: u32) -> u64 {
-        self.troubled_until(|fault| match fault {
-            Fault::Pause { node, .. }
-            | Fault::Stall { node, .. }
-            | Fault::Full { node, .. }
-            | Fault::SlowDisk { node, .. } => *node == of,
-            _ => false,
+        self.troubled_until(|fault| {
+            matches!(
+                fault,
+                Fault::Pause { node, .. }
+                | Fault::Stall { node, .. }
+                | Fault::Full { node, .. }
+                | Fault::SlowDisk { node, .. } if *node == of
+            )
         })
     }
 
@@ -98,9 +102,8 @@ impl Windows {
 
     /// How many of a thousand pieces of a stream have a bit flipped.
     pub(crate) fn flips(&self) -> u64 {
-        let flips = self.in_force().filter_map(|fault| match fault {
-            Fault::Flip { per_mille, .. } => Some(*per_mille),
-            _ => None,
+        let flips = self.in_force().filter_map(|fault| {
+            if let Fault::Flip { per_mille, .. } = fault { Some(*per_mille) } else { None }
         });
         flips.max().unwrap_or(0)
     }
