@@ -120,9 +120,6 @@ impl Progress {
         if !is_current || conflict.prev <= self.durable {
             return false;
         }
-        if conflict.prev <= self.matched {
-            self.matched = self.durable;
-        }
         // All of the member's entries of that term may be wrong, but not those of earlier terms; if
         // the leader has the term too, the logs may agree up to its end there (Raft §5.3).
         let next = match conflict.term {
@@ -141,36 +138,5 @@ impl Progress {
         self.matched = self.durable;
         self.next = next;
         self.mode = Mode::Probe { sent: false };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloc::vec::Vec;
-
-    use super::super::voters::Voters;
-    use super::*;
-    use crate::{DirectoryId, Member, NodeId, Term};
-
-    #[test]
-    fn a_member_that_forgot_what_was_not_durable_is_sent_it_again() {
-        let member = Member { node: NodeId(1), directory: DirectoryId(1) };
-        let snapshot = Snapshot { voters: Voters::new([member]), ..Snapshot::default() };
-        let log = Log::new(snapshot, Vec::new());
-        let mut progress = Progress::new(Index(75), Instant(0));
-        let reply = |matched, durable| AppendReply {
-            term: Term(12),
-            matched: Index(matched),
-            durable: Index(durable),
-            conflict: None,
-        };
-        progress.on_match(&reply(74, 73));
-        progress.on_link_change();
-        // It has started again with what was durable.
-        let conflict = |prev| Conflict { prev: Index(prev), term: None, first: Index(74) };
-        assert!(progress.on_conflict(&log, conflict(74)));
-        assert_eq!((progress.matched, progress.next), (Index(73), Index(74)));
-        progress.on_match(&reply(75, 75));
-        assert!(!progress.on_conflict(&log, conflict(74)), "what is durable stays");
     }
 }

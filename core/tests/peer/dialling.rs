@@ -182,9 +182,9 @@ fn the_status_tells_where_a_link_stands() {
     assert_eq!((status.node, status.address, status.state), (NodeId(2), "b:7", LinkState::Up));
     assert_eq!(status.peer.unwrap().nonce.0, 22);
     assert!(status.receiving);
-    assert_eq!((status.sent.frames, status.sent.bytes), (1, 12));
-    assert_eq!((status.waiting.frames, status.waiting.bytes), (1, 12));
-    assert_eq!((status.received.frames, status.received.bytes), (1, 11));
+    assert_eq!((status.sent.frames, status.sent.bytes), (1, 14));
+    assert_eq!((status.waiting.frames, status.waiting.bytes), (1, 14));
+    assert_eq!((status.received.frames, status.received.bytes), (1, 13));
     assert_eq!(status.last_error, None);
     bench.input(Input::Closed(D1));
     let status = bench.links.status().next().unwrap();

@@ -1,12 +1,12 @@
 //! How a dead or half-open connection is noticed.
 
 use kvnode_core::NodeId;
-use kvnode_core::peer::frame::Channel;
+use kvnode_core::peer::frame::{Channel, HEAD_BYTES};
 use kvnode_core::peer::{Input, Message};
 
 use crate::bench::{A1, Bench, D1, frame, identity, link};
 
-const PING_BYTES: usize = 11;
+const PING_BYTES: usize = 13;
 
 #[test]
 fn a_silent_link_is_pinged_after_a_quarter_of_a_second_and_down_after_one() {
@@ -77,7 +77,7 @@ fn a_ping_behind_a_backlog_is_not_counted_before_it_has_left() {
         assert!(bench.links.is_up(NodeId(2)), "it moves");
     }
     // The rest of the message and the ping.
-    bench.input(Input::Sent(D1, 9 + PING_BYTES));
+    bench.input(Input::Sent(D1, HEAD_BYTES + PING_BYTES));
     assert_eq!(bench.deadline(), (750, "Silence".into()));
 }
 
@@ -109,7 +109,8 @@ fn a_ping_within_a_frame_of_damaged_length_is_not_answered() {
     bench.accept(A1, &identity(2, 22));
     let mut message = frame(Channel::Data, b"message").to_vec();
     message[2] ^= 1;
-    assert!(bench.bytes(A1, message).is_empty());
+    let effects = bench.bytes(A1, message);
+    assert_eq!(effects.last().unwrap(), "close a1", "it would be waited for");
     assert!(bench.bytes(A1, link(Message::Ping(1))).is_empty());
 }
 

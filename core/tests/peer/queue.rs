@@ -11,7 +11,7 @@ use kvnode_core::peer::{Input, SendError};
 
 use crate::bench::{Bench, D1};
 
-const HEAD: usize = 9;
+const HEAD: usize = 11;
 
 fn send(bench: &mut Bench, channel: Channel, length: usize) -> Result<(), SendError> {
     bench.links.send(bench.now, NodeId(2), channel, Bytes::from(vec![0; length]))

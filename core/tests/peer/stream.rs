@@ -132,7 +132,7 @@ proptest! {
         for output in outputs {
             prop_assert!(matches!(output, Output::Close(A1) | Output::Notice(..)), "{output:?}");
         }
-        prop_assert!(links.held_bytes() <= PEER_LINK_BYTES_MAX + 9);
+        prop_assert!(links.held_bytes() <= PEER_LINK_BYTES_MAX + 11);
     }
 
     #[test]
@@ -159,16 +159,19 @@ fn a_length_or_a_channel_that_can_not_be_is_seen_before_anything_else_has_come()
     assert_eq!(ends(&[0, 0, 0, 0], Allowed::All), Some(FrameError::Length(0)));
     assert_eq!(ends(&[255; 4], Allowed::All), Some(FrameError::Length(u32::MAX)));
     assert_eq!(
-        ends(&[1, 0, 0, 0, 9, 9, 9, 9, 4], Allowed::All),
+        ends(&[3, 0, 0, 0, 9, 9, 9, 9, 4], Allowed::All),
         Some(FrameError::UnknownChannel(4))
     );
     assert_eq!(
-        ends(&[1, 0, 0, 0, 9, 9, 9, 9, 1], Allowed::Link),
+        ends(&[3, 0, 0, 0, 9, 9, 9, 9, 1], Allowed::Link),
         Some(FrameError::OutOfPlace(Channel::Control))
     );
-    assert_eq!(ends(&[1, 0, 0, 0, 9, 9, 9, 9, 1], Allowed::All), Some(FrameError::Checksum));
+    assert_eq!(ends(&[2, 0, 0, 0], Allowed::All), Some(FrameError::Length(2)));
+    // The head is wrong, and the body is not waited for.
+    let damaged = [9, 0, 0, 0, 9, 9, 9, 9, 1, 0, 0];
+    assert_eq!(ends(&damaged, Allowed::All), Some(FrameError::Checksum));
     assert_eq!(
-        ends(&[2, 0x10, 0, 0, 9, 9, 9, 9, 0], Allowed::Link),
+        ends(&[4, 0x10, 0, 0, 9, 9, 9, 9, 0], Allowed::Link),
         Some(FrameError::TooLong { channel: Channel::Link, length: 4097, max: 4096 })
     );
 }

@@ -19,9 +19,10 @@ fn a_frame_is_length_checksum_channel_and_body() {
     assert_eq!(
         hex(&whole),
         concat!(
-            "05000000", // length: channel and body
+            "07000000", // length: channel, check of the head, body
             "030aae01", // checksum
             "01",       // channel: control
+            "6e92",     // check of the head
             "626f6479"  // body
         )
     );
@@ -31,7 +32,7 @@ fn a_frame_is_length_checksum_channel_and_body() {
 fn a_long_body_is_not_copied() {
     let body = Bytes::from(vec![7; 1 << 20]);
     let (head, rest) = encode(Channel::Data, body.clone());
-    assert_eq!((head.len(), head[8]), (9, 2));
+    assert_eq!((head.len(), head[8]), (11, 2));
     assert_eq!(rest.unwrap().as_ptr(), body.as_ptr());
 }
 
