@@ -39,7 +39,7 @@ Examples:
   kvnode run --fsync 100 --index ordered
 
 A cluster: the same on every machine, but for --id, with the addresses at which the nodes reach each
-other. It is founded when all its first voters are up; from then on a majority of them will do.
+other. It is founded when all of them are up; from then on a majority of its voters will do.
   kvnode run --id 1 --cluster 1@ant:7001,2@bee:7001,3@cat:7001
   kvnode status                  how it is, from any node
 

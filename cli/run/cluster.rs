@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
-use kvnode_core::limits::PARTITIONS_MAX;
+use kvnode_core::limits::{NODES_MAX, PARTITIONS_MAX, REPLICAS_MAX};
 use kvnode_io::ClusterOptions;
 
 /// Partitions of a cluster, if not said.
@@ -75,6 +75,12 @@ impl Membership {
                  {count}"
             ));
         }
+        if replication_factor as usize > REPLICAS_MAX {
+            return Err(format!(
+                "--replication-factor {replication_factor} is too many: a partition has at most \
+                 {REPLICAS_MAX} replicas"
+            ));
+        }
         let majority = if replication_factor > 2 { replication_factor / 2 + 1 } else { 1 };
         let min_isr = self.min_isr.unwrap_or(majority);
         if min_isr > replication_factor {
@@ -108,9 +114,6 @@ impl Membership {
         }
     }
 }
-
-/// Most nodes that can be listed.
-const NODES_MAX: usize = kvnode_core::limits::PEERS_MAX;
 
 fn parse(list: &str) -> Result<Vec<(NodeId, String)>, String> {
     let mut seen = BTreeSet::new();

@@ -8,12 +8,12 @@
 //! - **Join**: somebody belongs to a cluster. The node takes that one's snapshot and begins from it.
 //!   It votes only if the snapshot (or what the leader sends later) names it with this very
 //!   directory; otherwise it is an observer until the controller makes it a voter.
-//! - **Everyone is fresh**: all the first voters, as the command line lists them, have said so. Then
-//!   one of them, the *founder* (the lowest id), draws the cluster's id, stores the founding
-//!   snapshot with all of them as voters, and is the first to answer with Join.
+//! - **Everyone is fresh**: all the nodes that the command line lists have said so. Then one of them,
+//!   the *founder* (the lowest id), draws the cluster's id, stores the founding snapshot with the
+//!   first voters, and is the first to answer with Join.
 //!
-//! A single one that is not fresh keeps a second cluster from being founded, so all the first
-//! voters must be up once, at the first start. From then on a majority will do.
+//! A single one that is not fresh keeps a second cluster from being founded, so all the nodes must
+//! be up once, at the first start. From then on a majority of the voters will do.
 //!
 //! If the founder dies while it founds, before its store is durable, nothing has happened; after, it
 //! comes back as the member of a cluster and answers the others. If its disk is lost in between,
@@ -28,37 +28,38 @@ use crate::{DirectoryId, Member, NodeId};
 #[derive(Debug)]
 pub(super) struct Founding {
     me: Member,
-    /// The nodes that are to vote.
-    voters: Vec<NodeId>,
+    /// The nodes of the cluster, lowest first.
+    nodes: Vec<NodeId>,
     fresh: BTreeMap<NodeId, DirectoryId>,
 }
 
 impl Founding {
     /// Of a node in a cluster of these nodes.
     pub(super) fn new(me: Member, nodes: &[NodeId]) -> Self {
-        Self { me, voters: first_voters(nodes), fresh: BTreeMap::from([(me.node, me.directory)]) }
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        Self { me, nodes, fresh: BTreeMap::from([(me.node, me.directory)]) }
     }
 
     /// A member has said that it is fresh.
     pub(super) fn on_fresh(&mut self, from: Member) {
-        if from.node != self.me.node && self.voters.contains(&from.node) {
+        if from.node != self.me.node && self.nodes.contains(&from.node) {
             self.fresh.insert(from.node, from.directory);
         }
     }
 
     /// The first voters, if this node is to found the cluster now.
     pub(super) fn complete(&self) -> Option<Vec<Member>> {
-        let founder = self.voters.first() == Some(&self.me.node);
-        let member = |&node: &NodeId| {
-            let directory = *self.fresh.get(&node)?;
-            Some(Member { node, directory })
-        };
-        founder.then(|| self.voters.iter().map(member).collect()).flatten()
+        if self.nodes.first() != Some(&self.me.node) || !self.missing().is_empty() {
+            return None;
+        }
+        let member = |node: NodeId| Some(Member { node, directory: *self.fresh.get(&node)? });
+        first_voters(&self.nodes).into_iter().map(member).collect()
     }
 
-    /// Voters that have not said that they are fresh; for the operator.
+    /// Nodes that have not said that they are fresh.
     pub(super) fn missing(&self) -> Vec<NodeId> {
-        self.voters.iter().copied().filter(|node| !self.fresh.contains_key(node)).collect()
+        self.nodes.iter().copied().filter(|node| !self.fresh.contains_key(node)).collect()
     }
 }
 
@@ -98,13 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn the_founder_waits_for_every_first_voter_and_for_no_one_else() {
+    fn the_founder_waits_for_every_node_voter_or_not() {
         let mut founding = Founding::new(member(1), &nodes(4));
-        founding.on_fresh(member(4));
-        founding.on_fresh(member(2));
-        assert_eq!(founding.complete(), None);
-        assert_eq!(founding.missing(), vec![NodeId(3)]);
         founding.on_fresh(member(3));
+        founding.on_fresh(member(2));
+        founding.on_fresh(member(9));
+        assert_eq!(founding.complete(), None);
+        assert_eq!(founding.missing(), vec![NodeId(4)]);
+        founding.on_fresh(member(4));
         assert_eq!(founding.complete(), Some(vec![member(1), member(2), member(3)]));
     }
 

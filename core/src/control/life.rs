@@ -9,7 +9,7 @@ use super::founding::Founding;
 use super::store::{self, Store};
 use super::{
     COMPLAIN_EVERY, Control, DIRECTORY_IO, FEATURES, FRESH_EVERY, FoundingOptions, IO_BITS,
-    Message, Output, STORE_IO, Stage, Stop, Trace, VERSIONS,
+    Message, NAME_AGAIN, Output, STORE_IO, Stage, Stop, Trace, VERSIONS,
 };
 use crate::election::{Stored, Voters};
 use crate::marks::Mark;
@@ -22,14 +22,26 @@ impl Control {
         match event {
             directory::Event::Known => {
                 let complete = self.directory.meta().complete;
+                self.named = complete;
                 let seed = random::next(&mut self.random);
                 self.store = Some(Store::new(complete, self.config.segment_bytes, seed));
             }
-            directory::Event::Changed => {}
+            directory::Event::Changed => {
+                self.named = true;
+                if matches!(self.stage, Stage::Naming(..))
+                    && let Stage::Naming(cluster, stored) = self.take_stage()
+                {
+                    self.become_member(cluster, *stored);
+                    // Who else is fresh need not ask again first.
+                    self.invite_all();
+                }
+            }
             directory::Event::Unchanged(error) => {
-                self.meta_failed = true;
-                let text =
-                    format!("META could not be completed: {error}; the next start tries again");
+                self.name_at = self.now.mono.after(NAME_AGAIN);
+                let text = format!(
+                    "META could not be completed: {error}; the node takes no part before it is, and \
+                     tries again"
+                );
                 self.out.push_back(Output::Notice(Severity::Warn, text));
             }
             directory::Event::Refused(text) => self.refuse(text),
@@ -40,19 +52,18 @@ impl Control {
         while let Some(op) = self.directory.poll() {
             self.out.push_back(Output::Disk(IoId(DIRECTORY_IO << IO_BITS), op));
         }
-        let Stage::Member(member) = &self.stage else { return false };
-        let cluster = member.cluster();
-        // The store holds the member: from now on one without it was lost.
-        if !self.directory.meta().complete && self.directory.is_idle() && !self.meta_failed {
-            self.directory.change(|meta| {
-                meta.complete = true;
-                if let Some(seat) = &mut meta.seat {
-                    seat.cluster = Some(cluster.0);
-                }
-            });
-            return true;
+        let &Stage::Naming(cluster, _) = &self.stage else { return false };
+        if !self.directory.is_idle() || self.name_at > self.now.mono {
+            return false;
         }
-        false
+        // The store holds the member: from now on one without it was lost.
+        self.directory.change(|meta| {
+            meta.complete = true;
+            if let Some(seat) = &mut meta.seat {
+                seat.cluster = Some(cluster.0);
+            }
+        });
+        true
     }
 
     pub(super) fn advance_store(&mut self) -> bool {
@@ -73,14 +84,14 @@ impl Control {
 
     pub(super) fn on_store(&mut self, event: store::Event) {
         match event {
+            // Nothing begins any more.
+            store::Event::Loaded(_) | store::Event::Founded if self.stop == Stop::Closing => {}
             store::Event::Loaded(stored) => self.on_loaded(stored),
             store::Event::Founded => {
                 let Stage::Founding(cluster, stored) = self.take_stage() else {
                     unreachable!("nothing else is founded")
                 };
-                self.become_member(cluster, *stored);
-                // Who else is fresh need not ask again first.
-                self.invite_all();
+                self.stage = Stage::Naming(cluster, stored);
             }
             store::Event::Persisted(id) => {
                 if let Stage::Member(member) = &mut self.stage {
@@ -110,7 +121,11 @@ impl Control {
             )),
             (Some((cluster, stored)), _) => {
                 self.start_links(Some(cluster));
-                self.become_member(cluster, *stored);
+                if self.named {
+                    self.become_member(cluster, *stored);
+                } else {
+                    self.stage = Stage::Naming(cluster, stored);
+                }
             }
             (None, Some(cluster)) => self.refuse(format!(
                 "the data directory belongs to cluster {cluster}, but its control log is gone: this \
@@ -135,7 +150,9 @@ impl Control {
                 Stage::Reopening(member.cluster())
             }
             // Nothing of it was told to anyone.
-            Stage::Founding(..) | Stage::Fresh(_) | Stage::Opening => Stage::Opening,
+            Stage::Founding(..) | Stage::Naming(..) | Stage::Fresh(_) | Stage::Opening => {
+                Stage::Opening
+            }
             Stage::Reopening(cluster) => Stage::Reopening(cluster),
             Stage::Ended => Stage::Ended,
         };
@@ -207,8 +224,8 @@ impl Control {
             if !missing.is_empty() {
                 let missing: Vec<String> = missing.iter().map(|node| format!("{node}")).collect();
                 let text = format!(
-                    "waiting for {} to start: a cluster is founded once all its first voters are \
-                     up with empty data directories",
+                    "waiting for {} to start: a new cluster is founded once all its nodes are up, \
+                     and an old one is joined once a member of it is reached",
                     missing.join(", ")
                 );
                 self.out.push_back(Output::Notice(Severity::Info, text));

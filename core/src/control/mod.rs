@@ -26,7 +26,7 @@
 //!   waits in [`Raft`](crate::election::Raft) for the store's answer.
 //! - A node whose META names a cluster never founds or joins another.
 //! - META is completed only once the store holds the founding snapshot, so that a store that is
-//!   missing was lost, and is refused.
+//!   missing was lost, and is refused; and the member says nothing before META is complete.
 
 mod founding;
 mod life;
@@ -204,8 +204,10 @@ pub struct Control {
     /// When it is said which nodes are missing.
     complain_at: Instant,
     stop: Stop,
-    /// META could not be completed in this life.
-    meta_failed: bool,
+    /// META is known to name the cluster, and that is durable.
+    named: bool,
+    /// When META is to name the cluster.
+    name_at: Instant,
     /// Of members that have begun again since, and of none.
     marks: Marks,
     /// What the others of this node were last shown.
@@ -222,6 +224,8 @@ enum Stage {
     Fresh(Founding),
     /// What the member begins with is being made durable.
     Founding(ClusterId, Box<Stored>),
+    /// It is durable, and META is to name the cluster before the member says a word.
+    Naming(ClusterId, Box<Stored>),
     /// A member.
     Member(Box<Membership>),
     /// A member whose store is read again after a disk fault.
@@ -245,6 +249,8 @@ const FEATURES: Features = Features { min: 1, max: 1 };
 
 /// How often a fresh node says so.
 const FRESH_EVERY: Duration = Duration::from_millis(100);
+/// How long it waits before it tries to name the cluster in META again.
+const NAME_AGAIN: Duration = Duration::from_millis(500);
 /// How often it says for whom it waits.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 /// How long most of the others may refuse a node before it gives up.
@@ -281,7 +287,8 @@ impl Control {
             fresh_at: now.mono,
             complain_at: now.mono.after(COMPLAIN_EVERY),
             stop: Stop::No,
-            meta_failed: false,
+            named: false,
+            name_at: now.mono,
             marks: Marks::default(),
             shown: None,
             out: VecDeque::new(),
@@ -296,8 +303,13 @@ impl Control {
         match input {
             Input::Disk(io, result) => self.on_disk(io, result),
             Input::Peer(input) => {
-                if let Some(links) = &mut self.links {
-                    links.handle(now, input);
+                match (&mut self.links, input) {
+                    (Some(links), input) => links.handle(now, input),
+                    // Who comes too early, or too late, is to come again.
+                    (None, peer::Input::Accepted(conn)) => {
+                        self.out.push_back(Output::Peer(peer::Output::Close(conn)));
+                    }
+                    (None, _) => {}
                 }
             }
             Input::Request(id, request) => self.on_request(id, request),
@@ -326,7 +338,12 @@ impl Control {
             Stage::Member(member) => member.deadline(),
             Stage::Ended if self.stop != Stop::Closing => return None,
             // The store finishes, and may have to wait for its disk.
-            Stage::Ended | Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) => None,
+            Stage::Naming(..) if self.directory.is_idle() => Some((self.name_at, Reason::Store)),
+            Stage::Ended
+            | Stage::Opening
+            | Stage::Founding(..)
+            | Stage::Naming(..)
+            | Stage::Reopening(_) => None,
         };
         [store, links, stop, stage].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -354,6 +371,7 @@ impl Control {
             Stage::Opening
             | Stage::Fresh(_)
             | Stage::Founding(..)
+            | Stage::Naming(..)
             | Stage::Reopening(_)
             | Stage::Ended => None,
         }
@@ -392,6 +410,7 @@ impl Control {
             Stage::Opening
             | Stage::Fresh(_)
             | Stage::Founding(..)
+            | Stage::Naming(..)
             | Stage::Reopening(_)
             | Stage::Ended => false,
         };
@@ -514,7 +533,11 @@ impl Control {
         let view = match &self.stage {
             Stage::Member(member) => member.view(),
             Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),
-            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) | Stage::Ended => return,
+            Stage::Opening
+            | Stage::Founding(..)
+            | Stage::Naming(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => return,
         };
         if self.shown.as_deref() != Some(&view) {
             let view = Arc::new(view);
@@ -537,6 +560,7 @@ impl Control {
             Stage::Opening
             | Stage::Fresh(_)
             | Stage::Founding(..)
+            | Stage::Naming(..)
             | Stage::Reopening(_)
             | Stage::Ended => true,
         };

@@ -56,7 +56,8 @@ impl Control {
     /// A node that most of the others keep refusing, and that was linked to nobody yet, has nothing to
     /// wait for.
     fn on_rejected(&mut self, node: NodeId, text: String) {
-        if self.was_linked {
+        let has_leader = self.raft().is_some_and(|raft| raft.leader().is_some());
+        if self.was_linked || has_leader {
             return;
         }
         self.rejected.insert(node);
@@ -73,7 +74,11 @@ impl Control {
         match &mut self.stage {
             Stage::Fresh(_) => self.send(member.node, &Message::Fresh),
             Stage::Member(membership) => membership.on_link(self.now, member, true),
-            Stage::Opening | Stage::Founding(..) | Stage::Reopening(_) | Stage::Ended => {}
+            Stage::Opening
+            | Stage::Founding(..)
+            | Stage::Naming(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => {}
         }
     }
 

@@ -1,9 +1,9 @@
 //! Keeping the quorum complete.
 //!
-//! Who votes is a member: a node with a directory. Two things take a voter away for good: its node
-//! comes back with another directory, or an operator unregisters it. The controller then replaces
-//! it, one change at a time: the lost one is removed, and a registered node that has caught up is
-//! added, the very node that was lost before any other, and low ids before high ones.
+//! Who votes is a member: a node with a directory. A voter is gone for good when its node comes back
+//! with another directory. The controller then replaces it, one change at a time: the lost one is
+//! removed, and an active node that has caught up is added, one of the first voters before any other
+//! and low ids before high ones.
 //!
 //! A voter that is merely down is left alone: it may come back, and every change of voters costs the
 //! quorum some of its reserve while it lasts.

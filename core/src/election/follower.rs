@@ -73,6 +73,10 @@ impl Follower {
     pub(super) fn on_unlinked(&mut self, c: &mut Common, member: Member) {
         if self.leader == Some(member) {
             self.heard = None;
+            if !c.may_stand() {
+                // It will not find out by asking for votes.
+                self.leader = None;
+            }
             let wait = c.draw(Duration::ZERO, c.settings.heartbeat);
             self.deadline = self.deadline.min(c.now.after(wait));
         }

@@ -45,7 +45,7 @@ pub struct PreVote {
 /// The answer to a [`PreVote`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PreVoteReply {
-    /// The answerer's own term.
+    /// The answerer's own term, as far as it is durable.
     pub term: Term,
     /// The term that was asked about.
     pub asked: Term,

@@ -9,7 +9,7 @@ use crate::Member;
 
 impl Raft {
     /// Says whether it would vote. That changes nothing here, the term least of all, and promises
-    /// nothing, so that it does not wait for the disk.
+    /// nothing, so that it does not wait for the disk; the term that it speaks of is the durable one.
     pub(super) fn on_pre_vote(&mut self, from: Member, m: &PreVote) {
         let c = &mut self.common;
         let hears_leader = match &self.state {
@@ -18,7 +18,7 @@ impl Raft {
             State::Leader(_) => true,
         };
         let granted = m.asked > c.term && m.last >= c.log.last() && !hears_leader;
-        let reply = PreVoteReply { term: c.term, asked: m.asked, granted };
+        let reply = PreVoteReply { term: c.disk.durable().hard.0, asked: m.asked, granted };
         c.send(from, Message::PreVoteReply(reply));
     }
 

@@ -113,7 +113,8 @@ impl Links {
     pub fn set_cluster(&mut self, now: Now, cluster: ClusterId) {
         assert!(self.me.cluster.is_none_or(|known| known == cluster), "a node has one cluster");
         self.me.cluster = Some(cluster);
-        let other = |theirs: Option<ClusterId>| theirs.is_some_and(|theirs| theirs != cluster);
+        // One that named no cluster may have joined another since: it is to say so.
+        let other = |theirs: Option<ClusterId>| theirs != Some(cluster);
         let (mut cx, peers, accepted) = self.parts(now.mono);
         for peer in peers.values_mut() {
             if peer.dialler.up().is_some_and(|up| other(up.welcome.cluster)) {

@@ -36,7 +36,7 @@ fn three_nodes_found_a_cluster_and_share_its_partitions() {
 }
 
 #[test]
-fn no_cluster_is_founded_before_all_first_voters_are_there() {
+fn no_cluster_is_founded_before_all_nodes_are_there() {
     let options = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
     let mut world = World::new(&[1, 2, 3], options);
     world.start(1);
@@ -157,7 +157,7 @@ fn a_single_node_is_a_cluster() {
 }
 
 #[test]
-fn a_fourth_node_observes_and_takes_the_place_of_a_voter_that_was_removed() {
+fn a_fourth_node_observes() {
     let options = FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 };
     let mut world = World::new(&[1, 2, 3, 4], options);
     (1..=4).for_each(|id| world.start(id));

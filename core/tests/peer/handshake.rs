@@ -225,11 +225,13 @@ fn a_cluster_that_becomes_known_drops_the_peers_of_others() {
 }
 
 #[test]
-fn a_cluster_that_becomes_known_leaves_the_peers_of_none_alone() {
+fn a_cluster_that_becomes_known_has_the_peers_of_none_say_again_whose_they_are() {
     let mut bench = Bench::up();
     bench.accept(A1, &identity(2, 22));
     bench.links.set_cluster(bench.now, ClusterId(5));
-    assert!(bench.effects().is_empty());
+    let effects = bench.effects();
+    assert!(effects.contains(&"close d1".to_owned()), "{effects:?}");
+    assert!(effects.contains(&"close a1".to_owned()), "{effects:?}");
 }
 
 #[test]

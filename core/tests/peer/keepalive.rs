@@ -55,7 +55,7 @@ fn sending_does_not_pass_for_a_sign_of_life() {
         passed += 10;
         let sent = bench.links.send(bench.now, NodeId(2), Channel::Control, "x".into()).is_ok();
         if sent {
-            bench.input(Input::Sent(D1, 10));
+            bench.input(Input::Sent(D1, HEAD_BYTES + 1));
         }
         if bench.input(Input::Tick).iter().any(|effect| effect.contains("Ping")) {
             bench.input(Input::Sent(D1, PING_BYTES));

@@ -17,8 +17,11 @@ pub(super) struct Wanted {
 
 impl Broker {
     pub(super) fn want(&mut self, alter: AlterPartition) {
-        let again = Backoff::new(self.settings.retry.0);
-        self.wanted.insert(alter.partition, Wanted { alter, again });
+        let asked = self.wanted.get(&alter.partition).is_some_and(|known| known.alter == alter);
+        if !asked {
+            let again = Backoff::new(self.settings.retry.0);
+            self.wanted.insert(alter.partition, Wanted { alter, again });
+        }
     }
 
     /// The quorum has another leader, who has heard nothing yet.

@@ -56,6 +56,7 @@ impl Replica {
         let scanner = Box::new(scanner.bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
+        opening.unsound = false;
         self.scan_on(opening, at, scanner, Scan::Records)
     }
 
@@ -166,6 +167,7 @@ impl Replica {
             opening.untrusted_from = Some(record.position);
         }
         if !record.value_sound {
+            opening.unsound = true;
             let segment = self.segments.at_mut(at);
             segment.quarantined = true;
             let text = format!(
@@ -239,9 +241,15 @@ impl Replica {
             Scan::Records => position < sealed.len || (from.0 < sealed.end && !sealed.compacted),
             Scan::Resync { .. } => true,
         };
+        let told = opening.unsound || self.damages.iter().any(|d| d.segment == segment.id);
+        let whole = !short && !told && !sealed.damaged;
         if short {
             let lost = (from, Offset(sealed.end));
             self.add_damage(at, (position, scanner.position()), lost);
+        } else if whole && scanner.crc().finalize() != sealed.crc {
+            // Sound records, and not those that were sealed here: of another segment of this log.
+            let lost = (segment.base, Offset(sealed.end));
+            self.add_damage(at, (SEGMENT_HEADER_BYTES as u64, sealed.len), lost);
         }
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)

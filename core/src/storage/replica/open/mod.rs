@@ -63,6 +63,8 @@ pub(super) struct Opening {
     untrusted_from: Option<u64>,
     /// From where to where the active segment could not be read.
     unreadable: Vec<(u64, u64)>,
+    /// A value of the segment that is being scanned does not match its checksum.
+    unsound: bool,
     /// Checksum of the records up to the last whole batch.
     crc: crc32fast::Hasher,
     /// The log is durable to its end, by this opening's own work.
@@ -145,6 +147,7 @@ impl Replica {
             mark: Offset(0),
             clean: false,
             reign: Epoch(0),
+            unsound: false,
             batch: Vec::new(),
             batch_start: (0, Offset(0)),
             untrusted_from: None,
