@@ -8,25 +8,38 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. One that is not here was never proven.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 32] = [
     "ack-before-fsync",
     "append-after-short-write",
     "batch-half-applied",
     "checksum-without-partition-and-offset",
+    "commit-of-old-term",
     "corruption-cut-as-torn-tail",
+    "empty-disk-votes",
+    "epoch-used-twice",
     "expired-dropped-in-partial-merge",
     "expiry-by-wall-clock",
+    "fenced-in-isr",
     "fsync-interval-ignored",
     "hint-of-shorter-segment",
     "hint-unverified",
     "merge-overwrites-newer-put",
     "merge-revives-delete",
+    "no-check-quorum",
+    "no-pre-vote",
+    "purged-taken-for-conflict",
     "rename-without-directory-fsync",
     "reply-before-high-watermark",
     "retry-failed-fsync",
+    "retry-without-jitter",
+    "snapshot-before-cut",
+    "stale-incarnation",
     "tombstone-dropped-in-partial-merge",
     "torn-tail-taken-for-data",
     "uncommitted-read",
+    "vote-lost-at-log-rewrite",
+    "vote-not-durable",
+    "voters-change-too-early",
     "watch-misses-expiry",
 ];
 
