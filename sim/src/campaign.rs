@@ -38,6 +38,8 @@ pub struct Summary {
     pub marks: u128,
     /// Groups of keys whose histories took too long to judge.
     pub undecided: u64,
+    /// Runs with such groups.
+    pub undecided_runs: u64,
     /// Calls of clients.
     pub calls: u64,
     /// Those that were answered.
@@ -77,6 +79,7 @@ impl Summary {
         }
         self.marks |= outcome.marks;
         self.undecided += outcome.undecided as u64;
+        self.undecided_runs += u64::from(outcome.undecided > 0);
         self.calls += outcome.calls as u64;
         self.answered += outcome.answered as u64;
         self.events += outcome.events;
