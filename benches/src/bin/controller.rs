@@ -182,9 +182,10 @@ impl Cluster {
         let at = before.parse::<usize>().map_err(io::Error::other)? - 1;
         let survivor = (at + 1) % NODES;
         let mut child = self.nodes[at].take().expect("it runs");
-        child.kill()?;
+        let ended = child.kill();
         let killed = Instant::now();
         child.wait()?;
+        ended?;
         self.wait(survivor, "another controller", |info| {
             let now = field(info, "cluster_controller");
             now != "none" && now != before
