@@ -88,3 +88,11 @@ fn a_feature_level_that_nobody_understood_shut_every_node_out() {
 fn a_control_that_stopped_on_a_full_disk_never_ended() {
     holds(Profile::Cluster, 3_000_016, None);
 }
+
+/// A disk gave the records of another segment of the log for those that were sealed in one: each was
+/// sound, and a key that had been written since had an older value. Mended by "core: found over all
+/// nodes, name the cluster before a word is said, tell foreign records".
+#[test]
+fn sound_records_of_another_segment_were_believed() {
+    holds(Profile::Standard, 37, None);
+}
