@@ -19,6 +19,7 @@
 //!
 //! # The map
 //!
+//! - [`control`]: a node's part in the cluster: its store, its links, its seat in the quorum.
 //! - [`cluster`]: the cluster map, the controller that decides over it, the node's own side of it.
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
 //! - [`kv`]: the command table and what each command means.

@@ -15,7 +15,7 @@ use crate::election::{Stored, Voters};
 use crate::marks::Mark;
 use crate::peer::{Identity, Links, Nonce};
 use crate::shard::Severity;
-use crate::{ClusterId, DirectoryId, IoId, Member, NodeId, cluster, directory, random};
+use crate::{ClusterId, DirectoryId, IoId, Member, NodeId, cluster, directory};
 
 impl Control {
     pub(super) fn on_directory(&mut self, event: directory::Event) {
@@ -23,7 +23,7 @@ impl Control {
             directory::Event::Known => {
                 let complete = self.directory.meta().complete;
                 self.named = complete;
-                let seed = random::next(&mut self.random);
+                let seed = self.random.next();
                 self.store = Some(Store::new(complete, self.config.segment_bytes, seed));
             }
             directory::Event::Changed => {
@@ -181,7 +181,7 @@ impl Control {
             features: FEATURES.max,
             founding: self.founding_hash(),
         };
-        let seed = random::next(&mut self.random);
+        let seed = self.random.next();
         let peers = self.config.nodes.iter().cloned();
         let peers = peers.filter(|(node, _)| *node != self.config.node);
         self.links = Some(Links::new(me, peers, self.config.links.clone(), self.now, seed));
@@ -212,8 +212,7 @@ impl Control {
         let Stage::Fresh(founding) = &self.stage else { return false };
         if let Some(voters) = founding.complete() {
             self.marks.hit(Mark::Founded);
-            let mut draw = || u128::from(random::next(&mut self.random));
-            let cluster = ClusterId(draw() << 64 | draw());
+            let cluster = ClusterId(self.random.next_u128());
             let data = cluster::Map::new().encode().into();
             self.begin(cluster, Stored::founding(Voters::new(voters), data));
             return true;

@@ -53,8 +53,9 @@ use crate::disk::{DiskOp, DiskResult};
 use crate::election::{self, Stored};
 use crate::marks::Marks;
 use crate::peer::{self, Links, Versions};
+use crate::random::Random;
 use crate::shard::Severity;
-use crate::{ClusterId, DirectoryId, Instant, IoId, Member, NodeId, Now, random};
+use crate::{ClusterId, DirectoryId, Instant, IoId, Member, NodeId, Now};
 
 pub use founding::first_voters;
 pub use message::{Join, Message};
@@ -186,7 +187,7 @@ pub enum Reason {
 pub struct Control {
     config: Config,
     now: Now,
-    random: u64,
+    random: Random,
     nonce: u64,
     directory: Directory,
     store: Option<Store>,
@@ -266,10 +267,9 @@ const DIRECTORY_IO: u64 = 0xfffd;
 impl Control {
     /// Control of a node about to look at its data directory.
     pub fn new(config: Config, now: Now) -> Self {
-        let mut random = config.seed;
-        let mut draw = || u128::from(random::next(&mut random));
-        let id = DirectoryId(draw() << 64 | draw());
-        let nonce = draw() as u64;
+        let mut random = Random(config.seed);
+        let id = DirectoryId(random.next_u128());
+        let nonce = random.next();
         let directory = Directory::new(Wanted::Node(config.node), id);
         let mut control = Self {
             config,
@@ -336,8 +336,8 @@ impl Control {
         let stage = match &self.stage {
             Stage::Fresh(_) => Some((self.fresh_at.min(self.complain_at), Reason::Fresh)),
             Stage::Member(member) => member.deadline(),
+            // Only a stop still waits: the store finishes, and may have to wait for its disk.
             Stage::Ended if self.stop != Stop::Closing => return None,
-            // The store finishes, and may have to wait for its disk.
             Stage::Naming(..) if self.directory.is_idle() => Some((self.name_at, Reason::Store)),
             Stage::Ended
             | Stage::Opening
@@ -462,7 +462,7 @@ impl Control {
         let broker = broker::Settings {
             rack: self.config.rack.clone(),
             features: FEATURES,
-            seed: random::next(&mut self.random),
+            seed: self.random.next(),
             ..broker::Settings::new(me.node, me.directory, peer, client)
         };
         let FoundingOptions { partitions, replication_factor, min_isr } = self.config.founding;
@@ -484,7 +484,7 @@ impl Control {
             controller,
             snapshot_every: self.config.snapshot_every,
         };
-        let seed = random::next(&mut self.random);
+        let seed = self.random.next();
         let mut member = Membership::new(now, me, cluster, stored, options, seed);
         for &linked in self.up.values() {
             member.on_link(now, linked, true);

@@ -11,6 +11,7 @@ use super::log::{Entry, Log, Payload, Snapshot};
 use super::message::Message;
 use super::{Output, Settings};
 use crate::limits::{HELD_ANSWERS_MAX, LINKED_MAX};
+use crate::random::Random;
 use crate::{Index, Instant, Member, Term};
 
 /// Committed entries handed to the owner in one go.
@@ -22,7 +23,7 @@ pub(super) struct Common {
     pub(super) me: Member,
     pub(super) settings: Settings,
     pub(super) now: Instant,
-    random: u64,
+    random: Random,
     pub(super) term: Term,
     pub(super) vote: Option<Member>,
     pub(super) log: Log,
@@ -55,7 +56,7 @@ impl Common {
             me,
             settings,
             now,
-            random: seed,
+            random: Random(seed),
             term,
             vote,
             commit: start,
@@ -219,15 +220,6 @@ impl Common {
         if span == 0 {
             return min;
         }
-        min + Duration::from_nanos(self.random() % span)
-    }
-
-    /// A random number (SplitMix64).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        min + Duration::from_nanos(self.random.next() % span)
     }
 }

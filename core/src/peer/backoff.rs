@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::random::Random;
+
 /// The numbers that the links go by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -59,26 +61,6 @@ impl Settings {
 
     pub(super) fn refused_retry_after(&self, random: &mut Random) -> Duration {
         random.upper_half(self.refused_retry)
-    }
-}
-
-/// Seeded randomness (SplitMix64, Steele, Lea and Flood, 2014).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Anything between half of `d` and `d`.
-    fn upper_half(&mut self, d: Duration) -> Duration {
-        let half = u64::try_from(d.as_nanos() / 2).unwrap_or(u64::MAX);
-        d - Duration::from_nanos(self.next() % half.max(1))
     }
 }
 

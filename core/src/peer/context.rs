@@ -5,11 +5,12 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
-use super::backoff::{Random, Settings};
+use super::backoff::Settings;
 use super::frame::{self, Channel};
 use super::handshake::Identity;
 use super::{ConnId, Output};
 use crate::Instant;
+use crate::random::Random;
 use crate::shard::Severity;
 
 /// What a side of a link needs of the whole.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::acceptor::Accepted;
-use super::backoff::{Random, Settings};
+use super::backoff::Settings;
 use super::context::Context;
 use super::dialler::{Dialler, State};
 use super::frame::Channel;
@@ -18,6 +18,7 @@ use super::handshake::{Identity, RefusalKind};
 use super::status::{LinkState, PeerInfo, Status, Traffic};
 use super::{ConnId, DownWhy, Input, Output, Reason, SendError};
 use crate::limits::PEERS_MAX;
+use crate::random::Random;
 use crate::{ClusterId, Instant, NodeId, Now};
 
 /// The links of one node with all its peers; see the [module's header](super).

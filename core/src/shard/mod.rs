@@ -35,10 +35,11 @@ use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
 use crate::marks::Marks;
+use crate::random::Random;
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{ClientId, DirectoryId, Instant, IoId, Millis, Now, PartitionId, random};
+use crate::{ClientId, DirectoryId, Instant, IoId, Millis, Now, PartitionId};
 
 use client::{Client, Waiter};
 use stop::Stop;
@@ -238,11 +239,10 @@ impl Shard {
     /// A shard about to open its data directory: the first outputs read it.
     pub fn new(config: Config, now: Now) -> Self {
         let hasher = FixedState::with_seed(config.seed);
-        let mut random = config.seed;
-        let low = u128::from(random::next(&mut random));
-        let id = DirectoryId(u128::from(random::next(&mut random)) << 64 | low);
+        let mut random = Random(config.seed);
+        let id = DirectoryId(random.next_u128());
         let mut shard = Self {
-            random,
+            random: random.0,
             directory: Directory::new(Wanted::Alone(config.partitions), id),
             booted: config.member,
             cluster: None,

@@ -4,27 +4,7 @@
 use core::time::Duration;
 
 use crate::Instant;
-
-/// A source of random numbers for nonces and jitter (SplitMix64, Steele, Lea and Flood 2014): equal
-/// seeds give equal numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Between a half of `most` and `most`.
-    fn jitter(&mut self, most: Duration) -> Duration {
-        let half = u64::try_from(most.as_nanos() / 2).unwrap_or(u64::MAX / 2);
-        Duration::from_nanos(half.saturating_add(self.next() % half.max(1)))
-    }
-}
+use crate::random::Random;
 
 /// See the module's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +27,7 @@ impl Backoff {
     pub(super) fn take(&mut self, now: Instant, most: Duration, random: &mut Random) -> bool {
         let due = self.due <= now;
         if due {
-            self.due = now.after(random.jitter(self.wait));
+            self.due = now.after(random.upper_half(self.wait));
             self.wait = (self.wait * 2).min(most);
         }
         due

@@ -42,11 +42,12 @@ use super::map::Map;
 use super::message::{BrokerMessage, ControllerMessage, Heartbeat, LogEnd};
 use super::refusal::Refusal;
 use super::words::{Features, Life, PartitionEpoch};
+use crate::random::Random;
 use crate::shard::Severity;
 use crate::{DirectoryId, Incarnation, Instant, NodeId, Now, PartitionId};
 
 use alters::Wanted;
-use backoff::{Backoff, Random};
+use backoff::Backoff;
 use stop::Stop;
 
 /// What a node says of itself, and how its broker runs.
