@@ -43,6 +43,10 @@ pub const KEYDIR_BYTES_MAX: usize = 14 << 30;
 /// Bytes of keys of one partition that are remembered as gone since a range of its log was lost.
 pub const GONE_BYTES_MAX: usize = 16 << 20;
 
+/// Reigns of one partition that a replica remembers. A follower whose log ends in an older one begins
+/// from zero.
+pub const EPOCHS_MAX: usize = 1_024;
+
 /// Most partitions of one node.
 pub const PARTITIONS_MAX: u32 = 1_024;
 

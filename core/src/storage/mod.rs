@@ -44,6 +44,7 @@
 //! ext4). Large writes go past them: zeros would double their bytes.
 
 pub mod check;
+pub mod epochs;
 pub mod format;
 pub mod hint;
 pub mod keydir;

@@ -1,0 +1,99 @@
+//! Which reign wrote which part of a log: its epoch history.
+//!
+//! A reign begins with a record of its own, so the history is the list of these records. Two logs
+//! that hold the same epoch agree up to the end of it in whichever ends it sooner, since one leader
+//! alone appends in an epoch, and only behind what it has: that is what a follower looks for when it
+//! meets a new leader (KIP-101, KIP-279).
+
+use alloc::vec::Vec;
+
+use crate::limits::EPOCHS_MAX;
+use crate::{Epoch, Offset};
+
+/// Epochs and where each begins, both growing. The oldest are forgotten beyond [`EPOCHS_MAX`]: what
+/// was written before the first that is known has an unknown epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epochs(Vec<(Epoch, Offset)>);
+
+impl Epochs {
+    /// Of a log without records.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The epochs and their first offsets, oldest first.
+    pub fn list(&self) -> &[(Epoch, Offset)] {
+        &self.0
+    }
+
+    /// The last one and where it begins.
+    pub fn last(&self) -> Option<(Epoch, Offset)> {
+        self.0.last().copied()
+    }
+
+    /// A reign begins at this offset.
+    ///
+    /// # Panics
+    /// If it does not follow the last one.
+    pub fn push(&mut self, epoch: Epoch, start: Offset) {
+        assert!(
+            self.last().is_none_or(|(e, at)| e < epoch && at < start),
+            "reigns follow each other"
+        );
+        if self.0.len() == EPOCHS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((epoch, start));
+    }
+
+    /// The log ends here: reigns that begin at or behind this offset are gone.
+    pub fn cut(&mut self, from: Offset) {
+        self.0.retain(|&(_, start)| start < from);
+    }
+
+    /// The largest known epoch that is not above `epoch`, and where it ends in a log that ends at
+    /// `log_end`; `None` if no such is known.
+    pub fn at_most(&self, epoch: Epoch, log_end: Offset) -> Option<(Epoch, Offset)> {
+        let after = self.0.partition_point(|&(e, _)| e <= epoch);
+        let (found, _) = *self.0.get(after.checked_sub(1)?)?;
+        Some((found, self.0.get(after).map_or(log_end, |&(_, start)| start)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history() -> Epochs {
+        let mut epochs = Epochs::new();
+        [(1, 0), (3, 10), (7, 20)].map(|(epoch, start)| epochs.push(Epoch(epoch), Offset(start)));
+        epochs
+    }
+
+    #[test]
+    fn an_epoch_ends_where_the_next_begins() {
+        let found = |epoch| history().at_most(Epoch(epoch), Offset(25));
+        assert_eq!(found(0), None);
+        assert_eq!(found(1), Some((Epoch(1), Offset(10))));
+        assert_eq!(found(2), Some((Epoch(1), Offset(10))), "an epoch that the log does not hold");
+        assert_eq!(found(6), Some((Epoch(3), Offset(20))));
+        assert_eq!(found(9), Some((Epoch(7), Offset(25))), "the last ends with the log");
+    }
+
+    #[test]
+    fn a_cut_takes_the_reigns_behind_it() {
+        let mut epochs = history();
+        epochs.cut(Offset(20));
+        assert_eq!(epochs.last(), Some((Epoch(3), Offset(10))));
+        epochs.cut(Offset(0));
+        assert_eq!(epochs, Epochs::new());
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_beyond_the_limit() {
+        let mut epochs = Epochs::new();
+        (0..=EPOCHS_MAX as u32).for_each(|n| epochs.push(Epoch(n + 1), Offset(u64::from(n))));
+        assert_eq!(epochs.list().len(), EPOCHS_MAX);
+        assert_eq!(epochs.at_most(Epoch(1), Offset(9_999)), None);
+    }
+}
