@@ -26,6 +26,7 @@
 //! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`election`]: the controller quorum: who leads it, and its log (Raft).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
+//! - [`node`]: what control and shard of one node say to each other.
 //! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod election;
 pub mod kv;
 pub mod limits;
 pub mod marks;
+pub mod node;
 pub mod peer;
 mod random;
 pub mod reply;

@@ -16,8 +16,9 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kvnode_core::control::{Config, Control, Input, Output, View};
+use kvnode_core::control::{Config, Control, Input, Output};
 use kvnode_core::disk::{DiskOp, DiskResult};
+use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::shard::Severity;
 use kvnode_core::{IoId, peer};
 use tokio::runtime::Builder;
@@ -32,18 +33,41 @@ use crate::{DirLock, Error, clock};
 /// What control tells the rest of the node.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The cluster looks different.
-    View(Arc<View>),
+    /// Something for the shard.
+    Shard(ToShard),
     /// The node can not take part: why, and what to do.
     Refused(String),
     /// After [`Handle::stop`]: others have taken over, and everything is durable.
     Stopped,
 }
 
+/// What the rest of the node wants of control.
+#[derive(Debug)]
+enum Order {
+    Stop,
+    Shard(ToControl),
+}
+
+/// Takes what the shard has to say to control.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders(UnboundedSender<Order>);
+
+impl Orders {
+    /// The shard says something.
+    pub(crate) fn say(&self, said: ToControl) {
+        self.give(Order::Shard(said));
+    }
+
+    fn give(&self, order: Order) {
+        // One that has ended has told so.
+        let _ = self.0.send(order);
+    }
+}
+
 /// Control's thread, for the rest of the node.
 #[derive(Debug)]
 pub(crate) struct Handle {
-    stop: UnboundedSender<()>,
+    orders: Orders,
     events: UnboundedReceiver<Event>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,7 +80,7 @@ impl Handle {
         data: PathBuf,
         lock: &Arc<DirLock>,
     ) -> Result<Self, Error> {
-        let (stop, stops) = unbounded_channel();
+        let (orders, incoming) = unbounded_channel();
         let (tell, events) = unbounded_channel();
         let (started_tx, started) = std::sync::mpsc::channel();
         let lock = Arc::clone(lock);
@@ -77,7 +101,7 @@ impl Handle {
                 if let Some((sockets, executor)) = opened {
                     let control = Control::new(config, clock::now());
                     let ops = VecDeque::new();
-                    Loop { control, sockets, executor, ops, stops, tell }.run().await;
+                    Loop { control, sockets, executor, ops, incoming, tell }.run().await;
                 }
             });
         };
@@ -86,7 +110,7 @@ impl Handle {
             .spawn(life)
             .map_err(Error::System)?;
         started.recv().expect("the thread tells how it has started")?;
-        Ok(Self { stop, events, thread: Some(thread) })
+        Ok(Self { orders: Orders(orders), events, thread: Some(thread) })
     }
 
     /// What happens next; `None` when the thread has ended.
@@ -96,8 +120,12 @@ impl Handle {
 
     /// Has others take over what this node leads, and finishes.
     pub(crate) fn stop(&self) {
-        // One that has ended has told so.
-        let _ = self.stop.send(());
+        self.orders.give(Order::Stop);
+    }
+
+    /// For whoever has something for control.
+    pub(crate) fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
     /// Waits for the thread, after [`Event::Stopped`] or [`Event::Refused`].
@@ -125,7 +153,7 @@ struct Loop {
     sockets: Sockets,
     executor: Executor,
     ops: VecDeque<(IoId, DiskOp)>,
-    stops: UnboundedReceiver<()>,
+    incoming: UnboundedReceiver<Order>,
     tell: UnboundedSender<Event>,
 }
 
@@ -134,8 +162,16 @@ enum Happened {
     Peer(peer::Input),
     Disk(IoId, DiskResult),
     Due,
-    /// A stop is wanted, or nobody is left to want one.
-    Stop,
+    Order(Order),
+}
+
+impl From<Order> for Input {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Stop => Self::Stop,
+            Order::Shard(said) => Self::Shard(said),
+        }
+    }
 }
 
 impl Loop {
@@ -148,9 +184,14 @@ impl Loop {
                     self.take_what_has_come().await;
                     Input::Tick
                 }
-                Happened::Stop => Input::Stop,
+                Happened::Order(order) => order.into(),
             };
             self.control.handle(clock::now(), input);
+            // One turn serves all that the shard has said at once.
+            for _ in 0..WAITING_MAX {
+                let Ok(order) = self.incoming.try_recv() else { break };
+                self.control.handle(clock::now(), order.into());
+            }
         }
         self.executor.join();
     }
@@ -167,16 +208,16 @@ impl Loop {
 
     async fn wait(&mut self) -> Happened {
         let due = self.control.deadline().map(|(at, _)| at.since(clock::monotonic()));
-        let (executor, stops) = (&mut self.executor, &mut self.stops);
+        let (executor, incoming) = (&mut self.executor, &mut self.incoming);
         tokio::select! {
             biased;
             (io, result) = poll_fn(|cx| executor.poll_done(cx)) => Happened::Disk(io, result),
             () = tokio::time::sleep(due.unwrap_or(FOREVER)) => Happened::Due,
             input = self.sockets.next() => Happened::Peer(input),
-            () = poll_fn(|cx| match stops.poll_recv(cx) {
-                Poll::Ready(Some(())) => Poll::Ready(()),
+            order = poll_fn(|cx| match incoming.poll_recv(cx) {
+                Poll::Ready(Some(order)) => Poll::Ready(order),
                 Poll::Ready(None) | Poll::Pending => Poll::Pending,
-            }) => Happened::Stop,
+            }) => Happened::Order(order),
         }
     }
 
@@ -207,7 +248,7 @@ impl Loop {
                 let rest = self.sockets.perform(output);
                 assert!(rest.is_none(), "control keeps what is not for the sockets");
             }
-            Output::View(view) => self.say(Event::View(view)),
+            Output::Shard(said) => self.say(Event::Shard(said)),
             Output::Refused(why) => {
                 self.say(Event::Refused(why));
                 return false;

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use kvnode_core::ClientId;
+use kvnode_core::node::ToControl;
 use kvnode_core::reply::{Protocol, Reply};
 use kvnode_core::shard::{Input, Shard};
 use socket2::{SockRef, TcpKeepalive};
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::connection::Connection;
+use crate::control::Orders;
 use crate::link::{Buffers, Link, Overdue};
 
 /// See the module's header.
@@ -33,13 +35,15 @@ pub(crate) struct Node {
     /// Connections, those included that linger.
     connections: Cell<u32>,
     connections_max: u32,
+    /// Takes what is for control; none where the node stands alone.
+    control: Option<Orders>,
     stopping: Cell<bool>,
     /// Tells when the last connection has left.
     empty: Notify,
 }
 
 impl Node {
-    pub(crate) fn new(shard: Shard, connections_max: u32) -> Self {
+    pub(crate) fn new(shard: Shard, connections_max: u32, control: Option<Orders>) -> Self {
         Self {
             shard: RefCell::new(shard),
             links: RefCell::default(),
@@ -50,6 +54,7 @@ impl Node {
             last_client: Cell::new(0),
             connections: Cell::new(0),
             connections_max,
+            control,
             stopping: Cell::new(false),
             empty: Notify::new(),
         }
@@ -80,6 +85,13 @@ impl Node {
     pub(crate) fn handle(&self, input: Input<'_>) {
         self.shard().handle(clock::now(), input);
         self.wake_pump();
+    }
+
+    /// Hands on what the shard has to say to control.
+    pub(crate) fn tell_control(&self, said: ToControl) {
+        if let Some(control) = &self.control {
+            control.say(said);
+        }
     }
 
     /// Whether nothing more is taken from clients.

@@ -134,6 +134,7 @@ impl Pump {
             match output {
                 Output::Disk(io, op) => self.ops.push_back((io, op)),
                 Output::Reply(client, protocol, reply) => node.reply(client, protocol, &reply),
+                Output::Control(said) => node.tell_control(said),
                 Output::Close(client) => node.close(client),
                 Output::Resume(client) => node.resume(client),
                 Output::Opened => {

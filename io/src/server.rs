@@ -74,7 +74,8 @@ async fn serve(
         None => None,
     };
     let shard = Shard::new(config(&options, address, values)?, clock::now());
-    let node = Rc::new(Node::new(shard, files.clients_max));
+    let orders = control.as_ref().map(control::Handle::orders);
+    let node = Rc::new(Node::new(shard, files.clients_max, orders));
     tracing::info!("listening on {address}, opening {}", options.data.display());
 
     let (opened_tx, mut opened) = oneshot::channel();
@@ -105,7 +106,7 @@ async fn serve(
                 }
             }
             Some(event) = next_event(&mut control), if control.is_some() => match event {
-                control::Event::View(view) => node.handle(Input::Cluster(view)),
+                control::Event::Shard(said) => node.handle(Input::Control(said)),
                 control::Event::Refused(why) => return Err(Error::Refused(why)),
                 control::Event::Stopped => {
                     if let Some(mut control) = control.take() {

@@ -371,6 +371,7 @@ impl Process {
                 self.world.stopped(self.id);
                 self.end();
             }
+            Output::Control(_) => unreachable!("the node stands alone"),
             Output::Notice(severity, text) => {
                 let level = match severity {
                     Severity::Info => "info",

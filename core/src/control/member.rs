@@ -11,16 +11,18 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::view::{QuorumView, View};
-use super::{Message, Reason, Trace, marks, replicas, voters};
+use super::{Message, Reason, Trace, marks, voters};
 use crate::cluster::broker::{self, Broker};
 use crate::cluster::controller::{self, Controller, Request, RequestError, RequestId};
-use crate::cluster::{BrokerMessage, Command, ControllerMessage, Map};
+use crate::cluster::{
+    AlterPartition, BrokerMessage, Command, ControllerMessage, LogEnd, Map, PartitionEpoch, Refusal,
+};
 use crate::election::{
     self, Change, Entry, Payload, Raft, Role, Snapshot, Stored, VoterChange, WriteId,
 };
 use crate::marks::{Mark, Marks};
 use crate::shard::Severity;
-use crate::{ClusterId, Index, Instant, Member, NodeId, Now, Term};
+use crate::{ClusterId, Index, Instant, Member, NodeId, Now, PartitionId, Term};
 
 /// What a member wants of the world.
 #[derive(Debug)]
@@ -31,6 +33,12 @@ pub(super) enum Effect {
     Send(Member, Message),
     /// To be sent to whatever process of the node is linked.
     SendNode(NodeId, Message),
+    /// The map will not take a change of an in-sync set.
+    AlterRefused {
+        partition: PartitionId,
+        partition_epoch: PartitionEpoch,
+        why: Refusal,
+    },
     /// The answer to an operator.
     Reply(RequestId, Result<(), RequestError>),
     /// The view may have changed.
@@ -229,6 +237,18 @@ impl Membership {
         true
     }
 
+    /// A leader of this node wants another in-sync set.
+    pub(super) fn on_alter(&mut self, now: Now, alter: AlterPartition) {
+        self.broker.handle(now, &self.map, broker::Input::Alter(alter));
+    }
+
+    /// How far the replicas of this node have come.
+    pub(super) fn on_log_ends(&mut self, now: Now, ends: Vec<LogEnd>) {
+        for end in ends {
+            self.broker.handle(now, &self.map, broker::Input::LogEnd(end));
+        }
+    }
+
     /// Others are to take over what this node leads.
     pub(super) fn on_stop(&mut self, now: Now) {
         self.stopping = true;
@@ -308,7 +328,7 @@ impl Membership {
                 }
             }
         }
-        self.on_map(now);
+        self.broker.handle(now, &self.map, broker::Input::Applied);
         let since = entry.index.0 - self.raft.snapshot().index.0;
         self.effects.push_back(Effect::Trace(Trace::Applied(entry)));
         self.effects.push_back(Effect::Changed);
@@ -322,17 +342,9 @@ impl Membership {
             Ok(map) if map.applied() == snapshot.index => self.map = map,
             Ok(_) | Err(_) => return self.refuse_format(snapshot.index),
         }
-        self.on_map(now);
+        self.broker.handle(now, &self.map, broker::Input::Applied);
         self.effects.push_back(Effect::Trace(Trace::Restored(snapshot.index)));
         self.effects.push_back(Effect::Changed);
-    }
-
-    fn on_map(&mut self, now: Now) {
-        self.broker.handle(now, &self.map, broker::Input::Applied);
-        let Some(me) = self.broker.life() else { return };
-        for alter in replicas::wanted(&self.map, me) {
-            self.broker.handle(now, &self.map, broker::Input::Alter(alter));
-        }
     }
 
     fn refuse_format(&mut self, index: Index) {
@@ -374,8 +386,9 @@ impl Membership {
                 self.effects.push_back(Effect::SendNode(node, Message::Broker(message)));
             }
             broker::Output::Standing(_) => self.effects.push_back(Effect::Changed),
-            // No shard leads a partition yet.
-            broker::Output::AlterRefused { .. } => {}
+            broker::Output::AlterRefused { partition, partition_epoch, why } => {
+                self.effects.push_back(Effect::AlterRefused { partition, partition_epoch, why });
+            }
             broker::Output::MayStop => self.may_stop = true,
             broker::Output::Refused(text) => self.effects.push_back(Effect::Refuse(text)),
             broker::Output::Notice(severity, text) => {

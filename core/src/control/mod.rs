@@ -33,7 +33,6 @@ mod life;
 mod marks;
 mod member;
 mod message;
-mod replicas;
 mod store;
 mod talk;
 mod view;
@@ -52,6 +51,7 @@ use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult};
 use crate::election::{self, Stored};
 use crate::marks::Marks;
+use crate::node::{ToControl, ToShard};
 use crate::peer::{self, Links, Versions};
 use crate::random::Random;
 use crate::shard::Severity;
@@ -110,6 +110,8 @@ pub enum Input {
     Disk(IoId, DiskResult),
     /// Something has happened to a connection with a peer.
     Peer(peer::Input),
+    /// The shard of this node says something.
+    Shard(ToControl),
     /// An operator asks the controller for something; answered by [`Output::Reply`]. Only the
     /// controller's node can do it.
     Request(RequestId, Request),
@@ -126,8 +128,8 @@ pub enum Output {
     Disk(IoId, DiskOp),
     /// To be done with the connections to peers: dial, write or close.
     Peer(peer::Output),
-    /// The cluster as this node sees it has changed.
-    View(Arc<View>),
+    /// For the shard of this node.
+    Shard(ToShard),
     /// The answer to a request.
     Reply(RequestId, Result<(), RequestError>),
     /// This node is not the controller, and knows perhaps who is: nothing was asked of anyone.
@@ -312,6 +314,7 @@ impl Control {
                     (None, _) => {}
                 }
             }
+            Input::Shard(said) => self.on_shard(said),
             Input::Request(id, request) => self.on_request(id, request),
             Input::Tick => self.on_tick(),
             Input::Stop => self.on_stop(),
@@ -513,6 +516,10 @@ impl Control {
                     }
                 }
                 Effect::SendNode(node, message) => self.send(node, &message),
+                Effect::AlterRefused { partition, partition_epoch, why } => {
+                    let refused = ToShard::AlterRefused { partition, partition_epoch, why };
+                    self.out.push_back(Output::Shard(refused));
+                }
                 Effect::Reply(id, result) => self.out.push_back(Output::Reply(id, result)),
                 Effect::Changed => changed = true,
                 Effect::Refuse(text) => self.refuse(text),
@@ -542,7 +549,7 @@ impl Control {
         if self.shown.as_deref() != Some(&view) {
             let view = Arc::new(view);
             self.shown = Some(Arc::clone(&view));
-            self.out.push_back(Output::View(view));
+            self.out.push_back(Output::Shard(ToShard::View(view)));
         }
     }
 

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::{Control, Join, Message, Output, REJECTED_MAX, Stage, Stop, Trace};
 use crate::election::Stored;
 use crate::marks::Mark;
+use crate::node::{Parcel, ToControl, ToShard};
 use crate::peer::{self, Channel};
 use crate::shard::Severity;
 use crate::{Member, NodeId};
@@ -31,8 +32,10 @@ impl Control {
                 peer::Output::Received { from, channel: Channel::Control, body } => {
                     self.on_message(from, &body);
                 }
-                // Nobody speaks on the others yet.
-                peer::Output::Received { .. } => {}
+                peer::Output::Received { from, channel, body } => {
+                    let parcel = Parcel { node: from.node, channel, body };
+                    self.out.push_back(Output::Shard(ToShard::Parcel(parcel)));
+                }
                 peer::Output::Up(member, _) => self.on_up(member),
                 peer::Output::Down(member, _) => self.on_down(member),
                 peer::Output::Rejected(node, _, text) => self.on_rejected(node, text),
@@ -50,6 +53,28 @@ impl Control {
                 | peer::Output::Write(..)
                 | peer::Output::Close(..)) => self.out.push_back(Output::Peer(output)),
             }
+        }
+    }
+
+    pub(super) fn on_shard(&mut self, said: ToControl) {
+        match (said, &mut self.stage) {
+            (ToControl::Parcel(Parcel { node, channel, body }), _) => {
+                let Some(links) = &mut self.links else { return };
+                // What does not go out is said again by the protocol it belongs to.
+                let sent = links.send(self.now, node, channel, body).is_ok();
+                self.marks.hit_if(!sent, Mark::SentInVain);
+            }
+            (ToControl::Alter(alter), Stage::Member(member)) => member.on_alter(self.now, alter),
+            (ToControl::LogEnds(ends), Stage::Member(member)) => member.on_log_ends(self.now, ends),
+            (
+                ToControl::Alter(_) | ToControl::LogEnds(_),
+                Stage::Opening
+                | Stage::Fresh(_)
+                | Stage::Founding(..)
+                | Stage::Naming(..)
+                | Stage::Reopening(_)
+                | Stage::Ended,
+            ) => {}
         }
     }
 
@@ -71,6 +96,7 @@ impl Control {
     pub(super) fn on_up(&mut self, member: Member) {
         self.was_linked = true;
         self.up.insert(member.node, member);
+        self.out.push_back(Output::Shard(ToShard::Linked(member.node)));
         match &mut self.stage {
             Stage::Fresh(_) => self.send(member.node, &Message::Fresh),
             Stage::Member(membership) => membership.on_link(self.now, member, true),
@@ -84,6 +110,7 @@ impl Control {
 
     pub(super) fn on_down(&mut self, member: Member) {
         self.up.remove(&member.node);
+        self.out.push_back(Output::Shard(ToShard::Unlinked(member.node)));
         if let Stage::Member(membership) = &mut self.stage {
             membership.on_link(self.now, member, false);
         }

@@ -35,6 +35,7 @@ use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult, ValueCache};
 use crate::kv::Changes;
 use crate::marks::Marks;
+use crate::node::{ToControl, ToShard};
 use crate::random::Random;
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
@@ -62,8 +63,8 @@ pub enum Input<'a> {
     Disk(IoId, DiskResult),
     /// The [`Shard::deadline`] is due.
     Tick,
-    /// The cluster looks different.
-    Cluster(Arc<View>),
+    /// Control of this node says something.
+    Control(ToShard),
     /// Finish: commit and answer what was taken, make everything durable, mark the stop as clean,
     /// then [`Output::Stopped`].
     Stop,
@@ -76,6 +77,8 @@ pub enum Output {
     Disk(IoId, DiskOp),
     /// To be sent to the client, after what was sent before.
     Reply(ClientId, Protocol, Reply),
+    /// For control of this node.
+    Control(ToControl),
     /// To be closed once everything sent before has been written.
     Close(ClientId),
     /// [`Shard::accepts`] the client again after it did not.
@@ -284,7 +287,7 @@ impl Shard {
             Input::Command(id, args) => self.on_command(id, args),
             Input::Malformed(id, error) => self.on_malformed(id, error),
             Input::Disk(io, result) => self.on_disk(io, result),
-            Input::Cluster(view) => self.cluster = Some(view),
+            Input::Control(said) => self.on_control(said),
             Input::Tick => self.on_tick(),
             Input::Stop => self.on_stop(),
         }
@@ -369,6 +372,16 @@ impl Shard {
             clock: self.clock.now_ms(),
             committed_clock: replicas().map(Replica::committed_clock).max().unwrap_or(0),
             durable: replicas().all(|r| r.serving() && r.durable_end() == r.log_end()),
+        }
+    }
+
+    fn on_control(&mut self, said: ToShard) {
+        match said {
+            ToShard::View(view) => self.cluster = Some(view),
+            ToShard::Linked(_)
+            | ToShard::Unlinked(_)
+            | ToShard::Parcel(_)
+            | ToShard::AlterRefused { .. } => {}
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvnode_core::cluster::Map;
+use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, View};
 use kvnode_core::election::Role;
+use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::peer::{self, ConnId};
-use kvnode_core::{Instant, NodeId, Now};
+use kvnode_core::{Instant, NodeId, Now, cluster};
 
 use crate::disk::{MemDisk, Unsynced};
 
@@ -155,17 +156,23 @@ impl World {
         loop {
             let node = self.nodes.get_mut(&id).unwrap();
             let Some(control) = &mut node.control else { return };
+            let now = Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 };
             let Some(output) = control.poll() else {
                 let Some((io, op)) = disk.pop_front() else { break };
                 let result = node.disk.run(op);
-                let now = Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 };
                 control.handle(now, Input::Disk(io, result));
                 continue;
             };
             match output {
                 Output::Disk(io, op) => disk.push_back((io, op)),
                 Output::Peer(output) => self.on_peer(id, output),
-                Output::View(view) => node.view = Some(view),
+                Output::Shard(ToShard::View(view)) => {
+                    for alter in wanted(&view) {
+                        control.handle(now, Input::Shard(ToControl::Alter(alter)));
+                    }
+                    node.view = Some(view);
+                }
+                Output::Shard(_) => {}
                 Output::Refused(text) => {
                     node.refused = Some(text);
                     node.control = None;
@@ -318,4 +325,25 @@ impl Node {
             lives: 0,
         }
     }
+}
+
+/// What the shard of a node with empty logs asks for: every active replica in sync.
+fn wanted(view: &View) -> Vec<AlterPartition> {
+    let Some(me) = view.life else { return Vec::new() };
+    let map = &view.map;
+    let led = map.partitions().filter(|(_, partition)| partition.leader == Some(me.node));
+    let change = |(id, partition): (_, &Partition)| {
+        let replicas = partition.replicas.iter().filter_map(|&node| map.node(node));
+        let mut isr: Vec<Life> =
+            replicas.filter(|n| n.is_active() || n.life() == me).map(cluster::Node::life).collect();
+        isr.sort_unstable();
+        (isr != partition.isr_lives()).then_some(AlterPartition {
+            partition: id,
+            leader: me.node,
+            epoch: partition.epoch,
+            partition_epoch: partition.partition_epoch,
+            isr,
+        })
+    };
+    led.filter_map(change).collect()
 }

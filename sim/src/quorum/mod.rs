@@ -5,7 +5,7 @@
 //!   all of them now and then, and says what should have happened by now.
 //! - [`atlas`] decides which disk may be lost next, so that every loss is a bug and never an excuse.
 //! - [`errands`] are what operators ask for; [`draw`] plans the faults; [`settings`] is the swarm.
-//! - [mod@unfold] is a run from the first start to the verdict.
+//! - [`replicas`] stand in for the shards, whose logs are empty here. [mod@unfold] is a run from the first start to the verdict.
 
 pub(crate) mod atlas;
 pub(crate) mod checkers;
@@ -15,6 +15,7 @@ pub(crate) mod errands;
 mod liveness;
 mod nemesis;
 mod process;
+mod replicas;
 pub mod settings;
 pub(crate) mod tcp;
 mod unfold;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kvnode_core::control::{Config, Control, Input, Output, Trace};
 use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::peer;
 use kvnode_core::shard::Severity;
 use kvnode_core::{IoId, NodeId as Node};
@@ -14,8 +15,8 @@ use madsim::plugin::simulator;
 use madsim::task::NodeId;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::describe;
 use super::watch::Watch;
+use super::{describe, replicas};
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Answer, DiskSim};
 use crate::lock;
@@ -249,9 +250,14 @@ impl Process {
                 }
                 self.world.on_peer_output(&self.mailboxes, self.id, output);
             }
-            Output::View(view) => {
+            Output::Shard(ToShard::View(view)) => {
                 self.world.note((self.id, view.quorum.term, view.quorum.applied));
+                let Some(me) = view.life else { return };
+                for alter in replicas::wanted(&view.map, me) {
+                    self.handle(Input::Shard(ToControl::Alter(alter)));
+                }
             }
+            Output::Shard(_) => {}
             Output::Reply(id, result) => {
                 if result.is_ok() {
                     self.world.injected(crate::plan::Class::Ask);

@@ -76,7 +76,7 @@ impl Kvnode {
                 Output::Opened => self.opened = true,
                 Output::Stopped => self.stopped = true,
                 Output::Refused(why) => return Err(io::Error::other(why)),
-                Output::Close(_) | Output::Resume(_) | Output::Notice(..) => {}
+                Output::Control(_) | Output::Close(_) | Output::Resume(_) | Output::Notice(..) => {}
             }
         }
         Ok(())

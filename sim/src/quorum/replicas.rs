@@ -1,18 +1,14 @@
-//! The in-sync sets of the partitions that this node leads, as long as no log holds anything.
-//!
-//! No shard replicates yet, so every log is empty, and whoever is there holds all of it: a leader
-//! wants every active replica in its in-sync set, and says so to the controller as it will when
-//! there are records to catch up with.
+//! The in-sync sets that the leaders of a node want, where no log holds anything: whoever is there
+//! holds all of it, so that a leader wants every active replica in its in-sync set.
 
-use alloc::vec::Vec;
-
-use crate::cluster::{AlterPartition, Life, Map};
+use kvnode_core::NodeId;
+use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 
 /// The changes that the leader `me` wants, as of this map.
 pub(super) fn wanted(map: &Map, me: Life) -> Vec<AlterPartition> {
     let led = map.partitions().filter(|(_, partition)| partition.leader == Some(me.node));
-    let change = |(id, partition): (_, &crate::cluster::Partition)| {
-        let alive = |node: &crate::NodeId| {
+    let change = |(id, partition): (_, &Partition)| {
+        let alive = |node: &NodeId| {
             let node = map.node(*node)?;
             (node.is_active() || node.life() == me).then(|| node.life())
         };
