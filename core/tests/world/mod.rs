@@ -169,6 +169,7 @@ impl World {
         for turn in 0.. {
             assert!(turn < 5_000_000, "the shard does not come to rest");
             match self.shard.poll() {
+                Some(Output::Control(_)) => unreachable!("the node stands alone"),
                 None => break,
                 Some(Output::Disk(io, op)) if self.hold => self.held.push_back((io, op)),
                 Some(Output::Disk(io, op)) => {
