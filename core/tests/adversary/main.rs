@@ -470,6 +470,7 @@ impl Adversary {
         for turn in 0.. {
             assert!(turn < 100_000, "the shard does not come to rest");
             match self.world.shard.poll() {
+                Some(Output::Control(_)) => unreachable!("the node stands alone"),
                 None => break,
                 Some(Output::Disk(io, op)) => {
                     self.tell(format!("{io} asked {}", brief(&op)));
