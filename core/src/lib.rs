@@ -25,6 +25,7 @@
 //! - [`kv`]: the command table and what each command means.
 //! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`election`]: the controller quorum: who leads it, and its log (Raft).
+//! - [`replication`]: one partition among its replicas: who has what, and what is committed (ISR).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 //! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
 #![no_std]
@@ -46,6 +47,7 @@ pub mod limits;
 pub mod marks;
 pub mod peer;
 mod random;
+pub mod replication;
 pub mod reply;
 pub mod shard;
 pub mod slot;
