@@ -154,7 +154,8 @@ impl Leader {
         }
     }
 
-    /// Asks for the in-sync set that should be, if it is another.
+    /// Asks for the in-sync set that should be, if it is another. If somebody else may have come in by
+    /// an earlier proposal, the same set is asked for: once the map has it, that proposal is void.
     pub(super) fn propose(&mut self) {
         if !self.isr.may_ask(self.now) {
             return;
@@ -165,7 +166,7 @@ impl Leader {
         let entering = self.entering();
         isr.extend(&entering);
         isr.sort();
-        if isr == self.isr.committed {
+        if isr == self.isr.committed && self.isr.added.is_empty() {
             return;
         }
         for life in entering {
