@@ -5,8 +5,8 @@
 //! next reads gather for the one behind it.
 //!
 //! Invariants:
-//! - Nothing is confirmed, and no lease is in force, before the reign's own record is committed: until
-//!   then the leader may not know all that was committed before it.
+//! - No read is evaluated before the reign's own record is committed: until then the leader may not
+//!   know all that was committed before it.
 //! - A beat is confirmed by all others of the maximal ISR, each in its present session and in the life
 //!   that has the seat.
 
@@ -43,10 +43,14 @@ impl Reads {
 
 impl Leader {
     /// What a read that was evaluated just now has to wait for. Asks for it, if there is something.
+    ///
+    /// # Panics
+    /// If this leader does not [serve](Self::serves): what it knows to be committed is not all yet.
     pub fn read(&mut self, now: Instant) -> ReadWait {
         self.begin(now);
+        assert!(self.serves(), "a read is evaluated against all that was committed");
         let is_alone = self.isr.others().next().is_none();
-        if self.serves() && (is_alone || self.has_lease()) {
+        if is_alone || self.has_lease() {
             return ReadWait::Now;
         }
         self.reads.asked = true;
@@ -86,7 +90,7 @@ impl Leader {
     }
 
     fn note_confirmed(&mut self) {
-        if !self.serves() || self.reads.confirmed == self.reads.beat {
+        if self.reads.confirmed == self.reads.beat {
             return;
         }
         let heard = |life| self.session_of(life).and_then(|session| session.beat_heard);

@@ -1,0 +1,146 @@
+//! Every state of the replicas of one partition within bounds, on the real machines and the real map.
+#![allow(clippy::unwrap_used, reason = "a test may fail at what it does not expect")]
+
+mod node;
+#[path = "../replication/replica.rs"]
+#[expect(dead_code, reason = "stories need more of it than the search")]
+mod replica;
+mod search;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use kvnode_core::replication::ReadMode;
+
+use search::{Bounds, Found, Left, Start, search};
+
+fn least() -> Bounds {
+    Bounds {
+        nodes: 3,
+        min_isr: 1,
+        reads_by: ReadMode::Confirm,
+        messages: 2,
+        left: Left::default(),
+        start: vec![Start::Settle],
+        states_max: 600_000,
+    }
+}
+
+/// n1 and n2 have led in turn, each alone: what n1 wrote in its first reign nobody else has, and its
+/// log and that of n2 part before the epochs that they know last.
+fn parted() -> Bounds {
+    use Start::{Elect, Settle, WriteAlone};
+    Bounds { start: vec![Settle, WriteAlone, Elect(2), Elect(1), Elect(2)], ..least() }
+}
+
+/// n3 has lost its seat, has missed a write, and is back.
+fn one_is_out() -> Bounds {
+    use Start::{Fence, Settle, Sleep, Unfence, Write};
+    let start = vec![Settle, Fence(3), Sleep(3), Settle, Write, Settle, Unfence(3)];
+    Bounds { start, ..least() }
+}
+
+/// What every run of the tests goes through.
+fn usual() -> Vec<(&'static str, Bounds)> {
+    let none = Left::default();
+    let two = Bounds { nodes: 2, ..least() };
+    let timed = |bounds: Bounds| Bounds { reads_by: ReadMode::Lease, ..bounds };
+    vec![
+        (
+            "two replicas, three reigns",
+            Bounds {
+                left: Left { writes: 2, elections: 2, crashes: 1, unfences: 1, ..none },
+                ..two.clone()
+            },
+        ),
+        (
+            "two replicas, reads confirmed",
+            Bounds {
+                messages: 3,
+                left: Left { writes: 1, reads: 2, elections: 1, copies: 1, relinks: 1, ..none },
+                ..two.clone()
+            },
+        ),
+        (
+            "two replicas, both must have it",
+            Bounds {
+                min_isr: 2,
+                left: Left { writes: 2, elections: 1, fences: 1, unfences: 1, late: 1, ..none },
+                ..two.clone()
+            },
+        ),
+        (
+            "three replicas, two reigns",
+            Bounds { left: Left { writes: 1, elections: 1, fences: 1, ..none }, ..least() },
+        ),
+        ("parted logs", Bounds { left: Left { crashes: 1, elections: 1, ..none }, ..parted() }),
+        (
+            "one is out",
+            Bounds { left: Left { writes: 1, elections: 1, crashes: 1, ..none }, ..one_is_out() },
+        ),
+        (
+            "a refusal is no proof",
+            Bounds {
+                left: Left { writes: 1, elections: 1, refusals: 1, fences: 1, ..none },
+                ..one_is_out()
+            },
+        ),
+        (
+            "leases of two",
+            timed(Bounds {
+                left: Left { writes: 1, reads: 1, elections: 1, elapse: 5, ..none },
+                ..two.clone()
+            }),
+        ),
+        (
+            "leases of two and a restart",
+            timed(Bounds {
+                left: Left {
+                    writes: 1,
+                    reads: 1,
+                    elections: 1,
+                    elapse: 5,
+                    crashes: 1,
+                    unfences: 1,
+                    ..none
+                },
+                ..two.clone()
+            }),
+        ),
+        (
+            "leases of three",
+            timed(Bounds {
+                left: Left { writes: 1, reads: 1, elections: 2, elapse: 4, ..none },
+                ..one_is_out()
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn no_state_within_the_usual_bounds_breaks_the_protocol() {
+    let mut sights = BTreeSet::new();
+    for (name, bounds) in usual() {
+        let found = run(name, bounds);
+        sights.extend(found.sights);
+    }
+    println!("{sights:?}");
+}
+
+fn run(name: &str, bounds: Bounds) -> Found {
+    let start = Instant::now();
+    let found = search(bounds);
+    println!(
+        "{name}: {} states ({} of one replica), {} steps, depth {}, {:.1} s{}",
+        found.states,
+        found.node_states,
+        found.steps,
+        found.depth,
+        start.elapsed().as_secs_f64(),
+        if found.complete { ", complete" } else { "" },
+    );
+    if let Some((why, way)) = &found.violation {
+        panic!("{name}: {why}\n  {}", way.join("\n  "));
+    }
+    found
+}
