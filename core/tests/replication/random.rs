@@ -70,7 +70,11 @@ fn act(world: &mut World, id: u32) {
             }
         }
         64..68 => world.heal(),
-        68..72 => world.crash(id),
+        68..70 => world.crash(id),
+        70..72 => {
+            let kept = world.draw() % (world.replica(id).log.len() as u64 + 1);
+            world.lose(id, kept as usize);
+        }
         72..76 => _ = world.command(&Command::Fence(life)),
         76..86 => _ = world.command(&Command::Unfence(life)),
         86..94 => _ = world.elect(id, Right::InSync),

@@ -78,11 +78,11 @@ impl Replica {
         }
     }
 
-    /// The process stops and starts in another life: what was not durable is gone, and it may have
-    /// promised something.
-    pub(crate) fn restart(&mut self, now: Instant, life: Life) {
+    /// The process stops and starts in another life: what was not durable is gone, or all but the
+    /// first records, and it may have promised something.
+    pub(crate) fn restart(&mut self, now: Instant, life: Life, kept: usize) {
         let mut next = Self::new(life, self.settings);
-        self.log.truncate(self.durable);
+        self.log.truncate(self.durable.min(kept));
         next.log = std::mem::take(&mut self.log);
         next.durable = next.log.len();
         next.horizon = self.horizon.min(next.log.len());
@@ -145,6 +145,7 @@ impl Replica {
             machine.on_linked(now, node);
         }
         self.role = Role::Leader(epoch, machine);
+        self.tick_machine(now);
     }
 
     fn follow(&mut self, now: Instant, epoch: Epoch, leader: NodeId) {

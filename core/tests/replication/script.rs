@@ -1,7 +1,8 @@
 //! The commands of the scripts. Time is in milliseconds.
 //!
-//! `replicas N min-isr= mode=lease|confirm lag=` (n1 leads) · `run MS` · `write N` · `read N` · `cut N M` · `heal N M` ·
-//! `crash N` (and starts again, with what was durable) · `stall N` · `unstall N` (its disk) · `blind N` ·
+//! `replicas N min-isr= mode=lease|confirm lag= window=` (n1 leads) · `run MS` · `write N` · `read N` · `cut N M` · `heal N M` ·
+//! `crash N` (and starts again, with what was durable) ·
+//! `lose N KEPT` (and starts again with so many records) · `stall N` · `unstall N` (its disk) · `blind N` ·
 //! `see N` (it hears nothing of the map) · `deaf` · `hear` (the controller hears no proposals) ·
 //! `fence N` · `unfence N` · `elect N right=in-sync|operator` · `horizon N OFFSET` (tombstones before
 //! it are gone).
@@ -71,6 +72,9 @@ impl Script {
         if args.take_key("mode") == Some("confirm") {
             settings.reads = ReadMode::Confirm;
         }
+        if let Some(window) = args.take_key("window") {
+            settings.inflight_chunks = window.parse()?;
+        }
         if let Some(lag) = args.take_key("lag") {
             settings.replica_lag_max = ms(lag.parse()?);
         }
@@ -108,6 +112,7 @@ impl Script {
                     "cut" => world.cut(id, pos(args)?, true),
                     "heal" => world.cut(id, pos(args)?, false),
                     "crash" => world.crash(id),
+                    "lose" => _ = world.lose(id, pos(args)? as usize),
                     "stall" => world.stall(id, true),
                     "unstall" => world.stall(id, false),
                     "blind" => world.blind(id, true),

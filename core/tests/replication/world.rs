@@ -194,12 +194,28 @@ impl World {
 
     /// The process stops and starts again in a new life.
     pub(crate) fn crash(&mut self, id: u32) {
+        self.restart(id, usize::MAX);
+    }
+
+    /// The same, and it has lost what it acknowledged but for the first records. False if it is the
+    /// last in sync.
+    pub(crate) fn lose(&mut self, id: u32, kept: usize) -> bool {
+        let entry = self.map.partition(P).expect("it is placed");
+        let is_last = entry.isr.len() == 1 && entry.seat(NodeId(id)).is_some();
+        if !is_last {
+            self.restart(id, kept);
+        }
+        !is_last
+    }
+
+    fn restart(&mut self, id: u32, kept: usize) {
+        let clean = kept == usize::MAX;
         let nonce = self.map.applied().0 + 1;
-        let command = Command::Register(registration(NodeId(id), nonce, true));
+        let command = Command::Register(registration(NodeId(id), nonce, clean));
         try_apply(&mut self.map, &command).expect("a new life may register");
         let life = self.map.node(NodeId(id)).expect("it is there").life();
         let now = self.now;
-        self.replicas.get_mut(&id).expect("there is such a replica").restart(now, life);
+        self.replicas.get_mut(&id).expect("there is such a replica").restart(now, life, kept);
         self.disks.remove(&id);
         self.tell(id, &format!("starts again as {life}"));
         let others: Vec<u32> = self.others(id).filter(|&other| !self.is_cut(id, other)).collect();

@@ -79,6 +79,14 @@ fn usual() -> Vec<(&'static str, Bounds)> {
             Bounds { left: Left { writes: 1, elections: 1, crashes: 1, ..none }, ..one_is_out() },
         ),
         (
+            "one loses all it had",
+            Bounds {
+                messages: 3,
+                left: Left { writes: 1, elections: 1, losses: 1, unfences: 1, ..none },
+                ..two.clone()
+            },
+        ),
+        (
             "a refusal is no proof",
             Bounds {
                 left: Left { writes: 1, elections: 1, refusals: 1, fences: 1, ..none },

@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Tick,
     /// It stops and starts again in a new life.
     Crash(Life),
+    /// The same, with nothing in its log.
+    Lose(Life),
 }
 
 /// What an event needs besides the replica.
@@ -128,7 +130,11 @@ impl Node {
                 replica.on_tick(now)
             }
             Event::Crash(life) => {
-                replica.restart(now, life);
+                replica.restart(now, life, usize::MAX);
+                Effects::default()
+            }
+            Event::Lose(life) => {
+                replica.restart(now, life, 0);
                 Effects::default()
             }
         };

@@ -59,6 +59,8 @@ pub(crate) struct Left {
     pub(crate) writes: u8,
     pub(crate) reads: u8,
     pub(crate) crashes: u8,
+    /// Crashes that cost all that was acknowledged.
+    pub(crate) losses: u8,
     pub(crate) fences: u8,
     pub(crate) unfences: u8,
     pub(crate) elections: u8,
@@ -110,6 +112,7 @@ enum Action {
     Drop(u32),
     Elapse,
     Crash(usize),
+    Lose(usize),
     Fence(usize),
     Unfence(usize),
     Elect(usize),
@@ -299,6 +302,7 @@ impl Search {
                     | Action::Drop(_)
                     | Action::Elapse
                     | Action::Crash(_)
+                    | Action::Lose(_)
                     | Action::Fence(_)
                     | Action::Unfence(_)
                     | Action::Elect(_) => false,
@@ -372,6 +376,10 @@ impl Search {
             if left.crashes > 0 {
                 actions.push(Action::Crash(at));
             }
+            let is_last = entry.isr.len() == 1 && entry.seat(node.id()).is_some();
+            if left.losses > 0 && !is_last {
+                actions.push(Action::Lose(at));
+            }
             let active = map.is_active(node.life);
             if active && left.fences > 0 {
                 actions.push(Action::Fence(at));
@@ -431,7 +439,8 @@ impl Search {
                     | Event::Cut
                     | Event::Tick
                     | Event::Elapse
-                    | Event::Crash(_) => {}
+                    | Event::Crash(_)
+                    | Event::Lose(_) => {}
                 }
                 self.at(&mut next, at, event)
             }
@@ -445,11 +454,13 @@ impl Search {
             }
             Action::Crash(at) => {
                 next.left.crashes -= 1;
-                let node = NodeId(at as u32 + 1);
-                let nonce = self.maps.get(next.map).applied().0 + 1;
-                self.command(&mut next, &Command::Register(registration(node, nonce, true)));
-                let life = self.maps.get(next.map).node(node).expect("it is there").life();
+                let life = self.register(&mut next, at, true);
                 self.at(&mut next, at, Event::Crash(life))
+            }
+            Action::Lose(at) => {
+                next.left.losses -= 1;
+                let life = self.register(&mut next, at, false);
+                self.at(&mut next, at, Event::Lose(life))
             }
             Action::Fence(at) => {
                 next.left.fences -= 1;
@@ -479,6 +490,14 @@ impl Search {
             }
         }
         .and_then(|can| if can.is_some() { self.check(world, next) } else { Ok(None) })
+    }
+
+    /// A new life of a replica.
+    fn register(&mut self, world: &mut World, at: usize, clean: bool) -> Life {
+        let node = NodeId(at as u32 + 1);
+        let nonce = self.maps.get(world.map).applied().0 + 1;
+        self.command(world, &Command::Register(registration(node, nonce, clean)));
+        self.maps.get(world.map).node(node).expect("it is there").life()
     }
 
     fn life(&self, world: &World, at: usize) -> Life {
@@ -697,6 +716,7 @@ impl Search {
             Action::Alter(number) => format!("applied: {:?}", self.alters.get(number).isr),
             Action::Elapse
             | Action::Crash(_)
+            | Action::Lose(_)
             | Action::Fence(_)
             | Action::Unfence(_)
             | Action::Elect(_) => format!("{action:?} (counted from 0)"),

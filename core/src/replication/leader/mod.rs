@@ -78,6 +78,8 @@ pub struct Leader {
     /// Every other replica.
     followers: BTreeMap<NodeId, Progress>,
     linked: BTreeSet<NodeId>,
+    /// The owner has told of the log.
+    begun: bool,
     now: Instant,
     out: VecDeque<Output>,
 }
@@ -93,7 +95,8 @@ struct Known {
 impl Leader {
     /// A reign begins. `start` is the offset of the epoch's own record, which the owner has just
     /// appended. Until `not_before` promises given to earlier leaders, or before a restart, forbid
-    /// to commit. The owner tells of its links by [`on_linked`](Self::on_linked).
+    /// to commit. The owner tells of its links by [`on_linked`](Self::on_linked), and then of its
+    /// log.
     #[expect(clippy::too_many_arguments, reason = "a reign is made of them, once")]
     pub fn new(
         now: Instant,
@@ -119,6 +122,7 @@ impl Leader {
             reads: Reads::new(now),
             followers: BTreeMap::new(),
             linked: BTreeSet::new(),
+            begun: false,
             now,
             out: VecDeque::new(),
         };
@@ -133,11 +137,12 @@ impl Leader {
         self.settle();
     }
 
-    /// There is a link to this node.
+    /// There is a link to this node. Whoever had one when the reign began may have asked before, and
+    /// is told that it may; whoever gets one later asks by itself.
     pub fn on_linked(&mut self, now: Instant, node: NodeId) {
         self.begin(now);
         self.linked.insert(node);
-        if self.followers.contains_key(&node) {
+        if self.followers.contains_key(&node) && !self.begun {
             self.out.push_back(Output::Send(node, Message::Lead));
         }
     }
@@ -249,6 +254,7 @@ impl Leader {
         assert!(log.acked <= log.end, "what is acknowledged is in the log");
         assert!(log.end > self.start, "the reign's own record is appended");
         assert!(log.end >= self.log.end && log.acked >= self.log.acked, "a leader cuts nothing");
+        self.begun = true;
         self.log = Known { end: log.end, acked: log.acked, horizon: log.tombstone_horizon };
         self.watermark = self.watermark.max(log.watermark);
         assert!(self.watermark <= self.log.end, "what is committed is in the log");
