@@ -42,6 +42,7 @@ scripts! {
     a_lease_lasts_as_long_as_the_promises
     a_promise_is_waited_out
     a_refused_proposal_is_counted_until_the_map_proves_it_void
+    a_reign_that_begins_with_too_few_lets_others_in
     alone_in_sync_needs_no_one
     an_operators_word_costs_what_was_committed
     an_outrun_follower_begins_from_zero

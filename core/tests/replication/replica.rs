@@ -291,6 +291,14 @@ impl Replica {
         }
     }
 
+    /// How often it has asked, and one.
+    pub(crate) fn rounds(&self) -> u32 {
+        match &self.role {
+            Role::Follower(_, _, machine) => machine.next_round(),
+            Role::Leader(..) | Role::None => self.next_round,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.role {
             Role::Leader(_, machine) => machine.deadline().map(|(at, _)| at),

@@ -72,6 +72,9 @@ pub(crate) struct Left {
     pub(crate) copies: u8,
 }
 
+/// A replica that asks so often is not looked at any further: messages may be lost for ever.
+const ROUNDS_MAX: u32 = 6;
+
 /// What the search found.
 pub(crate) struct Found {
     pub(crate) states: usize,
@@ -610,6 +613,10 @@ impl Search {
         }
         self.check_in_sync(&world)?;
         self.check_read(&mut world)?;
+        let too_long = |&node: &u32| self.nodes.get(node).replica.rounds() > ROUNDS_MAX;
+        if world.nodes.iter().any(too_long) {
+            return Ok(None);
+        }
         let dead = |&letter: &u32| {
             let (_, to, envelope) = self.letters.get(letter);
             let node = self.nodes.get(world.nodes[to.0 as usize - 1]);

@@ -52,7 +52,8 @@ pub enum Output {
     },
     /// Everything before this offset is committed. It is in the log, once what was to be stored is.
     Commit(Offset),
-    /// The log is to be cut here, durably, and then [`Follower::on_cut`] called. At zero: all of it.
+    /// The log is to be cut here, and its watermark with it, durably, and then [`Follower::on_cut`]
+    /// called. At zero: all of it. Until it is done, no machine of another reign may be made.
     Cut(Offset),
     /// A message had no effect.
     Ignored(NodeId, Ignored),

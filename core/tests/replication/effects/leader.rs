@@ -1,91 +1,24 @@
-//! The exact effects of each rule, one machine at a time.
+//! What a leader does.
 
 use bytes::Bytes;
-use kvnode_core::cluster::{AlterPartition, Command, Life, Map, PartitionEpoch, Refusal};
-use kvnode_core::replication::{
-    Envelope, Follower, Ignored, Leader, LogState, Message, ReadMode, ReadWait, Round, Settings,
-    TooFew, follower, leader,
+use kvnode_core::cluster::{
+    AlterPartition, Command, ElectLeader, Map, PartitionEpoch, Refusal, Right,
 };
-use kvnode_core::storage::epochs::Epochs;
+use kvnode_core::replication::{
+    Ignored, Leader, Message, ReadMode, ReadWait, Round, Settings, TooFew, leader,
+};
 use kvnode_core::{Epoch, Incarnation, Instant, NodeId, Offset};
 
-use super::replica::{P, apply, founded, ms};
-
-const N1: NodeId = NodeId(1);
-const N2: NodeId = NodeId(2);
-const N3: NodeId = NodeId(3);
-
-/// Milliseconds since some start.
-fn at(time: u64) -> Instant {
-    Instant(0).after(ms(10_000 + time))
-}
-
-fn life(map: &Map, node: NodeId) -> Life {
-    map.node(node).unwrap().life()
-}
-
-fn round(map: &Map, node: NodeId, number: u32) -> Round {
-    Round { incarnation: life(map, node).incarnation, number }
-}
-
-/// A log with these epochs, so long, so much of it acknowledged.
-struct Log {
-    epochs: Epochs,
-    end: u64,
-    acked: u64,
-    watermark: u64,
-    horizon: u64,
-}
-
-fn log(epochs: &[(u32, u64)], end: u64, acked: u64) -> Log {
-    let mut history = Epochs::new();
-    epochs.iter().for_each(|&(epoch, start)| history.push(Epoch(epoch), Offset(start)));
-    Log { epochs: history, end, acked, watermark: 0, horizon: 0 }
-}
-
-impl Log {
-    fn state(&self) -> LogState<'_> {
-        LogState {
-            epochs: &self.epochs,
-            end: Offset(self.end),
-            acked: Offset(self.acked),
-            watermark: Offset(self.watermark),
-            tombstone_horizon: Offset(self.horizon),
-        }
-    }
-}
+use super::{Log, N1, N2, N3, ack, asks, at, life, log, round};
+use crate::replica::{P, apply, founded, registration};
 
 fn lead(map: &Map, start: u64, settings: Settings) -> Leader {
     let epoch = map.partition(P).unwrap().epoch;
     Leader::new(at(0), P, life(map, N1), epoch, Offset(start), at(0), map, settings)
 }
 
-fn follow(map: &Map) -> Follower {
-    let mut follower = Follower::new(at(0), P, life(map, N2), Epoch(7), N1, 1, Settings::default());
-    follower.on_linked(at(0));
-    follower
-}
-
 fn said(machine: &mut Leader) -> Vec<leader::Output> {
     std::iter::from_fn(|| machine.poll()).collect()
-}
-
-fn done(machine: &mut Follower) -> Vec<follower::Output> {
-    std::iter::from_fn(|| machine.poll()).collect()
-}
-
-fn asks(round: Round, last: u32, end: u64) -> Message {
-    Message::Follow { round, last: Epoch(last), end: Offset(end) }
-}
-
-fn ack(round: Round, beat: u64, sent: Instant, end: u64) -> Message {
-    Message::Ack { round, beat, sent, end: Offset(end) }
-}
-
-fn append(round: Round, sent: Instant, base: u64, end: u64, watermark: u64) -> Message {
-    let records = Bytes::from(vec![0; 8 * (end - base) as usize]);
-    let (base, end, watermark) = (Offset(base), Offset(end), Offset(watermark));
-    Message::Append { round, beat: 0, sent, base, end, watermark, records }
 }
 
 /// A leader of three since the log's start, whose followers acknowledge all of it.
@@ -171,14 +104,28 @@ fn lead_in(map: &Map, epoch: u32, start: u64) -> Leader {
 fn elect_at(map: &mut Map, epoch: u32) {
     for (node, above) in [(N2, 0), (N1, epoch - 1)] {
         let entry = map.partition(P).unwrap();
-        let elect = kvnode_core::cluster::ElectLeader {
+        let elect = ElectLeader {
             partition: P,
             leader: life(map, node),
             partition_epoch: entry.partition_epoch,
             above: Epoch(above),
-            right: kvnode_core::cluster::Right::InSync,
+            right: Right::InSync,
         };
         apply(map, &Command::ElectLeader(elect));
+    }
+}
+
+#[test]
+fn a_history_that_is_not_whole_can_not_tell_where_logs_part() {
+    let map = founded(3, 1);
+    for (first, epoch) in [(0, true), (20, false)] {
+        let mut machine = lead_in(&map, 9, 30);
+        let log = log(&[(5, first), (9, 30)], 31, 31);
+        let round = round(&map, N3, 1);
+        machine.on_message(at(0), N3, asks(round, 3, 12), log.state());
+        let common = Message::Common { round, epoch: Epoch(0), end: Offset(0) };
+        let answer = if epoch { common } else { Message::Restart { round } };
+        assert_eq!(said(&mut machine)[0], leader::Output::Send(N3, answer));
     }
 }
 
@@ -198,136 +145,6 @@ fn below_the_horizon_only_who_is_out_of_sync_begins_again() {
     assert_eq!(said[1], leader::Output::Ignored(N2, Ignored::InSyncStill));
     let leader::Output::Alter(alter) = &said[2] else { panic!("{said:?}") };
     assert_eq!(alter.isr, [life(&map, N1)]);
-}
-
-#[test]
-fn a_follower_cuts_at_what_both_may_hold_and_asks_again() {
-    let map = founded(3, 1);
-    let cut = |epochs: &[(u32, u64)], end, epoch, common| {
-        let log = log(epochs, end, end);
-        let mut machine = follow(&map);
-        machine.on_tick(at(0), log.state());
-        let round = round(&map, N2, 1);
-        let last = epochs.last().unwrap().0;
-        let ask = follower::Output::Send(N1, asks(round, last, end));
-        assert_eq!(done(&mut machine), [ask]);
-        let message = Message::Common { round, epoch: Epoch(epoch), end: Offset(common) };
-        machine.on_message(at(1), N1, message, log.state());
-        done(&mut machine)
-    };
-    let history = [(1, 0), (3, 10), (6, 20)];
-    let at_offset = |at| [follower::Output::Cut(Offset(at))];
-    assert_eq!(cut(&history, 25, 6, 22), at_offset(22));
-    assert_eq!(cut(&history, 25, 3, 15), at_offset(15));
-    assert_eq!(cut(&history, 25, 3, 50), at_offset(20), "the leader's epoch goes on longer");
-    assert_eq!(cut(&history, 25, 5, 50), at_offset(20), "it does not hold the leader's epoch");
-    assert_eq!(cut(&history, 25, 0, 0), at_offset(0));
-    let ignored = [follower::Output::Ignored(N1, Ignored::Absurd)];
-    assert_eq!(cut(&history, 25, 6, 25), ignored, "nothing would be cut");
-}
-
-#[test]
-fn a_cut_below_the_own_watermark_is_made_and_told() {
-    let map = founded(3, 1);
-    let log = Log { watermark: 8, ..log(&[(1, 0)], 10, 10) };
-    let mut machine = follow(&map);
-    machine.on_tick(at(0), log.state());
-    done(&mut machine);
-    let message = Message::Common { round: round(&map, N2, 1), epoch: Epoch(1), end: Offset(5) };
-    machine.on_message(at(1), N1, message, log.state());
-    let done = done(&mut machine);
-    assert!(matches!(done[0], follower::Output::Notice(kvnode_core::shard::Severity::Error, _)));
-    assert_eq!(done[1], follower::Output::Cut(Offset(5)));
-}
-
-#[test]
-fn the_answer_to_an_earlier_request_is_ignored() {
-    let map = founded(3, 1);
-    let log = log(&[(1, 0)], 10, 10);
-    let mut machine = follow(&map);
-    machine.on_tick(at(0), log.state());
-    machine.on_message(at(0), N1, Message::Lead, log.state());
-    done(&mut machine);
-    let old = round(&map, N2, 1);
-    for message in [
-        Message::Common { round: old, epoch: Epoch(1), end: Offset(5) },
-        Message::Restart { round: old },
-        append(old, at(0), 10, 10, 10),
-    ] {
-        machine.on_message(at(1), N1, message, log.state());
-        assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::OldRound)]);
-    }
-    assert!(!machine.is_following());
-    machine.on_message(at(1), N3, append(round(&map, N2, 2), at(0), 10, 10, 10), log.state());
-    assert_eq!(done(&mut machine), [follower::Output::Ignored(N3, Ignored::NotLeader)]);
-}
-
-#[test]
-fn a_follower_takes_the_watermark_only_as_far_as_its_own_log() {
-    let map = founded(3, 1);
-    let mut log = log(&[(1, 0)], 10, 10);
-    let mut machine = follow(&map);
-    machine.on_tick(at(0), log.state());
-    done(&mut machine);
-    let round = round(&map, N2, 1);
-    machine.on_message(at(1), N1, append(round, at(0), 10, 10, 40), log.state());
-    assert_eq!(
-        done(&mut machine),
-        [
-            follower::Output::Commit(Offset(10)),
-            follower::Output::Send(N1, ack(round, 0, at(0), 10)),
-        ]
-    );
-    machine.on_message(at(2), N1, append(round, at(1), 10, 12, 40), log.state());
-    let stored = done(&mut machine);
-    assert!(matches!(stored[0], follower::Output::Store { .. }));
-    assert_eq!(stored[1..], [follower::Output::Commit(Offset(12))], "not before it is durable");
-    (log.end, log.acked) = (12, 10);
-    machine.on_message(at(3), N1, append(round, at(2), 12, 12, 40), log.state());
-    let slow = follower::Output::Send(N1, ack(round, 0, at(2), 10));
-    assert_eq!(done(&mut machine), [slow], "a beat is answered though the disk is slow");
-    log.acked = 12;
-    machine.on_log(at(9), log.state());
-    let now = follower::Output::Send(N1, ack(round, 0, at(2), 12));
-    assert_eq!(done(&mut machine), [now], "with the time of the last message taken");
-    let settings = Settings::default();
-    assert_eq!(machine.promised(), at(3).after(settings.lease_kept()));
-    assert!(settings.lease_kept() > settings.lease && settings.lease > settings.lease_counted());
-}
-
-#[test]
-fn a_gap_begins_another_session_and_what_came_before_is_overtaken() {
-    let map = founded(3, 1);
-    let log = log(&[(1, 0)], 10, 10);
-    let mut machine = follow(&map);
-    machine.on_tick(at(0), log.state());
-    let first = round(&map, N2, 1);
-    machine.on_message(at(1), N1, append(first, at(1), 10, 10, 0), log.state());
-    done(&mut machine);
-    machine.on_message(at(2), N1, append(first, at(0), 10, 10, 0), log.state());
-    assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::Overtaken)]);
-    machine.on_message(at(2), N1, append(first, at(2), 8, 10, 0), log.state());
-    assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::Overtaken)]);
-    machine.on_message(at(2), N1, append(first, at(2), 11, 12, 0), log.state());
-    let again = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 10));
-    assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::Gap), again]);
-    assert_eq!(machine.next_round(), 3);
-}
-
-#[test]
-fn damaged_records_are_asked_for_again_after_a_while() {
-    let map = founded(3, 1);
-    let log = log(&[(1, 0)], 10, 10);
-    let mut machine = follow(&map);
-    machine.on_tick(at(0), log.state());
-    let first = round(&map, N2, 1);
-    machine.on_message(at(1), N1, append(first, at(1), 10, 12, 0), log.state());
-    machine.on_bad_records(at(1), log.state());
-    done(&mut machine);
-    assert_eq!(machine.deadline().unwrap().0, at(1).after(Settings::default().retry));
-    machine.on_tick(at(101), log.state());
-    let again = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 10));
-    assert_eq!(done(&mut machine), [again]);
 }
 
 #[test]
@@ -481,7 +298,7 @@ fn a_proposal_that_is_void_is_withdrawn_and_another_life_voids_it_too() {
     let mut other = machine.clone();
     other.on_map(at(102), &later);
     assert!(said(&mut other).contains(&leader::Output::Commit(Offset(7))));
-    apply(&mut map, &Command::Register(super::replica::registration(N2, 77, true)));
+    apply(&mut map, &Command::Register(registration(N2, 77, true)));
     machine.on_map(at(102), &map);
     assert!(said(&mut machine).contains(&leader::Output::Commit(Offset(7))));
 }
@@ -556,35 +373,4 @@ fn a_lease_counts_from_the_sending_and_is_shorter_than_the_promise() {
 #[should_panic = "a read is evaluated against all that was committed"]
 fn no_read_is_evaluated_before_the_first_commit() {
     lead(&founded(2, 1), 0, Settings::default()).read(at(0));
-}
-
-#[test]
-fn messages_keep_their_bytes() {
-    let round = Round { incarnation: Incarnation(6), number: 300 };
-    let sent = Instant(1_000);
-    let (partition, epoch) = (P, Epoch(9));
-    let hex = |message: Message| {
-        let envelope = Envelope { partition, epoch, message };
-        let bytes = envelope.encode();
-        assert_eq!(Envelope::decode(bytes.clone()), Some(envelope));
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    assert_eq!(hex(Message::Lead), "000900");
-    assert_eq!(hex(asks(round, 8, 77)), "00090106ac02084d");
-    let common = Message::Common { round, epoch: Epoch(8), end: Offset(70) };
-    assert_eq!(hex(common), "00090206ac020846");
-    assert_eq!(hex(Message::Restart { round }), "00090306ac02");
-    let records = Bytes::from_static(b"abc");
-    let (base, end, watermark) = (Offset(77), Offset(78), Offset(76));
-    let append = Message::Append { round, beat: 5, sent, base, end, watermark, records };
-    assert_eq!(hex(append), "00090406ac0205e8074d4e4c616263");
-    assert_eq!(hex(ack(round, 5, sent, 78)), "00090506ac0205e8074e");
-    let more = [hex_bytes("000900"), vec![0]].concat();
-    assert_eq!(Envelope::decode(more.into()), None, "only records stand behind a head");
-    assert_eq!(Envelope::decode(Bytes::from_static(&[0, 9, 6])), None);
-}
-
-fn hex_bytes(text: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(byte).collect()
 }
