@@ -291,14 +291,6 @@ impl Replica {
         }
     }
 
-    /// How often it has asked, and one.
-    pub(crate) fn rounds(&self) -> u32 {
-        match &self.role {
-            Role::Follower(_, _, machine) => machine.next_round(),
-            Role::Leader(..) | Role::None => self.next_round,
-        }
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.role {
             Role::Leader(_, machine) => machine.deadline().map(|(at, _)| at),
@@ -538,7 +530,7 @@ pub(crate) fn try_apply(
     map.apply(index, command).map(|_| ())
 }
 
-/// Unlike in life, all times are alike long.
+/// So many milliseconds.
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

@@ -6,7 +6,7 @@ use kvnode_core::cluster::{AlterPartition, Life, Map, Refusal};
 use kvnode_core::replication::{Envelope, ReadMode, ReadWait, Settings};
 use kvnode_core::{Instant, NodeId};
 
-use super::replica::{Effects, Replica};
+use super::replica::{Effects, Replica, Role};
 
 /// A replica as the search sees it. Times are counted in steps of the search.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -70,6 +70,14 @@ pub(crate) fn settings(reads: ReadMode) -> Settings {
 const LATE: Duration = Duration::from_nanos(3);
 
 impl Node {
+    /// How often it has asked, and one.
+    pub(crate) fn rounds(&self) -> u32 {
+        match &self.replica.role {
+            Role::Follower(_, _, machine) => machine.next_round(),
+            Role::Leader(..) | Role::None => self.replica.next_round,
+        }
+    }
+
     /// What happens to the replica, or none if this can not happen to it now.
     pub(crate) fn step(
         &mut self,

@@ -613,7 +613,7 @@ impl Search {
         }
         self.check_in_sync(&world)?;
         self.check_read(&mut world)?;
-        let too_long = |&node: &u32| self.nodes.get(node).replica.rounds() > ROUNDS_MAX;
+        let too_long = |&node: &u32| self.nodes.get(node).rounds() > ROUNDS_MAX;
         if world.nodes.iter().any(too_long) {
             return Ok(None);
         }
@@ -640,6 +640,11 @@ impl Search {
             return Err(format!("{} holds committed what is not what was committed", node.id()));
         }
         if known.len() > committed.len() {
+            if let Role::Leader(_, machine) = &node.role
+                && machine.writable().is_err()
+            {
+                return Err(format!("{} commits with too few in sync", node.id()));
+            }
             let epoch = node.leads().unwrap_or_default();
             self.sights.insert(match epoch.0 {
                 0 => return Err(format!("{} knows committed what nobody committed", node.id())),
