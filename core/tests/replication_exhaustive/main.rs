@@ -126,7 +126,9 @@ fn usual() -> Vec<(&'static str, Bounds)> {
             "leases of three",
             timed(Bounds {
                 left: Left { reads: 1, elections: 1, fences: 2, ..none },
-                start: [one_is_out().start, vec![Start::Elect(2)]].concat(),
+                // What n3 has promised to n1 is over; what n2 has is not.
+                start: [one_is_out().start, vec![Start::Wait, Start::Settle, Start::Elect(2)]]
+                    .concat(),
                 ..least()
             }),
         ),

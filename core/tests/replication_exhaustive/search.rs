@@ -43,6 +43,8 @@ pub(crate) enum Start {
     WriteAlone,
     /// The leader writes.
     Write,
+    /// As long as a promise lasts passes, and then the leader says something.
+    Wait,
     /// This node is fenced.
     Fence(u32),
     /// And unfenced.
@@ -266,6 +268,7 @@ impl Search {
                 unfences: 9,
                 elections: 9,
                 crashes: 9,
+                elapse: 9,
                 ..Left::default()
             },
         };
@@ -329,6 +332,12 @@ impl Search {
                     world = act(self, &world, Action::At(at, Event::Durable))?;
                 }
                 Ok(world)
+            }
+            Start::Wait => {
+                for _ in 0..2 {
+                    world = act(self, &world, Action::Elapse)?;
+                }
+                act(self, &world, Action::At(leader.expect("somebody leads"), Event::Tick))
             }
             Start::Fence(id) => act(self, &world, Action::Fence(place(id))),
             Start::Unfence(id) => act(self, &world, Action::Unfence(place(id))),
