@@ -579,17 +579,15 @@ impl Search {
             return step.clone();
         }
         let mut after = self.nodes.get(node).clone();
-        let letter = match event {
-            Event::Deliver(letter) => Some(self.letters.get(letter)),
-            _ => None,
-        };
+        let letter = if let Event::Deliver(letter) = event { Some(letter) } else { None };
+        let alter = if let Event::Refused(alter) = event { Some(alter) } else { None };
         let with = With {
             map: self.maps.get(map),
-            letter: letter.map(|(from, _, envelope)| (*from, envelope.clone())),
-            alter: match event {
-                Event::Refused(alter) => Some(self.alters.get(alter).clone()),
-                _ => None,
-            },
+            letter: letter.map(|letter| {
+                let (from, _, envelope) = self.letters.get(letter);
+                (*from, envelope.clone())
+            }),
+            alter: alter.map(|alter| self.alters.get(alter).clone()),
         };
         let step = match catch_unwind(AssertUnwindSafe(|| after.step(event, with))) {
             Err(_) => Step::Wrong("an assertion failed".into()),

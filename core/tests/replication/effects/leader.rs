@@ -252,10 +252,7 @@ fn out_of_sync() -> (Map, Leader, Log, Round) {
 }
 
 fn alters(said: Vec<leader::Output>) -> Vec<AlterPartition> {
-    let alter = |output| match output {
-        leader::Output::Alter(alter) => Some(alter),
-        _ => None,
-    };
+    let alter = |output| if let leader::Output::Alter(alter) = output { Some(alter) } else { None };
     said.into_iter().filter_map(alter).collect()
 }
 
