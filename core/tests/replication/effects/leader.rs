@@ -371,3 +371,16 @@ fn a_lease_counts_from_the_sending_and_is_shorter_than_the_promise() {
 fn no_read_is_evaluated_before_the_first_commit() {
     lead(&founded(2, 1), 0, Settings::default()).read(at(0));
 }
+
+#[test]
+fn who_waits_out_a_promise_admits_nobody() {
+    let (map, _, log, round) = out_of_sync();
+    let me = life(&map, N1);
+    let settings = Settings::default();
+    let mut machine = Leader::new(at(0), P, me, Epoch(1), Offset(4), at(50), &map, settings);
+    machine.on_message(at(0), N2, asks(round, 1, 6), log.state());
+    machine.on_message(at(0), N2, ack(round, 0, at(0), 6), log.state());
+    assert_eq!(alters(said(&mut machine)), []);
+    machine.on_tick(at(50), log.state());
+    assert_eq!(alters(said(&mut machine)).len(), 1);
+}
