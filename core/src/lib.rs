@@ -25,6 +25,7 @@
 //! - [`kv`]: the command table and what each command means.
 //! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`election`]: the controller quorum: who leads it, and its log (Raft).
+//! - [`replication`]: one partition among its replicas: who has what, and what is committed (ISR).
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 //! - [`node`]: what control and shard of one node say to each other.
 //! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
@@ -48,6 +49,7 @@ pub mod marks;
 pub mod node;
 pub mod peer;
 mod random;
+pub mod replication;
 pub mod reply;
 pub mod shard;
 pub mod slot;

@@ -6,8 +6,10 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A moment of the process's monotonic clock, in nanoseconds since an arbitrary start. Used for
-/// timeouts; counts suspend where the system can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// timeouts; counts suspend where the system can. Another process can only echo it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Instant(pub u64);
 
 impl Instant {

@@ -13,7 +13,8 @@ use crate::{Epoch, NodeId, PartitionId};
 
 impl Map {
     /// The leader says who is in sync. Who is added must be active in the life it was added in; who
-    /// was in already stays by its seat.
+    /// was in already stays by its seat. The same set again makes another version all the same: by
+    /// that a leader withdraws an earlier proposal, which may still be on its way.
     pub(super) fn alter(&mut self, alter: &AlterPartition) -> Result<Changes, Refusal> {
         let isr = self.check_alter(alter)?;
         let partition = &mut self.partitions[alter.partition.0 as usize];
@@ -42,9 +43,6 @@ impl Map {
         isr.sort_by_key(|seat| seat.life);
         if isr.windows(2).any(|pair| pair[0].life.node == pair[1].life.node) {
             return Err(Refusal::OutOfBounds(Field::Isr));
-        }
-        if isr == partition.isr {
-            return Err(Refusal::Unchanged);
         }
         Ok(isr)
     }
