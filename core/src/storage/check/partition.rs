@@ -93,7 +93,7 @@ impl PartitionCheck {
                         }
                     }
                 }
-                Kind::Put | Kind::Epoch | Kind::Clock => {}
+                Kind::Put | Kind::Epoch | Kind::Clock | Kind::Gap => {}
             }
         }
     }

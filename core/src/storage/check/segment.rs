@@ -320,7 +320,7 @@ impl Checker {
             self.find_in(segment, record.position, offset, problem, Severity::Damage);
             segment.spoilt = true;
         }
-        self.writes += u64::from(!matches!(head.kind, Kind::Epoch | Kind::Clock));
+        self.writes += u64::from(!matches!(head.kind, Kind::Epoch | Kind::Clock | Kind::Gap));
         self.follow(partition, segment, record);
         let mut length = record.bytes.len() as u32;
         if let Some(hint) = segment.hint.as_mut().filter(|_| segment.resync.is_none())

@@ -17,8 +17,7 @@ impl Replica {
     /// The neighbouring segments that are most worth compacting.
     pub(super) fn choose_run(&self) -> Option<Range<usize>> {
         let settings = self.settings.merge;
-        let list = self.segments.list();
-        let sealed = &list[..list.len() - 1];
+        let sealed = self.committed_segments();
         let dead_below = |at: usize| sealed[..at].iter().any(Segment::may_hold_dead);
         let garbage = |at: usize| {
             let s = &sealed[at];
