@@ -274,14 +274,16 @@ impl Replica {
 
     /// When the fsync of a relaxed mode is due.
     pub(super) fn sync_deadline(&self) -> Option<Instant> {
-        let due = self.sync_flying.is_none() && self.durable_end < self.written_end;
+        // A roll makes durable what is written.
+        let idle = self.sync_flying.is_none() && self.roll.is_none();
+        let due = idle && self.durable_end < self.written_end;
         (due && matches!(self.settings.fsync, FsyncMode::EveryMs(_)) && self.serving())
             .then_some(self.sync_due)
     }
 
     /// Starts the fsync of a relaxed mode when it is due.
     pub(super) fn advance_sync(&mut self, now: Instant) {
-        if self.sync_deadline().is_some_and(|due| now >= due) && self.roll.is_none() {
+        if self.sync_deadline().is_some_and(|due| now >= due) {
             self.sync_active();
             if let FsyncMode::EveryMs(ms) = self.settings.fsync {
                 self.sync_due = now.after(core::time::Duration::from_millis(u64::from(ms)));

@@ -165,7 +165,8 @@ impl Before {
         }
         let next = found.next().filter(|next| next.0 <= ORDINAL_MAX);
         let next = next.filter(|_| well_shaped(found)).ok_or(BadRecords::Shape(offset))?;
-        let alone = matches!(head.kind, Kind::Epoch | Kind::Clock | Kind::Gap);
+        // Compaction may have come between two parts of a batch: a gap ends what is left of it.
+        let alone = matches!(head.kind, Kind::Epoch | Kind::Clock);
         let open_bytes = if self.open || head.more { self.open_bytes + len } else { 0 };
         if (self.open && alone) || open_bytes > BATCH_BYTES_MAX + BATCH_SLACK_BYTES {
             return Err(BadRecords::Shape(offset));

@@ -188,7 +188,10 @@ impl Replica {
         let len = match segment.sealed {
             Some(sealed) => sealed.len,
             None if self.rolls_to(segment.id) => SEGMENT_HEADER_BYTES as u64,
-            None => self.flying.as_ref().map_or(self.active.len, |flying| flying.position),
+            None => {
+                let unwritten = self.flying.as_ref().filter(|f| f.end > self.written_end);
+                unwritten.map_or(self.active.len, |flying| flying.position)
+            }
         };
         let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
         Scanner::new(self.id, segment.id, segment.base, len, dense)

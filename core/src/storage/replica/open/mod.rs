@@ -200,32 +200,18 @@ impl Replica {
                 });
             }
             Stage::AwaitManifest(version) if self.manifest.durable(version) => {
-                if !self.settings.replicated {
-                    self.append_epoch();
-                }
-                let stage = Stage::AwaitEpoch(self.log_end);
-                let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended)
-                else {
+                let State::Opening(opening) = &self.state else {
                     unreachable!("it is matched above")
                 };
-                self.delete_leftovers(&opening);
-                opening.stage = stage;
-                self.state = State::Opening(opening);
+                self.delete_leftovers(self.leftovers(opening));
+                if self.settings.replicated {
+                    return self.serve();
+                }
+                self.append_epoch();
+                let end = self.log_end;
+                self.open_on(now, |_, _, _| Next::Stage(Stage::AwaitEpoch(end)));
             }
-            Stage::AwaitEpoch(end) if self.high_watermark >= end => {
-                self.state = State::Serving;
-                self.unread_openings = 0;
-                self.events.push_back(Event::Opened);
-                let text = format!(
-                    "{}: serving: epoch {}, log end {}, {} keys in {} segments",
-                    self.id,
-                    self.epoch,
-                    self.log_end,
-                    self.keydir.len(),
-                    self.segments.list().len()
-                );
-                self.notice(Severity::Info, text);
-            }
+            Stage::AwaitEpoch(end) if self.high_watermark >= end => self.serve(),
             Stage::List
             | Stage::CreateDir
             | Stage::SyncDirName
@@ -242,6 +228,21 @@ impl Replica {
             | Stage::AwaitManifest(_)
             | Stage::AwaitEpoch(_) => {}
         }
+    }
+
+    fn serve(&mut self) {
+        self.state = State::Serving;
+        self.unread_openings = 0;
+        self.events.push_back(Event::Opened);
+        let text = format!(
+            "{}: serving: epoch {}, log end {}, {} keys in {} segments",
+            self.id,
+            self.epoch,
+            self.log_end,
+            self.keydir.len(),
+            self.segments.list().len()
+        );
+        self.notice(Severity::Info, text);
     }
 
     fn enter(&mut self, now: Instant, next: Next) {
@@ -413,8 +414,8 @@ impl Replica {
 
     /// Only once the manifest is durable: the one that was found may be a rename that a loss of
     /// power would take back, and then the one before names them.
-    fn delete_leftovers(&mut self, opening: &Opening) {
-        for file in self.leftovers(opening) {
+    fn delete_leftovers(&mut self, leftovers: Vec<String>) {
+        for file in leftovers {
             self.marks.hit(Mark::Leftover);
             let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
             self.submit(Purpose::Tidy(file), op);
