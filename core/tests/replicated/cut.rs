@@ -82,13 +82,20 @@ fn a_crash_after_each_disk_operation_of_a_cut_leaves_the_log_whole_or_cut() {
                 cut += u32::from(end == from);
                 let told = again.replica.high_watermark();
                 assert!(told.0 <= end, "{context}");
-                assert_eq!(again.log(0, 300).last().map_or(0, |last| last.next.0), end, "{context}");
+                assert_eq!(
+                    again.log(0, 300).last().map_or(0, |last| last.next.0),
+                    end,
+                    "{context}"
+                );
                 // What is logged next is not taken for what was cut.
                 again.replica.begin_reign(Epoch(9));
                 again.put(b"after", b"it");
                 let again = reopened(again.disk.crash(Unsynced::Lost));
                 assert_eq!(again.replica.log_end().0, end + 2, "{context}");
-                assert!(again.replica.high_watermark() <= told, "{context}: none of it is committed");
+                assert!(
+                    again.replica.high_watermark() <= told,
+                    "{context}: none of it is committed"
+                );
             }
         }
         assert!(whole > 10 && cut > 10, "{what}: {whole} {cut}");

@@ -99,6 +99,11 @@ impl Replica {
     /// stand in the log; `None` if they are not in memory. Only below
     /// [`shippable_end`](Self::shippable_end) is there anything.
     pub fn recent(&self, from: Offset, bytes_max: usize) -> Option<Chunk> {
+        // On disk a tombstone of what the ring still holds may be gone: who has taken the one from
+        // here and the other from there would keep what was deleted.
+        if from < self.tombstone_horizon {
+            return None;
+        }
         self.ring.get(from, bytes_max)
     }
 }
