@@ -53,7 +53,7 @@ fn what_a_leader_does_not_make_is_refused_and_nothing_of_it_taken() {
     let epoch = (head(Kind::Epoch, 5, 0, 10, false), &b""[..], &b""[..]);
     let put = |offset, clock| (head(Put, 5, offset, clock, false), &b"k"[..], &b"v"[..]);
     let other = Head { partition: PartitionId(4), ..head(Put, 5, 1, 10, false) };
-    let gap = 9u64.to_le_bytes();
+    let (gap, back) = (9u64.to_le_bytes(), 1u64.to_le_bytes());
     let at = |n| kvnode_core::Offset(n);
     type List<'a> = Vec<(Head, &'a [u8], &'a [u8])>;
     let wrong: Vec<(u64, List<'_>, BadRecords)> = vec![
@@ -72,7 +72,7 @@ fn what_a_leader_does_not_make_is_refused_and_nothing_of_it_taken() {
         (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"k", &gap)], Shape(at(1))),
         (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &gap[..7])], Shape(at(1))),
         (9, vec![epoch, (head(Gap, 5, 1, 10, true), b"", &gap)], Shape(at(1))),
-        (1, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &1u64.to_le_bytes())], Shape(at(1))),
+        (1, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &back)], Shape(at(1))),
     ];
     for (end, list, error) in wrong {
         assert_eq!(take(&mut node, end, &list), Err(error), "{list:?}");

@@ -234,8 +234,8 @@ impl Checker {
                 (Step::Read(op), _) => return self.ask(op, Stage::Records(partition, segment)),
                 (Step::Record(record), _)
                     if segment.is_active()
-                        && record.head.offset >= partition.mark
-                        && !record.value_sound =>
+                        && (partition.cuts(&record)
+                            || (record.head.offset >= partition.mark && !record.value_sound)) =>
                 {
                     let torn = (record.position, record.head.offset);
                     return self.start_tail(partition, segment, torn);
