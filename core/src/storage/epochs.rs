@@ -76,7 +76,9 @@ mod tests {
 
     fn history() -> Epochs {
         let mut epochs = Epochs::new();
-        [(1, 0), (3, 10), (7, 20)].map(|(epoch, start)| epochs.push(Epoch(epoch), Offset(start)));
+        for (epoch, start) in [(1, 0), (3, 10), (7, 20)] {
+            epochs.push(Epoch(epoch), Offset(start));
+        }
         epochs
     }
 

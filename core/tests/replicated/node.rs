@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvnode_core::disk::{DiskOp, DiskResult};
+use kvnode_core::disk::DiskOp;
 use kvnode_core::kv::Op;
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use kvnode_core::storage::record::{self, Kind, Parsed};
@@ -143,12 +143,6 @@ impl Node {
         self.replica.on_disk(self.now, io, result, &mut self.cache);
         self.settle();
         Some(op)
-    }
-
-    pub fn answer(&mut self, at: usize, result: DiskResult) {
-        let (io, _) = self.held.remove(at).expect("it is held");
-        self.replica.on_disk(self.now, io, result, &mut self.cache);
-        self.settle();
     }
 
     pub fn release_all(&mut self) {
