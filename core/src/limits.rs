@@ -36,6 +36,21 @@ pub const REPLY_BYTES_MAX: usize = 16 << 20;
 /// command from any client.
 pub const PARTITION_GATHER_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of records of one partition that may be logged and not committed before the shard takes no
+/// further command from any client. A follower takes as much beyond the longest batch.
+pub const PARTITION_TAIL_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of the last writes of one partition that are kept in memory for followers. The write in
+/// flight may go over it.
+pub const REPLICATION_RING_BYTES: usize = 16 << 20;
+
+/// Bytes that are looked through for the beginning of a piece of the log in memory, about.
+pub const REPLICATION_PIECE_BYTES: usize = 256 << 10;
+
+/// Readings of one partition's log on disk, for followers, that are under way at a time. Beyond, the
+/// owner is told to try again.
+pub const LOG_READERS_MAX: usize = 16;
+
 /// Memory of one partition's index at which writes are refused. The arena's address space (16 GiB)
 /// ends a good deal above, so that what is logged already always fits.
 pub const KEYDIR_BYTES_MAX: usize = 14 << 30;
@@ -150,6 +165,9 @@ const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX < GONE_BYTES_MAX / 16);
 const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(PARTITION_GATHER_BYTES_MAX < PARTITION_TAIL_BYTES_MAX);
+const _: () = assert!(REPLICATION_PIECE_BYTES < REPLICATION_RING_BYTES);
+const _: () = assert!(REPLICAS_MAX <= LOG_READERS_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
 const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);

@@ -60,7 +60,7 @@ pub(crate) fn content(image: &Image, partitions: u32) -> Option<Content> {
                     own.remove(record.key);
                 }
                 Kind::Flush => own.clear(),
-                Kind::Epoch | Kind::Clock => {}
+                Kind::Epoch | Kind::Clock | Kind::Gap => {}
             }
         }
         content.extend(own);

@@ -126,6 +126,7 @@ impl Store {
             zero_ahead_bytes: (64 << 10).min(segment_bytes / 4),
             merge: MERGE,
             must_exist,
+            replicated: false,
             seed,
         };
         Self {
@@ -284,6 +285,9 @@ impl Store {
                         Write::Of(id) => Event::Persisted(id),
                     });
                 }
+            }
+            replica::Event::Acked | replica::Event::Log(..) => {
+                unreachable!("the store stands alone: each member has its own")
             }
             replica::Event::Dropped(..) => self.lose(now),
             replica::Event::Read(token, result) => self.on_read(now, token, result),

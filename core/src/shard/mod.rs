@@ -439,6 +439,7 @@ impl Shard {
     fn on_event(&mut self, at: usize, event: Event) {
         match event {
             Event::Committed => self.on_committed(at),
+            Event::Acked | Event::Log(..) => unreachable!("its replicas stand alone"),
             Event::Dropped(from, what) => self.on_dropped(at, from, what),
             Event::Read(token, result) => self.on_read(token, result),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
@@ -473,6 +474,7 @@ impl Shard {
                 zero_ahead_bytes: self.config.zero_ahead_bytes,
                 merge: self.config.merge,
                 must_exist: self.directory.meta().complete,
+                replicated: false,
                 seed: self.config.seed ^ u64::from(id),
             };
             self.partitions.push(Partition {

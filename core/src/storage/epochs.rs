@@ -21,6 +21,16 @@ impl Epochs {
         Self::default()
     }
 
+    /// These, oldest first.
+    ///
+    /// # Panics
+    /// If they do not follow each other.
+    pub fn of(list: impl IntoIterator<Item = (Epoch, Offset)>) -> Self {
+        let mut epochs = Self::new();
+        list.into_iter().for_each(|(epoch, start)| epochs.push(epoch, start));
+        epochs
+    }
+
     /// The epochs and their first offsets, oldest first.
     pub fn list(&self) -> &[(Epoch, Offset)] {
         &self.0

@@ -10,10 +10,10 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::record::{u32_at, u64_at};
-use crate::{Millis, Offset, PartitionId, SegmentId};
+use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
 
 /// The version of everything on disk. Another one is refused, never guessed at.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const META_MAGIC: [u8; 8] = *b"kvnMETA\n";
 const MANIFEST_MAGIC: [u8; 8] = *b"kvnMANI\n";
@@ -23,7 +23,7 @@ const ENVELOPE_BYTES: usize = 20;
 /// Length of a segment's header in bytes.
 pub const SEGMENT_HEADER_BYTES: usize = 32;
 /// Length of one slot of MARK in bytes; the slots stand [`MARK_SLOT_STRIDE`] apart.
-pub const MARK_SLOT_BYTES: usize = 24;
+pub const MARK_SLOT_BYTES: usize = 32;
 /// Distance of the two slots of MARK in bytes: no sector holds both.
 pub const MARK_SLOT_STRIDE: u64 = 4096;
 
@@ -82,6 +82,15 @@ pub struct Manifest {
     /// Damage that ends at or before this offset was accepted as a loss by an operator, if it is in
     /// a segment marked as damaged (or in the active one).
     pub loss_accepted: u64,
+    /// A cut of the log at this offset is under way: what the files hold from there on is not of
+    /// the log any more, whether it is gone already or not.
+    pub cut: Option<u64>,
+    /// The log can not be cut below this offset, for compaction has dropped what was superseded by
+    /// records before it. It can only be begun anew.
+    pub cut_floor: u64,
+    /// Reigns of which the log has a record, and where each begins. (Some may begin behind the end
+    /// that a crash leaves.)
+    pub epochs: Vec<(Epoch, Offset)>,
     /// The segments, by base offset; the last is the active one.
     pub segments: Vec<ManifestSegment>,
 }
@@ -138,7 +147,8 @@ impl Manifest {
         });
         let ids_known = manifest.segments.iter().all(|s| s.id < manifest.next_segment);
         let one_active = manifest.segments.last().is_some_and(|s| s.sealed.is_none());
-        if manifest.partition == partition.0 && chained && ids_known && one_active {
+        let reigns = manifest.epochs.windows(2).all(|p| p[0].0 < p[1].0 && p[0].1 < p[1].1);
+        if manifest.partition == partition.0 && chained && ids_known && one_active && reigns {
             Ok(manifest)
         } else {
             Err(FormatError::Damaged)
@@ -146,14 +156,30 @@ impl Manifest {
     }
 }
 
-/// One slot of MARK: before `durable_end` everything was durable when it was written.
-pub fn encode_mark_slot(turn: u64, durable_end: Offset) -> [u8; MARK_SLOT_BYTES] {
-    let mut slot = [0; MARK_SLOT_BYTES];
-    slot[4..12].copy_from_slice(&turn.to_le_bytes());
-    slot[12..20].copy_from_slice(&durable_end.0.to_le_bytes());
-    let crc = crc32fast::hash(&slot[4..]);
-    slot[..4].copy_from_slice(&crc.to_le_bytes());
-    slot
+/// What a slot of MARK says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkSlot {
+    /// Counts the slots that were written.
+    pub turn: u64,
+    /// Everything before this offset was durable when the slot was written, and it is not within a
+    /// batch.
+    pub durable_end: Offset,
+    /// The high watermark when the slot was written.
+    pub watermark: Offset,
+}
+
+impl MarkSlot {
+    /// The bytes of the slot: CRC-32 of the rest u32 · turn u64 · durable end u64 · watermark u64 ·
+    /// zeros.
+    pub fn encode(&self) -> [u8; MARK_SLOT_BYTES] {
+        let mut slot = [0; MARK_SLOT_BYTES];
+        slot[4..12].copy_from_slice(&self.turn.to_le_bytes());
+        slot[12..20].copy_from_slice(&self.durable_end.0.to_le_bytes());
+        slot[20..28].copy_from_slice(&self.watermark.0.to_le_bytes());
+        let crc = crc32fast::hash(&slot[4..]);
+        slot[..4].copy_from_slice(&crc.to_le_bytes());
+        slot
+    }
 }
 
 /// Where the slot of `turn` stands in MARK, in bytes.
@@ -161,13 +187,17 @@ pub fn mark_slot_at(turn: u64) -> u64 {
     turn % 2 * MARK_SLOT_STRIDE
 }
 
-/// The last turn and durable end that MARK tells of; zero where no slot is whole.
-pub fn decode_mark(bytes: &[u8]) -> (u64, Offset) {
+/// The last slot that MARK tells of; zeros where none is whole.
+pub fn decode_mark(bytes: &[u8]) -> MarkSlot {
     [0, MARK_SLOT_STRIDE as usize]
         .into_iter()
         .filter_map(|at| bytes.get(at..at + MARK_SLOT_BYTES))
         .filter(|slot| crc32fast::hash(&slot[4..]) == u32_at(slot, 0))
-        .map(|slot| (u64_at(slot, 4), Offset(u64_at(slot, 12))))
+        .map(|slot| MarkSlot {
+            turn: u64_at(slot, 4),
+            durable_end: Offset(u64_at(slot, 12)),
+            watermark: Offset(u64_at(slot, 20)),
+        })
         .max()
         .unwrap_or_default()
 }
@@ -261,6 +291,9 @@ mod tests {
             tombstone_horizon: 5,
             clean_end: Some(40),
             loss_accepted: 0,
+            cut: None,
+            cut_floor: 30,
+            epochs: vec![(Epoch(2), Offset(0)), (Epoch(6), Offset(31))],
             segments: vec![
                 ManifestSegment {
                     id: 8,
@@ -301,8 +334,8 @@ mod tests {
     #[test]
     fn another_format_version_is_named_not_guessed_at() {
         let mut bytes = manifest().encode();
-        bytes[8] = 2;
-        assert_eq!(Manifest::decode(&bytes, PartitionId(2)), Err(FormatError::Version(2)));
+        bytes[8] = 9;
+        assert_eq!(Manifest::decode(&bytes, PartitionId(2)), Err(FormatError::Version(9)));
         let mut header = encode_segment_header(PartitionId(1), SegmentId(2), Offset(3));
         header[8] = 9;
         let crc = crc32fast::hash(&header[..28]);
@@ -325,15 +358,16 @@ mod tests {
     #[test]
     fn a_torn_mark_leaves_the_one_before() {
         let mut file = vec![0; MARK_SLOT_STRIDE as usize + MARK_SLOT_BYTES];
-        assert_eq!(decode_mark(&file), (0, Offset(0)));
-        assert_eq!(decode_mark(&[]), (0, Offset(0)));
+        assert_eq!(decode_mark(&file), MarkSlot::default());
+        assert_eq!(decode_mark(&[]), MarkSlot::default());
+        let slot =
+            |turn, end| MarkSlot { turn, durable_end: Offset(end), watermark: Offset(end - 1) };
         for (turn, end) in [(1, 10), (2, 20), (3, 30)] {
             let at = mark_slot_at(turn) as usize;
-            let slot = encode_mark_slot(turn, Offset(end));
-            file[at..at + MARK_SLOT_BYTES].copy_from_slice(&slot);
-            assert_eq!(decode_mark(&file), (turn, Offset(end)));
+            file[at..at + MARK_SLOT_BYTES].copy_from_slice(&slot(turn, end).encode());
+            assert_eq!(decode_mark(&file), slot(turn, end));
         }
         file[mark_slot_at(3) as usize + 13] ^= 1;
-        assert_eq!(decode_mark(&file), (2, Offset(20)));
+        assert_eq!(decode_mark(&file), slot(2, 20));
     }
 }

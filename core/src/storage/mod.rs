@@ -25,7 +25,7 @@
 //!  4  value checksum  u32   CRC-32 of the value
 //!  8  value length    u32
 //! 12  key length      u16
-//! 14  kind            u8    1 put · 2 delete · 3 epoch · 4 clock · 5 flush
+//! 14  kind            u8    1 put · 2 delete · 3 epoch · 4 clock · 5 flush · 6 gap
 //! 15  flags           u8    1 the batch goes on in the next record · 2 has an expiry time
 //! 16  partition       u32
 //! 20  epoch           u32
@@ -34,6 +34,10 @@
 //! 40  expires at      u64   ms since the Unix epoch, only with flag 2
 //!  …  key, value
 //! ```
+//!
+//! The value of a gap is the first offset behind it, u64. Offsets survive compaction, so that a
+//! compacted segment has gaps; what a follower has of it is dense all the same: it is sent such a
+//! record for each gap. The segments of a log that was never compacted here have no other gaps.
 //!
 //! One checksum would do to detect damage. Two localise it: with a damaged value the key is still
 //! known, so that just this key is answered with an error, and the length is still trusted, so

@@ -34,6 +34,8 @@ pub enum Kind {
     Clock,
     /// All keys are deleted.
     Flush,
+    /// What stood from here on up to an offset was compacted away before it came to this replica.
+    Gap,
 }
 
 /// A record without its key and value.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Epoch => 3,
             Self::Clock => 4,
             Self::Flush => 5,
+            Self::Gap => 6,
         }
     }
 
@@ -97,6 +100,7 @@ impl Kind {
             3 => Self::Epoch,
             4 => Self::Clock,
             5 => Self::Flush,
+            6 => Self::Gap,
             _ => return None,
         })
     }
@@ -185,6 +189,38 @@ pub fn parse(buf: &[u8]) -> Parsed<'_> {
     Parsed::Record(record, len)
 }
 
+impl Record<'_> {
+    /// The offset behind it; `None` if it is a gap that does not say where it ends.
+    pub fn next(&self) -> Option<Offset> {
+        match self.head.kind {
+            Kind::Gap => {
+                gap_end(self.value).filter(|&end| self.value_sound && end > self.head.offset)
+            }
+            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
+                Some(self.head.offset.plus(1))
+            }
+        }
+    }
+}
+
+/// Where a gap ends, by the value of its record.
+pub fn gap_end(value: &[u8]) -> Option<Offset> {
+    value.try_into().ok().map(|bytes| Offset(u64::from_le_bytes(bytes)))
+}
+
+/// Appends the record of a gap up to `end` to `out`: `head` is that of its first offset.
+pub fn encode_gap(head: &Head, end: Offset, out: &mut impl BufMut) -> usize {
+    assert!(head.kind == Kind::Gap && head.offset < end && !head.more && head.expire_at.is_none());
+    encode(head, &[], &end.0.to_le_bytes(), out)
+}
+
+/// The offset and the length of the record at the start of `bytes`, which this replica has made or
+/// verified itself: no checksum is looked at.
+pub(super) fn glance(bytes: &[u8]) -> (Offset, usize) {
+    let value_at = head_len(bytes[15] & FLAG_EXPIRES != 0) + usize::from(u16_at(bytes, 12));
+    (Offset(u64_at(bytes, 24)), value_at + u32_at(bytes, 8) as usize)
+}
+
 /// Copies a record found by [`parse`] to `out` as a batch of its own: compaction may drop its
 /// neighbours. The value's checksum is carried over, not made anew, so that a value damaged on its
 /// way is found.
@@ -269,6 +305,34 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_gap_are_pinned() {
+        let (head, _) = sample();
+        let head = Head { kind: Kind::Gap, more: false, expire_at: None, ..head };
+        let mut bytes = Vec::new();
+        encode_gap(&head, Offset(0x0506_0708), &mut bytes);
+        let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex.join(""),
+            concat!(
+                "e3e73469",         // head checksum
+                "3f96d96d",         // value checksum
+                "08000000",         // value length
+                "0000",             // key length
+                "06",               // kind: gap
+                "00",               // flags
+                "03000000",         // partition
+                "07000000",         // epoch
+                "0403020100000000", // offset
+                "0d0c0b0a00000000", // clock
+                "0807060500000000"  // the first offset behind the gap
+            )
+        );
+        let Parsed::Record(found, _) = parse(&bytes) else { panic!("it is a record") };
+        assert_eq!(found.next(), Some(Offset(0x0506_0708)));
+        assert_eq!(glance(&bytes), (head.offset, bytes.len()));
+    }
+
+    #[test]
     fn a_flipped_bit_is_seen_and_a_flipped_value_bit_leaves_the_key_known() {
         let (head, bytes) = sample();
         for at in 0..bytes.len() {
@@ -301,7 +365,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_parsed(
-            code in 1u8..=5, more: bool, partition: u32, epoch: u32, offset: u64, clock: u64,
+            code in 1u8..=6, more: bool, partition: u32, epoch: u32, offset: u64, clock: u64,
             expire_at: Option<u64>, key: Vec<u8>, value: Vec<u8>,
         ) {
             let head = Head {

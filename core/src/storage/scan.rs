@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::format::{FormatError, SEGMENT_HEADER_BYTES, check_segment_header};
-use super::record::{self, HEAD_BYTES, HEAD_BYTES_MAX, Head, Parsed};
+use super::record::{self, HEAD_BYTES, HEAD_BYTES_MAX, Head, Parsed, Record};
 use crate::disk::{DiskOp, File};
 use crate::limits::KEY_BYTES_MAX;
 use crate::{Epoch, Offset, PartitionId, SegmentId};
@@ -91,12 +91,19 @@ pub struct Scanned {
     pub key: (usize, usize),
     /// Whether the value matches its checksum.
     pub value_sound: bool,
+    /// The offset behind it.
+    pub next: Offset,
 }
 
 impl Scanned {
     /// The key.
     pub fn key(&self) -> &[u8] {
         &self.bytes[self.key.0..self.key.0 + self.key.1]
+    }
+
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        &self.bytes[self.key.0 + self.key.1..]
     }
 }
 
@@ -130,6 +137,12 @@ impl Scanner {
     /// have put what looks like a record: one that the log can not hold there is not taken.
     pub fn bounded(self, epoch: Epoch, end_max: Offset) -> Self {
         Self { epoch, end_max, ..self }
+    }
+
+    /// A scanner that stands at a byte behind the header, where it was told that the record with
+    /// offset `expected` (or, in a compacted segment, the first one behind) starts.
+    pub fn resume(self, position: u64, expected: Offset, epoch: Epoch) -> Self {
+        Self { at: position, need: 0, header_done: true, expected, epoch, ..self }
     }
 
     /// The file it reads.
@@ -214,21 +227,26 @@ impl Scanner {
         match record::parse(&self.window) {
             Parsed::Need(need) => self.want(need).unwrap_or(Step::Bad { position: self.at }),
             Parsed::Bad => Step::Bad { position: self.at },
-            Parsed::Record(found, _) if !self.follows(&found.head) => {
-                Step::Bad { position: self.at }
-            }
+            Parsed::Record(found, _) if !self.follows(&found) => Step::Bad { position: self.at },
             Parsed::Record(found, len) => {
                 let head = found.head;
                 let key_at = len - found.value.len() - found.key.len();
                 let (key, value_sound) = ((key_at, found.key.len()), found.value_sound);
+                let next = found.next().unwrap_or_else(|| {
+                    // Where a damaged gap ends shows by what stands behind it.
+                    self.dense = false;
+                    head.offset.plus(1)
+                });
                 let bytes = self.window.split_to(len).freeze();
                 self.crc.update(&bytes);
                 let position = self.at;
                 self.at += len as u64;
-                self.expected = head.offset.plus(1);
+                // A gap takes no more room than another record, and many more offsets.
+                self.end_max.0 = self.end_max.0.saturating_add(next.0 - head.offset.0 - 1);
+                self.expected = next;
                 self.epoch = head.epoch;
                 self.skipped = 0;
-                Step::Record(Scanned { head, position, bytes, key, value_sound })
+                Step::Record(Scanned { head, position, bytes, key, value_sound, next })
             }
         }
     }
@@ -257,7 +275,7 @@ impl Scanner {
                 return Step::End;
             }
             match record::parse(&self.window) {
-                Parsed::Record(found, _) if self.follows(&found.head) => {
+                Parsed::Record(found, _) if self.follows(&found) => {
                     return Step::Bad { position: self.at };
                 }
                 // What a head that is not verified yet asks for is bounded by the longest key, and
@@ -284,13 +302,16 @@ impl Scanner {
     }
 
     /// Whether a sound record may stand here: it is this log's and comes after the last.
-    fn follows(&self, head: &Head) -> bool {
+    fn follows(&self, found: &Record<'_>) -> bool {
+        let head = &found.head;
         // A reign begins with a record of its own, so what was passed over bounds their number.
         let reigns = 1 + self.skipped / HEAD_BYTES as u64;
         let later = head.epoch.0.checked_sub(self.epoch.0);
         head.partition == self.partition
             && later.is_some_and(|later| self.skipped == 0 || u64::from(later) <= reigns)
             && head.offset < self.end_max
+            // A gap among bytes of a value could make everything behind it look old.
+            && (self.skipped == 0 || found.next().is_none_or(|next| next <= self.end_max))
             && if self.dense { head.offset == self.expected } else { head.offset >= self.expected }
     }
 

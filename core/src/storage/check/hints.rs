@@ -44,7 +44,7 @@ impl HintWalk {
         let length = record.bytes.len();
         self.seen.epoch = self.seen.epoch.max(head.epoch);
         self.seen.clock = self.seen.clock.max(head.clock);
-        if head.kind != Kind::Put {
+        if !matches!(head.kind, Kind::Put | Kind::Gap) {
             self.seen.other_bytes += length as u64;
         }
         if matches!(head.kind, Kind::Delete | Kind::Flush) {
@@ -52,7 +52,7 @@ impl HintWalk {
         }
         let next = self.footer.next(&self.bytes, self.at);
         let names = match (head.kind, next.map(|(hinted, _)| hinted)) {
-            (Kind::Epoch | Kind::Clock, _) => return Some(true),
+            (Kind::Epoch | Kind::Clock | Kind::Gap, _) => return Some(true),
             (Kind::Put, Some(Hinted::Put(key, entry))) => {
                 let position = u64::from(entry.place.position);
                 if position > record.position {

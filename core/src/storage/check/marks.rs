@@ -37,7 +37,7 @@ impl Checker {
                 self.find_at(file, at, Problem::MarkExcess);
             }
         }
-        decode_mark(&data).1
+        decode_mark(&data).durable_end
     }
 
     fn find_at(&mut self, file: File, position: usize, problem: Problem) {
@@ -53,5 +53,5 @@ impl Checker {
 
 /// Whether the bytes of one slot are whole. (Turn zero is never written.)
 fn slot_stands(slot: &[u8]) -> bool {
-    decode_mark(slot).0 > 0
+    decode_mark(slot).turn > 0
 }

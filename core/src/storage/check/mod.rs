@@ -378,6 +378,8 @@ impl Checker {
 
     fn start_segments(&mut self, at: usize, manifest: Manifest, mark: Offset) {
         let mark = mark.max(Offset(manifest.clean_end.unwrap_or(0)));
+        // Where a cut is under way the next start goes on with it.
+        let mark = manifest.cut.map_or(mark, |cut| mark.min(Offset(cut)));
         let partition = PartitionCheck::new(self.partitions[at], at, manifest, mark);
         self.start_segment(Box::new(partition));
     }

@@ -10,6 +10,7 @@ use crate::shard::IndexKind;
 use crate::storage::format::{Manifest, ManifestSegment, Sealed};
 use crate::storage::keydir::{Entry, Keydir, SEGMENT_ID_MAX};
 use crate::storage::record::Kind;
+use crate::storage::scan::Scanned;
 use crate::{Epoch, Millis, Offset, PartitionId, SegmentId, Value};
 
 /// The partition being looked at.
@@ -55,6 +56,11 @@ impl PartitionCheck {
         self.manifest.segments[self.at].clone()
     }
 
+    /// Whether the record is, or reaches, behind a cut that is under way.
+    pub(super) fn cuts(&self, record: &Scanned) -> bool {
+        self.manifest.cut.is_some_and(|cut| record.next.0 > cut)
+    }
+
     fn forget(&mut self, old: Option<Entry>) {
         let lacking = old.filter(|old| old.place.length == 0);
         if let Some(keys) = lacking.and_then(|old| self.lacking.get_mut(&old.place.segment)) {
@@ -93,7 +99,7 @@ impl PartitionCheck {
                         }
                     }
                 }
-                Kind::Put | Kind::Epoch | Kind::Clock => {}
+                Kind::Put | Kind::Epoch | Kind::Clock | Kind::Gap => {}
             }
         }
     }

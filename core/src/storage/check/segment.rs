@@ -234,8 +234,8 @@ impl Checker {
                 (Step::Read(op), _) => return self.ask(op, Stage::Records(partition, segment)),
                 (Step::Record(record), _)
                     if segment.is_active()
-                        && record.head.offset >= partition.mark
-                        && !record.value_sound =>
+                        && (partition.cuts(&record)
+                            || (record.head.offset >= partition.mark && !record.value_sound)) =>
                 {
                     let torn = (record.position, record.head.offset);
                     return self.start_tail(partition, segment, torn);
@@ -320,7 +320,7 @@ impl Checker {
             self.find_in(segment, record.position, offset, problem, Severity::Damage);
             segment.spoilt = true;
         }
-        self.writes += u64::from(!matches!(head.kind, Kind::Epoch | Kind::Clock));
+        self.writes += u64::from(!matches!(head.kind, Kind::Epoch | Kind::Clock | Kind::Gap));
         self.follow(partition, segment, record);
         let mut length = record.bytes.len() as u32;
         if let Some(hint) = segment.hint.as_mut().filter(|_| segment.resync.is_none())

@@ -10,15 +10,14 @@ use bytes::Bytes;
 
 use super::fault::Failed;
 use super::tail::TailRecord;
-use super::{Event, Flying, Purpose, Replica, State, done};
+use super::{Flying, Purpose, Replica, State, Written, done};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::kv::Op;
-use crate::limits::PARTITION_GATHER_BYTES_MAX;
+use crate::limits::{PARTITION_GATHER_BYTES_MAX, PARTITION_TAIL_BYTES_MAX};
 use crate::shard::{FsyncMode, Severity};
-use crate::storage::format::{encode_mark_slot, mark_slot_at};
-use crate::storage::keydir::{Entry, Place, WARM_KEYS};
+use crate::storage::format::{MarkSlot, mark_slot_at};
 use crate::storage::record::{self, Head, Kind};
-use crate::{Instant, Millis, Offset, Value};
+use crate::{Epoch, Instant, Millis, Offset, Value};
 
 /// Writes longer than this go past the zeros: their bytes cost more than the new file length, and
 /// zeros would double them.
@@ -35,7 +34,7 @@ impl Replica {
         count: usize,
         ops: impl Iterator<Item = &'a (Value, Op)>,
     ) -> Offset {
-        assert!(self.serving() && (flush || count > 0));
+        assert!(self.serving() && (flush || count > 0) && self.may_append());
         if flush {
             self.push(clock, Kind::Flush, count > 0, &Value::empty(), &Value::empty(), None);
         }
@@ -56,21 +55,44 @@ impl Replica {
     /// Logs the clock alone, unless a record with this clock or a later one is on its way; returns
     /// the offset behind which the clock is committed.
     pub fn append_clock(&mut self, clock: Millis) -> Offset {
+        assert!(self.may_append());
         if self.log_clock() < clock {
             self.push(clock, Kind::Clock, false, &Value::empty(), &Value::empty(), None);
         }
         self.log_end
     }
 
+    /// In a cluster: this replica leads from now on. Logs the beginning of the reign and returns the
+    /// offset of its record. `epoch` is later than any that the log knows, and the log does not end
+    /// within a batch ([`open_batch`](Self::open_batch)).
+    pub fn begin_reign(&mut self, epoch: Epoch) -> Offset {
+        assert!(self.settings.replicated && self.serving());
+        assert!(epoch > self.epoch, "reigns follow each other");
+        assert!(self.open_batch().is_none(), "a reign does not begin within a batch");
+        self.epoch = epoch;
+        let start = self.log_end;
+        self.append_epoch();
+        self.reigns = true;
+        self.stood_down = false;
+        start
+    }
+
+    /// Whether this replica decides what is logged.
+    pub(super) fn may_append(&self) -> bool {
+        self.reigns || !self.settings.replicated
+    }
+
     /// Logs the beginning of a reign.
     pub(super) fn append_epoch(&mut self) {
+        self.epochs.push(self.epoch, self.log_end);
         let clock = self.log_clock();
         self.push(clock, Kind::Epoch, false, &Value::empty(), &Value::empty(), None);
     }
 
     /// Whether more can be gathered for the disk now; if not, clients must wait.
     pub fn has_room(&self) -> bool {
-        self.gather.len() < PARTITION_GATHER_BYTES_MAX
+        let tail = if self.settings.replicated { self.tail.bytes() } else { 0 };
+        self.gather.len() < PARTITION_GATHER_BYTES_MAX && tail < PARTITION_TAIL_BYTES_MAX
     }
 
     fn push(
@@ -92,7 +114,7 @@ impl Replica {
         let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
         let len = record::encode(&head, key, value, &mut self.gather) as u32;
         let (key, value) = (key.clone(), value.clone());
-        self.tail.push(TailRecord { offset, kind, key, value, expire_at, clock, at, len });
+        self.tail.push(TailRecord { offset, kind, more, key, value, expire_at, clock, at, len });
         self.log_end = offset.plus(1);
     }
 
@@ -125,13 +147,20 @@ impl Replica {
         let crc_before = self.active.crc.clone();
         self.active.crc.update(&data);
         self.active.len += data.len() as u64;
-        self.flying = Some(Flying { segment: segment.id, position, crc_before, end: self.log_end });
+        let (base, end) = (self.flown_end, self.log_end);
+        self.flown_end = end;
+        self.flying = Some(Flying { position, crc_before, end });
+        self.writes.push_back(Written { segment: segment.id, position, end });
+        if self.settings.replicated {
+            self.ring.push((base, end), &data);
+        }
         self.submit(Purpose::Write, DiskOp::Write { file, at: position, data });
         if !large {
             self.zero_ahead(file);
         }
         if self.settings.fsync == FsyncMode::Always {
-            self.submit(Purpose::Sync(self.log_end), DiskOp::Sync(file));
+            let whole = self.whole_end(end);
+            self.submit(Purpose::Sync(end, whole), DiskOp::Sync(file));
         }
     }
 
@@ -157,7 +186,7 @@ impl Replica {
             Ok(()) => {
                 self.written_end = end;
                 if self.settings.fsync != FsyncMode::Always {
-                    self.commit(cache);
+                    self.acknowledge(cache);
                 }
             }
             Err(error) => self.fail_append(now, error),
@@ -175,11 +204,12 @@ impl Replica {
         }
     }
 
-    /// An fsync of the active segment came back; it covers everything before `end`.
+    /// An fsync of the active segment came back; it covers everything before `end`, and the batches
+    /// before `whole` as a whole.
     pub(super) fn on_sync(
         &mut self,
         now: Instant,
-        end: Offset,
+        (end, whole): (Offset, Offset),
         result: DiskResult,
         cache: &mut dyn ValueCache,
     ) {
@@ -193,13 +223,13 @@ impl Replica {
             return;
         }
         assert!(self.durable_end <= end);
-        self.durable_end = end;
+        (self.durable_end, self.durable_whole) = (end, whole);
         self.sync_flying = None;
         self.write_mark();
         if self.settings.fsync == FsyncMode::Always
             && self.flying.as_ref().is_some_and(|flying| flying.end == end)
         {
-            self.commit(cache);
+            self.acknowledge(cache);
         }
     }
 
@@ -207,10 +237,16 @@ impl Replica {
     /// damage. Nobody waits for it: an older mark is true as well.
     pub(super) fn write_mark(&mut self) {
         self.mark_turn += 1;
-        let slot = encode_mark_slot(self.mark_turn, self.durable_end);
-        let data = Bytes::copy_from_slice(&slot);
-        let at = mark_slot_at(self.mark_turn);
-        self.submit(Purpose::Mark, DiskOp::Write { file: File::Mark(self.id), at, data });
+        let write = self.mark_slot();
+        self.submit(Purpose::Mark, write);
+    }
+
+    /// The write of a slot of MARK, with the number of its turn.
+    pub(super) fn mark_slot(&self) -> DiskOp {
+        let (turn, durable_end) = (self.mark_turn, self.durable_whole);
+        let slot = MarkSlot { turn, durable_end, watermark: self.high_watermark };
+        let data = Bytes::copy_from_slice(&slot.encode());
+        DiskOp::Write { file: File::Mark(self.id), at: mark_slot_at(turn), data }
     }
 
     pub(super) fn on_mark(&mut self, result: DiskResult) {
@@ -236,72 +272,18 @@ impl Replica {
         }
     }
 
-    /// Every in-sync replica has acknowledged the write in flight: its records take effect.
-    fn commit(&mut self, cache: &mut dyn ValueCache) {
-        let flying = self.flying.take().expect("a write was acknowledged");
-        assert!(self.high_watermark <= flying.end && flying.end <= self.written_end);
-        let mut warmed = 0;
-        while let Some(record) = self.tail.pop_below(flying.end) {
-            if warmed == 0 {
-                warmed = WARM_KEYS;
-                let next = || self.tail.keys().take(WARM_KEYS - 1);
-                self.warm(core::iter::once(&record.key[..]).chain(next()));
-                next().for_each(|key| cache.warm(key));
-            }
-            warmed -= 1;
-            let position = u32::try_from(flying.position + u64::from(record.at))
-                .expect("limits.rs keeps a segment below 4 GiB");
-            let place = Place { segment: flying.segment, position, length: record.len };
-            self.committed_clock = record.clock;
-            if record.kind == Kind::Put {
-                cache.put(&record.key, self.cache_key(place), &record.value);
-            }
-            self.apply(&record, place);
-        }
-        self.high_watermark = flying.end;
-        self.events.push_back(Event::Committed);
-    }
-
-    fn apply(&mut self, record: &TailRecord, place: Place) {
-        let entry = Entry { place, expire_at: record.expire_at };
-        self.gather_hint(record.kind, &record.key, entry);
-        let replaced = match record.kind {
-            Kind::Put => {
-                self.segments.enliven(place);
-                self.keydir.insert(&record.key, entry).expect("room was made sure of before")
-            }
-            Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
-                if let Some(segment) = self.segments.get_mut(place.segment) {
-                    segment.count_other(record.kind, place.length);
-                }
-                match record.kind {
-                    Kind::Delete => {
-                        self.remember_gone(&record.key);
-                        self.keydir.remove(&record.key)
-                    }
-                    Kind::Flush => {
-                        self.flush_keydir();
-                        None
-                    }
-                    Kind::Put | Kind::Epoch | Kind::Clock => None,
-                }
-            }
-        };
-        if let Some(old) = replaced {
-            self.segments.bury(old.place);
-        }
-    }
-
     /// When the fsync of a relaxed mode is due.
     pub(super) fn sync_deadline(&self) -> Option<Instant> {
-        let due = self.sync_flying.is_none() && self.durable_end < self.written_end;
+        // A roll makes durable what is written.
+        let idle = self.sync_flying.is_none() && self.roll.is_none();
+        let due = idle && self.durable_end < self.written_end;
         (due && matches!(self.settings.fsync, FsyncMode::EveryMs(_)) && self.serving())
             .then_some(self.sync_due)
     }
 
     /// Starts the fsync of a relaxed mode when it is due.
     pub(super) fn advance_sync(&mut self, now: Instant) {
-        if self.sync_deadline().is_some_and(|due| now >= due) && self.roll.is_none() {
+        if self.sync_deadline().is_some_and(|due| now >= due) {
             self.sync_active();
             if let FsyncMode::EveryMs(ms) = self.settings.fsync {
                 self.sync_due = now.after(core::time::Duration::from_millis(u64::from(ms)));
@@ -313,6 +295,13 @@ impl Replica {
     pub(super) fn sync_active(&mut self) {
         let file = self.segments.active().file(self.id);
         self.sync_flying = Some(self.written_end);
-        self.submit(Purpose::Sync(self.written_end), DiskOp::Sync(file));
+        let whole = self.whole_end(self.written_end);
+        self.submit(Purpose::Sync(self.written_end, whole), DiskOp::Sync(file));
+    }
+
+    /// The end of the last whole batch before `end`.
+    pub(super) fn whole_end(&self, end: Offset) -> Offset {
+        // A replica that leads writes nothing but whole batches.
+        if self.settings.replicated { self.tail.whole_end(end) } else { end }
     }
 }

@@ -17,12 +17,14 @@ impl Replica {
     /// The neighbouring segments that are most worth compacting.
     pub(super) fn choose_run(&self) -> Option<Range<usize>> {
         let settings = self.settings.merge;
-        let list = self.segments.list();
-        let sealed = &list[..list.len() - 1];
+        let sealed = self.committed_segments();
         let dead_below = |at: usize| sealed[..at].iter().any(Segment::may_hold_dead);
         let garbage = |at: usize| {
             let s = &sealed[at];
-            let tombstones = if s.tombstones > 0 && !dead_below(at) { s.tombstones } else { 0 };
+            // Those that a follower may need would be copied, and so again and again.
+            let needed = s.sealed.is_some_and(|s| s.end > self.retain.0);
+            let go = s.tombstones > 0 && !needed && !dead_below(at);
+            let tombstones = if go { s.tombstones } else { 0 };
             let len = s.sealed.map_or(1, |s| s.len.max(1));
             if s.quarantined { 0 } else { (s.dead() + tombstones) * 100 / len }
         };

@@ -12,12 +12,13 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 
+use super::ring::Ring;
 use super::{Dropped, Event, Purpose, RETRY_AFTER, ReadFault, Replica, State, done};
 use crate::disk::{DiskError, DiskOp, DiskResult};
 use crate::limits::KEYDIR_BYTES_MAX;
 use crate::marks::Mark;
 use crate::shard::{FsyncMode, Severity};
-use crate::{Instant, Offset};
+use crate::{Epoch, Instant, Offset};
 
 /// An operation of the clearing after a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +55,10 @@ impl Replica {
     pub fn writable(&self, now: Instant) -> Result<(), Refusal> {
         if !self.serving() {
             Err(Refusal::NotServing)
-        } else if self.clearing.is_some() || self.was_full(now) {
+        } else if self.clearing.is_some() || self.was_full(now) || self.stood_down {
             Err(Refusal::DiskFull)
+        } else if !self.may_append() {
+            Err(Refusal::NotServing)
         } else if self.keydir.memory_bytes() >= KEYDIR_BYTES_MAX {
             Err(Refusal::IndexFull)
         } else {
@@ -63,9 +66,21 @@ impl Replica {
         }
     }
 
+    /// In a cluster: whether it is fit to lead. It is open, and its disk was not full a moment ago.
+    pub fn fit(&self) -> bool {
+        self.serving() && self.clearing.is_none() && self.full_until.is_none()
+    }
+
     /// Whether the disk was full so short a time ago that it is not tried again yet.
     pub(super) fn was_full(&self, now: Instant) -> bool {
         self.full_until.is_some_and(|until| now < until)
+    }
+
+    /// It is tried again.
+    pub(super) fn end_fullness(&mut self, now: Instant) {
+        if !self.was_full(now) {
+            self.full_until = None;
+        }
     }
 
     /// Whether gathered records must wait although nothing is in flight.
@@ -84,7 +99,7 @@ impl Replica {
         }
     }
 
-    /// The disk is full: takes back everything that is not committed.
+    /// The disk is full: takes back everything that is not acknowledged.
     pub(super) fn clear_full(&mut self, now: Instant) {
         if matches!(self.state, State::Opening(_)) {
             // It is the epoch record that found no room: the opening is tried again as a whole.
@@ -97,12 +112,10 @@ impl Replica {
         );
         self.marks.hit(Mark::DiskFull);
         self.full_until = Some(now.after(RETRY_AFTER));
-        self.tail.clear();
-        self.gather.clear();
-        self.log_end = self.high_watermark;
+        self.take_back(self.acked_end());
         let Some(flying) = self.flying.take() else {
             // Nothing had been handed to the disk: the refusal is final as it is.
-            self.events.push_back(Event::Dropped(self.log_end, Dropped::DiskFull));
+            self.say_taken_back(self.log_end);
             return;
         };
         self.clearing = Some(self.log_end);
@@ -115,6 +128,37 @@ impl Replica {
         self.submit(Purpose::Clear(ClearOp::Sync), DiskOp::Sync(file));
     }
 
+    /// The log ends here; nothing behind was acknowledged. In a cluster the reign ends with it: what
+    /// was handed to the disk may have been shipped, and who has it must not be told otherwise in the
+    /// same reign.
+    fn take_back(&mut self, from: Offset) {
+        assert!(self.high_watermark <= from);
+        self.tail.cut(from);
+        self.gather.clear();
+        while self.writes.pop_back_if(|write| write.end > from).is_some() {}
+        self.log_end = from;
+        self.flown_end = from;
+        if self.settings.replicated {
+            self.ring.cut(from);
+            self.cut_cursors(from);
+            self.epochs.cut(from);
+            self.epoch = self.last_epoch();
+            self.open_bytes = self.tail.open_bytes();
+            self.reigns = false;
+            self.stood_down = true;
+        }
+    }
+
+    fn say_taken_back(&mut self, from: Offset) {
+        let what = if self.settings.replicated { Dropped::Unknown } else { Dropped::DiskFull };
+        self.events.push_back(Event::Dropped(from, what));
+    }
+
+    /// The epoch of the last record, as far as is known.
+    pub(super) fn last_epoch(&self) -> Epoch {
+        self.epochs.last().map_or(Epoch(0), |(epoch, _)| epoch)
+    }
+
     pub(super) fn on_clear_io(&mut self, now: Instant, op: ClearOp, result: DiskResult) {
         match (op, done(result)) {
             (ClearOp::Truncate, Ok(())) => {}
@@ -122,7 +166,7 @@ impl Replica {
                 let from = self.clearing.take().expect("the clearing is under way");
                 // No write is taken before the clients of the dropped ones have been told.
                 self.full_until = Some(now.after(RETRY_AFTER));
-                self.events.push_back(Event::Dropped(from, Dropped::DiskFull));
+                self.say_taken_back(from);
             }
             (ClearOp::Truncate, Err(error)) => self.stop_on_fault(now, Failed::Write, error),
             (ClearOp::Sync, Err(error)) => self.stop_on_fault(now, Failed::Fsync, error),
@@ -147,12 +191,17 @@ impl Replica {
             State::Down { distrust, .. } => *distrust,
             State::Ended => None,
         };
+        let cut = match &self.state {
+            State::Opening(opening) => opening.cut,
+            State::Serving | State::Stopping(_) | State::Down { .. } | State::Ended => None,
+        };
         self.marks.hit_if(failed == Failed::Fsync, Mark::SyncFailed);
         self.roll_wanted |= matches!(failed, Failed::Fsync | Failed::Write);
-        self.down(now, distrust);
+        self.down(now, distrust, cut);
     }
 
-    fn down(&mut self, now: Instant, distrust: Option<Offset>) {
+    /// Gives up every operation; the answers to those that the disk has are waited for.
+    pub(super) fn abandon_ops(&mut self) {
         let unasked: BTreeSet<u64> = self.ops.drain(..).map(|(io, _)| io).collect();
         for (io, purpose) in core::mem::take(&mut self.pending) {
             if !unasked.contains(&io) {
@@ -162,6 +211,20 @@ impl Replica {
                 self.events.push_back(Event::Read(token, Err(ReadFault::Stopped)));
             }
         }
+        self.abandon_readers();
+    }
+
+    /// The memory is free for others at once, however long it stays down.
+    pub(super) fn forget_uncommitted(&mut self) {
+        self.gather.clear();
+        self.tail.clear();
+        self.writes.clear();
+        self.ring = Ring::default();
+        self.reigns = false;
+    }
+
+    fn down(&mut self, now: Instant, distrust: Option<Offset>, cut: Option<Offset>) {
+        self.abandon_ops();
         // What waits in memory was never written; what was in flight may or may not be, and so may
         // what was to be cut off after a full disk.
         if self.clearing.is_none() {
@@ -169,10 +232,8 @@ impl Replica {
             self.events.push_back(Event::Dropped(gathered, Dropped::NotApplied));
         }
         self.events.push_back(Event::Dropped(self.high_watermark, Dropped::Unknown));
-        // The memory is free for others at once, however long it stays down.
-        self.gather.clear();
-        self.tail.clear();
-        self.state = State::Down { until: now.after(RETRY_AFTER), distrust };
+        self.forget_uncommitted();
+        self.state = State::Down { until: now.after(RETRY_AFTER), distrust, cut };
     }
 
     /// The directory can not be used, and trying again would not help.

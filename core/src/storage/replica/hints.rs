@@ -13,13 +13,21 @@ use alloc::format;
 
 use super::segments::Segment;
 use super::{Purpose, Replica, done};
-use crate::SegmentId;
 use crate::disk::{DiskOp, DiskResult};
 use crate::shard::Severity;
 use crate::storage::format::Sealed;
 use crate::storage::hint::{HintWriter, Hinted, Part, Summary};
 use crate::storage::keydir::Entry;
 use crate::storage::record::Kind;
+use crate::{Offset, SegmentId};
+
+/// The hint of a segment that was sealed before all of it was committed.
+#[derive(Debug)]
+pub(super) struct Ending {
+    segment: Segment,
+    sealed: Sealed,
+    hint: Gathering,
+}
 
 /// A hint under way.
 #[derive(Debug)]
@@ -36,26 +44,57 @@ impl Gathering {
 }
 
 impl Replica {
-    /// A record of the active segment takes effect.
+    /// A record takes effect: of the active segment, or of the one sealed last.
     pub(super) fn gather_hint(&mut self, kind: Kind, key: &[u8], entry: Entry) {
-        let Some(hint) = &mut self.active.hint else { return };
+        let active = *self.segments.active();
+        let (segment, hint) = match (&mut self.ending, &mut self.active.hint) {
+            (Some(ending), _) if ending.segment.id == entry.place.segment => {
+                (ending.segment, &mut ending.hint)
+            }
+            (_, Some(hint)) if active.id == entry.place.segment => (active, hint),
+            (_, _) => return,
+        };
         hint.writer.push(match kind {
             Kind::Put => Hinted::Put(key, entry),
             Kind::Delete => Hinted::Delete(key),
             Kind::Flush => Hinted::Flush,
-            Kind::Epoch | Kind::Clock => return,
+            Kind::Epoch | Kind::Clock | Kind::Gap => return,
         });
         if let Some(part) = hint.writer.take_block() {
             let created = core::mem::replace(&mut hint.created, true);
-            self.write_hint(*self.segments.active(), created, part);
+            self.write_hint(segment, created, part);
         }
     }
 
-    /// The active segment is about to be replaced: ends its hint. Returns whether it has one.
+    /// The active segment is about to be replaced: ends its hint. Returns whether it has one. What
+    /// is not committed yet is waited for, but not beyond the end of the next segment.
     pub(super) fn finish_hint(&mut self, segment: Segment, sealed: Sealed) -> bool {
         let Some(hint) = self.active.hint.take().filter(|_| !sealed.damaged) else { return false };
+        let ending = Ending { segment, sealed, hint };
+        if self.applied() < Offset(sealed.end) {
+            self.ending = Some(ending);
+            return false;
+        }
+        self.end_hint(ending);
+        true
+    }
+
+    /// Ends the hint of the segment that was sealed before all of it was committed, if it is now.
+    pub(super) fn finish_ending(&mut self) {
+        let applied = self.applied();
+        let Some(ending) = self.ending.take_if(|e| Offset(e.sealed.end) <= applied) else { return };
+        if let Some(segment) = self.segments.get_mut(ending.segment.id) {
+            segment.hinted = true;
+            let segment = *segment;
+            self.end_hint(Ending { segment, ..ending });
+        }
+    }
+
+    fn end_hint(&mut self, Ending { segment, sealed, hint }: Ending) {
+        let reigns = self.epochs.list().iter();
+        let last = reigns.rev().find(|(_, start)| start.0 < sealed.end);
         let summary = Summary {
-            epoch: self.epoch,
+            epoch: last.map_or(self.epoch, |&(epoch, _)| epoch),
             clock: self.committed_clock,
             other_bytes: segment.other,
             tombstone_bytes: segment.tombstones,
@@ -63,7 +102,6 @@ impl Replica {
         let part = hint.writer.finish(&self.owner(&segment, sealed), &summary);
         self.write_hint(segment, hint.created, part);
         self.submit(Purpose::Hint(segment.id), DiskOp::Sync(segment.hint(self.id)));
-        true
     }
 
     /// Whether parts of hints are on their way to the disk.
@@ -84,6 +122,7 @@ impl Replica {
         if self.segments.list().last().is_some_and(|active| active.id == id) {
             self.active.hint = None;
         }
+        self.ending.take_if(|ending| ending.segment.id == id);
         let Some(segment) = self.segments.get_mut(id) else { return };
         segment.hinted = false;
         let file = segment.hint(self.id);

@@ -101,8 +101,11 @@ impl Replica {
             clock: self.committed_clock,
             epoch: self.epoch.0,
             tombstone_horizon: self.tombstone_horizon.0,
-            clean_end: clean.then_some(self.log_end.0),
+            clean_end: clean.then_some(self.durable_whole.0),
             loss_accepted: self.loss_accepted.0,
+            cut: self.cut.map(|cut| cut.0),
+            cut_floor: self.cut_floor.0,
+            epochs: self.epochs.list().to_vec(),
             segments: self.segments.to_manifest(),
         }
     }

@@ -13,6 +13,12 @@
 //!
 //! A reign begins with an epoch record, and nothing is served before it is committed.
 //!
+//! A replica that stands alone does all that by itself. In a cluster ([`Settings::replicated`]) its
+//! owner does, which knows the others: it begins reigns ([`begin_reign`](Replica::begin_reign)) or
+//! has the replica take what a leader has logged ([`copied`]), says what is committed
+//! ([`watermark`]), ships the log to others ([`ring`], [`reader`]) and cuts what the others do not
+//! have ([`cut`]). What was acknowledged and is not committed stays in the tail.
+//!
 //! Invariants:
 //! - The keydir holds committed records only; the [`tail`] holds all others.
 //! - A record is submitted for writing behind the last one, with nothing missing in between: one
@@ -23,6 +29,8 @@
 
 mod append;
 mod choose;
+mod copied;
+mod cut;
 mod fault;
 mod gone;
 mod hints;
@@ -30,10 +38,13 @@ mod lookup;
 mod manifest;
 mod merge;
 mod open;
+mod reader;
+mod ring;
 mod roll;
 mod segments;
 mod stop;
 mod tail;
+mod watermark;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -45,14 +56,17 @@ use bytes::{Bytes, BytesMut};
 use crate::disk::{CacheKey, DiskDone, DiskError, DiskOp, DiskResult, ValueCache};
 use crate::marks::{Mark, Marks};
 use crate::shard::{FsyncMode, IndexKind, Reason, Severity};
+use crate::storage::epochs::Epochs;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::hint::Owner;
 use crate::storage::keydir::{Keydir, Place};
 use crate::{Epoch, Instant, Millis, Offset, PartitionId, SegmentId, Value};
 
+pub use copied::BadRecords;
 pub use fault::Refusal;
 pub use lookup::{Found, ReadFault};
 pub use merge::MergeSettings;
+pub use reader::{Chunk, LogFault};
 
 use manifest::ManifestState;
 use segments::{Segment, Segments};
@@ -73,6 +87,8 @@ pub struct Settings {
     pub merge: MergeSettings,
     /// The partition has been opened before: its files are not made anew.
     pub must_exist: bool,
+    /// It is one of several: its owner begins reigns and tells what is committed.
+    pub replicated: bool,
     /// Seed of the index's hashing.
     pub seed: u64,
 }
@@ -89,6 +105,29 @@ pub struct Replica {
     written_end: Offset,
     durable_end: Offset,
     high_watermark: Offset,
+    /// The end of what was handed to the disk.
+    flown_end: Offset,
+    /// Everything before is durable, and it is not within a batch.
+    durable_whole: Offset,
+    /// The log end when it was opened: the keydir holds what was logged before, committed or not.
+    opened_end: Offset,
+    /// The reigns that the log has records of.
+    epochs: Epochs,
+    /// See [`Manifest::cut`](crate::storage::format::Manifest::cut), and the same of `cut_floor`.
+    cut: Option<Offset>,
+    cut_floor: Offset,
+    /// No tombstone at or behind this offset is dropped.
+    retain: Offset,
+    /// In a cluster: the owner has begun a reign, and nothing has ended it.
+    reigns: bool,
+    /// A full disk has ended the reign.
+    stood_down: bool,
+    /// Bytes of the batch that the log ends in, if it ends in one.
+    open_bytes: usize,
+    /// Writes whose records are not all committed, oldest first.
+    writes: VecDeque<Written>,
+    ring: ring::Ring,
+    readers: reader::Readers,
     /// The clock of the last committed record: what expired by it stays expired.
     committed_clock: Millis,
 
@@ -103,6 +142,8 @@ pub struct Replica {
     next_segment: SegmentId,
 
     active: Active,
+    /// A segment that was sealed before all of it was committed: its hint is not ended yet.
+    ending: Option<hints::Ending>,
     gather: BytesMut,
     /// The offset of the first record in `gather`.
     gather_base: Offset,
@@ -143,11 +184,15 @@ pub struct Replica {
 pub enum Event {
     /// The high watermark moved.
     Committed,
+    /// In a cluster: [`Replica::acked_end`] moved.
+    Acked,
+    /// The answer to [`Replica::read_log`].
+    Log(ReadToken, Result<Chunk, LogFault>),
     /// What was logged from this offset on is lost to the log.
     Dropped(Offset, Dropped),
     /// The answer to [`Replica::read`].
     Read(ReadToken, Result<Value, ReadFault>),
-    /// It serves from now on.
+    /// It serves from now on. In a cluster: it is open, and its owner knows the rest.
     Opened,
     /// After [`Replica::stop`]: everything is durable.
     Stopped,
@@ -193,6 +238,7 @@ pub struct Damage {
 #[derive(Debug)]
 enum State {
     Opening(alloc::boxed::Box<open::Opening>),
+    /// Open: it takes records and finds keys.
     Serving,
     Stopping(stop::Stopping),
     /// Stopped by a disk fault.
@@ -201,6 +247,8 @@ enum State {
         until: Instant,
         /// From where on the log is not trusted then.
         distrust: Option<Offset>,
+        /// Where it is cut then.
+        cut: Option<Offset>,
     },
     /// The end: stopped cleanly, or the directory can not be used.
     Ended,
@@ -219,11 +267,20 @@ struct Active {
     hint: Option<hints::Gathering>,
 }
 
+/// Where a write went whose records are not all committed.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    /// The segment, and where in it.
+    segment: SegmentId,
+    position: u64,
+    /// The offset after its last record.
+    end: Offset,
+}
+
 /// The write in flight.
 #[derive(Debug)]
 struct Flying {
-    /// The segment it goes to, and where in it.
-    segment: SegmentId,
+    /// Where in the active segment it goes.
     position: u64,
     /// The segment's checksum without it.
     crc_before: crc32fast::Hasher,
@@ -237,7 +294,8 @@ enum Purpose {
     Open,
     Write,
     Zeros,
-    Sync(Offset),
+    /// Makes durable what is before the first offset; before the second it is of whole batches.
+    Sync(Offset, Offset),
     Mark,
     SyncMark,
     /// A part of a hint that opening reads.
@@ -250,6 +308,8 @@ enum Purpose {
     Clear(fault::ClearOp),
     Stop,
     Read(ReadToken, lookup::ReadWant),
+    /// A part of the log, for the reader of this number.
+    Log(u64),
     /// Nobody waits for the file of this name to go; a failure is noted.
     Tidy(String),
 }
@@ -282,6 +342,8 @@ pub struct Status {
     pub log_end: Offset,
     /// First offset not yet fsynced.
     pub durable_end: Offset,
+    /// First offset not yet acknowledged by this replica.
+    pub acked_end: Offset,
     /// First offset not yet committed.
     pub high_watermark: Offset,
     /// Number of segments.
@@ -319,7 +381,7 @@ impl Replica {
     /// A replica about to open its directory.
     pub fn new(id: PartitionId, settings: Settings) -> Self {
         let mut replica = Self::blank(id, settings);
-        replica.start_opening(None);
+        replica.start_opening(None, None);
         replica
     }
 
@@ -333,6 +395,19 @@ impl Replica {
             written_end: Offset(0),
             durable_end: Offset(0),
             high_watermark: Offset(0),
+            flown_end: Offset(0),
+            durable_whole: Offset(0),
+            opened_end: Offset(0),
+            epochs: Epochs::new(),
+            cut: None,
+            cut_floor: Offset(0),
+            retain: Offset(u64::MAX),
+            reigns: false,
+            stood_down: false,
+            open_bytes: 0,
+            writes: VecDeque::new(),
+            ring: ring::Ring::default(),
+            readers: reader::Readers::default(),
             committed_clock: 0,
             keydir: Keydir::new(settings.index, settings.seed),
             tail: Tail::new(settings.seed),
@@ -343,6 +418,7 @@ impl Replica {
             loss_accepted: Offset(0),
             next_segment: SegmentId(0),
             active: Active::empty(),
+            ending: None,
             gather: BytesMut::new(),
             gather_base: Offset(0),
             flying: None,
@@ -389,7 +465,7 @@ impl Replica {
             Purpose::Hint(id) => self.on_hint_written(id, result),
             Purpose::Write => self.on_write(now, result, cache),
             Purpose::Zeros => self.on_zeros(now, result),
-            Purpose::Sync(end) => self.on_sync(now, end, result, cache),
+            Purpose::Sync(end, whole) => self.on_sync(now, (end, whole), result, cache),
             Purpose::Mark => self.on_mark(result),
             Purpose::SyncMark => self.on_mark_synced(result),
             Purpose::Roll(id, op) => self.on_roll_io(now, id, op, result),
@@ -398,6 +474,7 @@ impl Replica {
             Purpose::Clear(op) => self.on_clear_io(now, op, result),
             Purpose::Stop => self.on_stop_io(now, result),
             Purpose::Read(token, want) => self.on_read(token, &want, result, cache),
+            Purpose::Log(reader) => self.on_log_read(reader, result),
             Purpose::Tidy(name) => self.on_tidied(&name, result),
         }
         self.advance(now, cache);
@@ -405,14 +482,15 @@ impl Replica {
 
     /// Does what has become possible or due.
     pub fn advance(&mut self, now: Instant, cache: &mut dyn ValueCache) {
-        if let State::Down { until, distrust } = self.state
+        if let State::Down { until, distrust, cut } = self.state
             && now >= until
             && self.abandoned.is_empty()
         {
-            self.marks.hit(Mark::Reopened);
-            self.start_opening(distrust);
+            self.marks.hit_if(cut.is_none(), Mark::Reopened);
+            self.start_opening(distrust, cut);
         }
-        self.advance_opening();
+        self.end_fullness(now);
+        self.advance_opening(now);
         self.advance_roll(now);
         self.advance_sync(now);
         self.advance_merge(now, cache);
@@ -439,7 +517,8 @@ impl Replica {
             // The last answer to come brings it back no sooner than it is due.
             State::Down { until, .. } => self.abandoned.is_empty().then_some(until),
             State::Opening(_) | State::Serving | State::Stopping(_) | State::Ended => {
-                self.manifest.retry_at()
+                let full_until = self.full_until.filter(|_| self.settings.replicated);
+                self.manifest.retry_at().into_iter().chain(full_until).min()
             }
         };
         [
@@ -518,6 +597,7 @@ impl Replica {
             epoch: self.epoch,
             log_end: self.log_end,
             durable_end: self.durable_end,
+            acked_end: self.acked_end(),
             high_watermark: self.high_watermark,
             segments: list.len(),
             log_bytes: sealed + self.active.len,

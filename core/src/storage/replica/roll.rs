@@ -47,6 +47,10 @@ pub(super) enum RollOp {
 impl Replica {
     /// Whether what has gathered belongs into a new segment.
     pub(super) fn needs_roll(&self) -> bool {
+        // An opening looks for the end of a batch in the segment of its beginning.
+        if self.whole_end(self.flown_end) < self.flown_end {
+            return false;
+        }
         let full = self.active.len + self.gather.len() as u64 > self.settings.segment_bytes;
         let holds_records = self.active.len > SEGMENT_HEADER_BYTES as u64;
         (full && holds_records) || self.roll_wanted
@@ -136,6 +140,7 @@ impl Replica {
             RollOp::OldSynced => {
                 roll.waits -= 1;
                 self.durable_end = self.written_end;
+                self.durable_whole = self.written_end;
                 self.write_mark();
                 // So that a power failure leaves a mark that is at most a segment old.
                 self.submit(Purpose::SyncMark, DiskOp::Sync(File::Mark(self.id)));
@@ -143,6 +148,11 @@ impl Replica {
             RollOp::DirSynced => roll.waits -= 1,
         }
         self.name_new_segment();
+    }
+
+    /// Whether this is the new segment of a roll under way.
+    pub(super) fn rolls_to(&self, id: SegmentId) -> bool {
+        self.roll.as_ref().is_some_and(|roll| roll.new.id == id)
     }
 
     fn name_new_segment(&mut self) {

@@ -52,11 +52,13 @@ impl Segment {
 
     /// Counts a record without a value.
     pub(super) fn count_other(&mut self, kind: Kind, bytes: u32) {
-        self.other += u64::from(bytes);
         match kind {
+            // Nothing is lost with it: it counts as dead, so that compaction takes it away.
+            Kind::Gap => return,
             Kind::Delete | Kind::Flush => self.tombstones += u64::from(bytes),
             Kind::Put | Kind::Epoch | Kind::Clock => {}
         }
+        self.other += u64::from(bytes);
     }
 
     /// Whether it may hold a value of a key that has been deleted since.
@@ -75,10 +77,12 @@ impl Segment {
 impl Segments {
     /// From the manifest.
     pub(super) fn from_manifest(listed: &[ManifestSegment]) -> Self {
-        let list = listed
-            .iter()
-            .map(|s| Segment::new(SegmentId(s.id), Offset(s.base), s.sealed))
-            .collect();
+        let segment = |s: &ManifestSegment| Segment::new(SegmentId(s.id), Offset(s.base), s.sealed);
+        Self::of(listed.iter().map(segment).collect())
+    }
+
+    /// These, in log order.
+    pub(super) fn of(list: Vec<Segment>) -> Self {
         let mut segments = Self { list, index: BTreeMap::new() };
         segments.reindex();
         segments

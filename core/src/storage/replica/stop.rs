@@ -52,6 +52,8 @@ impl Replica {
                 self.ops.clear();
                 self.end_stop();
             }
+            // The cut goes on as soon as the disk has answered, and then the opening ends it.
+            State::Down { until, cut: Some(_), .. } if until <= now => {}
             State::Down { .. } => self.refuse(format!(
                 "{} stopped after a disk error and could not be closed cleanly: what was fsynced \
                  is safe, and the next start looks at the rest",
@@ -85,7 +87,8 @@ impl Replica {
     /// Whether the active segment is long enough to be sealed. Compaction would merge a shorter one
     /// with its neighbours.
     fn roll_pays(&self) -> bool {
-        self.active.len >= self.settings.segment_bytes / SMALL_SHARE
+        let whole = self.open_batch().is_none();
+        whole && self.active.len >= self.settings.segment_bytes / SMALL_SHARE
     }
 
     fn seal_tail(&mut self) {
@@ -106,6 +109,7 @@ impl Replica {
             return;
         }
         self.durable_end = self.written_end;
+        self.durable_whole = self.whole_end(self.written_end);
         self.write_mark();
         let version = self.change_manifest();
         self.state = State::Stopping(Stopping::Manifest(version));

@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::storage::record::Kind;
+use crate::storage::record::{self, Kind};
 use crate::{Millis, Offset, Value};
 
 /// The uncommitted records.
@@ -19,6 +19,8 @@ pub(super) struct Tail {
     overlay: HashMap<Value, Overlaid, FixedState>,
     /// The last uncommitted flush: it hides the keydir.
     flush: Option<Offset>,
+    /// Bytes of the records in the log.
+    bytes: usize,
 }
 
 /// One uncommitted record.
@@ -26,6 +28,8 @@ pub(super) struct Tail {
 pub(super) struct TailRecord {
     pub(super) offset: Offset,
     pub(super) kind: Kind,
+    /// The next record belongs to the same batch.
+    pub(super) more: bool,
     pub(super) key: Value,
     pub(super) value: Value,
     pub(super) expire_at: Option<Millis>,
@@ -45,12 +49,25 @@ pub(super) struct Overlaid {
     pub(super) put: Option<(Value, Option<Millis>)>,
 }
 
+impl TailRecord {
+    /// The offset behind it.
+    pub(super) fn next(&self) -> Offset {
+        match self.kind {
+            Kind::Gap => record::gap_end(&self.value).expect("it was verified"),
+            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
+                self.offset.plus(1)
+            }
+        }
+    }
+}
+
 impl Tail {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             records: VecDeque::new(),
             overlay: HashMap::with_hasher(FixedState::with_seed(seed)),
             flush: None,
+            bytes: 0,
         }
     }
 
@@ -60,6 +77,7 @@ impl Tail {
             assert!(last.offset < record.offset && last.clock <= record.clock);
         }
         let offset = record.offset;
+        self.bytes += record.len as usize;
         match record.kind {
             Kind::Put => {
                 let put = Some((record.value.clone(), record.expire_at));
@@ -72,7 +90,7 @@ impl Tail {
                 self.overlay.clear();
                 self.flush = Some(offset);
             }
-            Kind::Epoch | Kind::Clock => {}
+            Kind::Epoch | Kind::Clock | Kind::Gap => {}
         }
         self.records.push_back(record);
     }
@@ -83,6 +101,7 @@ impl Tail {
             return None;
         }
         let record = self.records.pop_front()?;
+        self.bytes -= record.len as usize;
         match record.kind {
             Kind::Put | Kind::Delete => {
                 if self.overlay.get(&record.key[..]).is_some_and(|o| o.offset == record.offset) {
@@ -94,7 +113,7 @@ impl Tail {
                     self.flush = None;
                 }
             }
-            Kind::Epoch | Kind::Clock => {}
+            Kind::Epoch | Kind::Clock | Kind::Gap => {}
         }
         Some(record)
     }
@@ -104,6 +123,42 @@ impl Tail {
         self.records.clear();
         self.overlay.clear();
         self.flush = None;
+        self.bytes = 0;
+    }
+
+    /// Drops the records from this offset on.
+    pub(super) fn cut(&mut self, from: Offset) {
+        let mut kept = core::mem::take(&mut self.records);
+        kept.truncate(kept.partition_point(|record| record.offset < from));
+        self.clear();
+        kept.into_iter().for_each(|record| self.push(record));
+    }
+
+    /// The end of the last whole batch that ends at or before `limit`. What is before the tail
+    /// counts as whole.
+    pub(super) fn whole_end(&self, limit: Offset) -> Offset {
+        let within = self.records.partition_point(|record| record.next() <= limit);
+        let open = self.records.range(..within).rev().take_while(|record| record.more).count();
+        match within.checked_sub(open + 1) {
+            Some(last) => self.records[last].next(),
+            None => self.records.front().map_or(limit, |first| limit.min(first.offset)),
+        }
+    }
+
+    /// Whether the last record is not the last of its batch.
+    pub(super) fn ends_open(&self) -> bool {
+        self.records.back().is_some_and(|record| record.more)
+    }
+
+    /// Bytes of the batch that it ends in, if it ends in one.
+    pub(super) fn open_bytes(&self) -> usize {
+        let open = self.records.iter().rev().take_while(|record| record.more);
+        open.map(|record| record.len as usize).sum()
+    }
+
+    /// Bytes of its records in the log.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What it says of `key`; `None` if nothing.

@@ -7,7 +7,7 @@ use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::{self, Head, Kind};
 use crate::storage::replica::Replica;
 use crate::storage::scan::Scanned;
-use crate::{Millis, Value};
+use crate::{Millis, Offset, Value};
 
 impl Replica {
     /// Copies a record of the run, its trace, or nothing.
@@ -16,14 +16,16 @@ impl Replica {
         match (head.kind, standing) {
             (Kind::Put, Standing::Current) => job.copy_live(found),
             (Kind::Put | Kind::Delete, Standing::Superseded(_) | Standing::Current)
-            | (Kind::Clock, _) => {}
+            | (Kind::Clock | Kind::Gap, _) => {}
             (Kind::Put, Standing::Gone) => {
                 if expired(&head, self.committed_clock) {
                     job.marks.hit(Mark::ExpiredDropped);
-                    job.copy_tombstone(found);
+                    job.copy_tombstone(found, self.retain);
                 }
             }
-            (Kind::Delete, Standing::Gone) | (Kind::Flush, _) => job.copy_tombstone(found),
+            (Kind::Delete, Standing::Gone) | (Kind::Flush, _) => {
+                job.copy_tombstone(found, self.retain);
+            }
             (Kind::Epoch, _) => {
                 job.copy_other(&head, &[]);
             }
@@ -45,10 +47,11 @@ impl Job {
         self.hint.push(Hinted::Put(found.key(), entry));
     }
 
-    /// Keeps the trace of a deleted key, or drops it if nothing older can come back.
-    fn copy_tombstone(&mut self, found: &Scanned) {
+    /// Keeps the trace of a deleted key, or drops it if nothing older can come back, here or where a
+    /// follower has yet to hear of it.
+    fn copy_tombstone(&mut self, found: &Scanned, retain: Offset) {
         let head = found.head;
-        if self.tombstones_go {
+        if self.tombstones_go && head.offset < retain {
             self.horizon = self.horizon.max(head.offset.plus(1));
             self.marks.hit(Mark::TombstoneDropped);
             return;
@@ -60,7 +63,9 @@ impl Job {
         self.summary.tombstone_bytes += bytes;
         self.hint.push(match kind {
             Kind::Flush => Hinted::Flush,
-            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock => Hinted::Delete(found.key()),
+            Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Gap => {
+                Hinted::Delete(found.key())
+            }
         });
     }
 

@@ -16,9 +16,11 @@ impl Replica {
             Kind::Put => {
                 let place =
                     Place { segment: job.run[job.at].id, position: position_of(found), length };
-                // What is superseded for certain, by a record that is durable, is left out.
+                // What is superseded for certain, by a record that is durable, is left out. In a
+                // cluster that record may yet be cut.
                 let active = self.segments.active().id;
-                if !matches!(standing, Standing::Superseded(by) if by.segment != active) {
+                let certain = |by: Place| by.segment != active && !self.settings.replicated;
+                if !matches!(standing, Standing::Superseded(by) if certain(by)) {
                     let entry = Entry { place, expire_at: found.head.expire_at };
                     job.hint.push(Hinted::Put(found.key(), entry));
                 }
@@ -27,6 +29,7 @@ impl Replica {
             Kind::Delete => Some(Hinted::Delete(found.key())),
             Kind::Flush => Some(Hinted::Flush),
             Kind::Epoch | Kind::Clock => None,
+            Kind::Gap => return,
         };
         job.summary.other_bytes += u64::from(length);
         if let Some(tombstone) = tombstone {

@@ -241,9 +241,12 @@ impl Replica {
 
     /// Starts the next job; returns whether there is one.
     fn look_for_work(&mut self) -> bool {
-        let sealed = self.segments.list().len() - 1;
+        // The keydir must know all that is committed and nothing else.
+        if self.high_watermark < self.opened_end {
+            return false;
+        }
         let unhinted = |s: &Segment| !s.hinted && !s.quarantined;
-        if let Some(at) = self.segments.list()[..sealed].iter().position(unhinted) {
+        if let Some(at) = self.committed_segments().iter().position(unhinted) {
             self.start_job(at..at + 1, false);
         } else if let Some(run) = self.choose_run() {
             self.start_job(run, true);
@@ -251,6 +254,19 @@ impl Replica {
             return false;
         }
         true
+    }
+
+    /// The sealed segments whose records are all committed.
+    pub(super) fn committed_segments(&self) -> &[Segment] {
+        let committed = |s: &Segment| s.sealed.is_some_and(|l| l.end <= self.high_watermark.0);
+        let list = self.segments.list();
+        &list[..list.partition_point(committed)]
+    }
+
+    /// No tombstone at or behind this offset is dropped until another is said: a follower may yet
+    /// need it. Without a word all may go.
+    pub fn set_retain(&mut self, from: Offset) {
+        self.retain = from;
     }
 
     fn start_job(&mut self, run: core::ops::Range<usize>, merge: bool) {
@@ -373,7 +389,7 @@ impl Replica {
         job.summary.clock = job.summary.clock.max(head.clock);
         let known = match head.kind {
             Kind::Put | Kind::Delete => self.keydir.get(found.key()),
-            Kind::Epoch | Kind::Clock | Kind::Flush => None,
+            Kind::Epoch | Kind::Clock | Kind::Flush | Kind::Gap => None,
         };
         let (segment, position) = (job.run[job.at].id, position_of(found));
         let standing = match known.map(|entry| entry.place) {

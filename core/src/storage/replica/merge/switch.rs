@@ -95,6 +95,7 @@ impl Replica {
         if empty {
             self.merge.retired.push(output);
         }
+        self.cut_floor = self.cut_floor.max(self.high_watermark);
         self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
         self.marks = self.marks.or(job.marks);
         self.marks.hit(Mark::Merged);

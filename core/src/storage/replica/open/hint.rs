@@ -27,7 +27,7 @@ const BLOCKS_AHEAD: usize = 4;
 
 /// A hint that is being loaded.
 #[derive(Debug)]
-pub(super) struct HintLoad {
+pub(in crate::storage::replica) struct HintLoad {
     /// The segment in the table.
     at: usize,
     /// Length of the hint's file.

@@ -17,7 +17,7 @@ use crate::storage::keydir::{Entry, Place};
 use crate::storage::record::Kind;
 use crate::storage::replica::{Damage, Purpose, Replica};
 use crate::storage::scan::{self, Scanned, Scanner, Step};
-use crate::{Offset, Value};
+use crate::{Epoch, Offset, Value};
 
 impl Replica {
     /// Loads the segment at `at` of the table, by its hint if it has one.
@@ -81,6 +81,9 @@ impl Replica {
                     return Next::Stage(Stage::Scan(at, scanner, scan));
                 }
                 (Step::Record(record), _) => {
+                    if self.is_cut(opening, at, &record) {
+                        return self.torn_at(opening, (record.position, record.head.offset));
+                    }
                     if self.distrusted(opening, at, &record).is_some() && opening.batch.is_empty() {
                         return self.settle_tail(opening, (record.position, record.head.offset));
                     }
@@ -104,7 +107,7 @@ impl Replica {
                     let empty =
                         opening.files.get(&name(scanner.file())).is_none_or(|&len| len == 0);
                     if empty && self.is_active(at) && self.nothing_durable(opening, at) {
-                        return self.create_active();
+                        return self.create_active(opening);
                     }
                     self.note_damaged_segment(at, "its header is damaged");
                     scanner.skip_header();
@@ -127,7 +130,8 @@ impl Replica {
                         unreachable!("resync stops at a record whose bytes it holds")
                     };
                     let lost = (position, record.position);
-                    if let Some(end) = self.distrusted(opening, at, &record) {
+                    let cut = opening.cut.filter(|_| self.is_cut(opening, at, &record));
+                    if let Some(end) = cut.or(self.distrusted(opening, at, &record)) {
                         self.add_damage(at, lost, (from, end));
                         return self.settle_tail(opening, (record.position, end));
                     }
@@ -147,6 +151,18 @@ impl Replica {
     /// Whether the record is at the end of the log that a failed fsync has left: where that begins.
     fn distrusted(&self, opening: &Opening, at: usize, record: &Scanned) -> Option<Offset> {
         opening.distrust.filter(|&from| record.head.offset >= from && self.is_active(at))
+    }
+
+    /// Whether the record is, or reaches, behind the cut.
+    fn is_cut(&self, opening: &Opening, at: usize, record: &Scanned) -> bool {
+        opening.cut.is_some_and(|cut| record.next > cut) && self.is_active(at)
+    }
+
+    /// What of the mark is to be held against the log.
+    pub(super) fn cut_mark(&mut self, opening: &mut Opening) {
+        if let Some(cut) = opening.cut {
+            opening.mark = if opening.mark_at_cut { cut } else { opening.mark.min(cut) };
+        }
     }
 
     /// Whether no record of the segment at `at` had been fsynced.
@@ -187,11 +203,24 @@ impl Replica {
         let entry = Entry { place, expire_at: head.expire_at };
         opening.batch.push((head.kind, Value::copy_from(record.key()), entry));
         self.epoch = self.epoch.max(head.epoch);
+        self.note_epoch(head.kind, head.epoch, head.offset);
+        if head.kind == Kind::Gap && record.value_sound {
+            // As when it was copied; the manifest may not have heard of it.
+            self.tombstone_horizon = self.tombstone_horizon.max(record.next);
+        }
         if !head.more {
             // The clock counts only with the batch: a torn one is as if it had never been.
             self.committed_clock = self.committed_clock.max(head.clock);
             opening.crc = scanner.crc();
             self.apply_batch(opening);
+        }
+    }
+
+    /// The manifest may not have heard of a reign, and the record of its beginning may be lost.
+    fn note_epoch(&mut self, kind: Kind, epoch: Epoch, offset: Offset) {
+        let later = self.epochs.last().is_none_or(|(e, at)| e < epoch && at < offset);
+        if later && kind != Kind::Gap {
+            self.epochs.push(epoch, offset);
         }
     }
 
@@ -209,7 +238,7 @@ impl Replica {
                 Kind::Put => self.load_put(&key, entry),
                 Kind::Delete => self.load_delete(&key),
                 Kind::Flush => self.flush_keydir(),
-                Kind::Epoch | Kind::Clock => {}
+                Kind::Epoch | Kind::Clock | Kind::Gap => {}
             }
         }
     }

@@ -36,6 +36,7 @@ use super::{Event, Purpose, Replica, State, done, done_data};
 use crate::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
 use crate::marks::Mark;
 use crate::shard::Severity;
+use crate::storage::epochs::Epochs;
 use crate::storage::format::{
     FormatError, MARK_SLOT_STRIDE, Manifest, SEGMENT_HEADER_BYTES, decode_mark,
 };
@@ -48,6 +49,10 @@ use crate::{Epoch, Instant, Offset, SegmentId, Value};
 #[derive(Debug)]
 pub(super) struct Opening {
     stage: Stage,
+    /// The log ends here: see [`cut`](super::cut).
+    pub(super) cut: Option<Offset>,
+    /// The segment that holds the cut was sealed: it is durable up to it.
+    pub(super) mark_at_cut: bool,
     /// After a disk fault: nothing from this offset on is trusted.
     distrust: Option<Offset>,
     files: BTreeMap<String, u64>,
@@ -72,7 +77,7 @@ pub(super) struct Opening {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     List,
     /// A new directory is made.
     CreateDir,
@@ -89,6 +94,10 @@ enum Stage {
     RewriteWrite(u64),
     /// The tail is cut and fsynced: so many answers to come.
     Settle(u32),
+    /// The manifest must say where the log is cut; then the tail is settled from this byte on.
+    AwaitCut(u64, Option<u64>),
+    /// In a cluster MARK is made durable: so many answers to come.
+    WriteMark(u32),
     /// The manifest must be durable.
     AwaitManifest(u64),
     /// The epoch record must be committed.
@@ -97,7 +106,7 @@ enum Stage {
 
 /// What a scanner is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scan {
+pub(super) enum Scan {
     Records,
     /// Behind a bad record, looking for the next sound one.
     Resync {
@@ -127,8 +136,8 @@ enum Next {
 
 impl Replica {
     /// Starts to open the directory. `distrust`: an fsync failed, and nothing from this offset on
-    /// may be taken for durable.
-    pub(super) fn start_opening(&mut self, distrust: Option<Offset>) {
+    /// may be taken for durable. `cut`: the log is to end there.
+    pub(super) fn start_opening(&mut self, distrust: Option<Offset>, cut: Option<Offset>) {
         let fresh = Self::blank(self.id, self.settings);
         let old = core::mem::replace(self, fresh);
         // What must outlive a restart: ids are never reused, and the shard has yet to hear.
@@ -140,9 +149,16 @@ impl Replica {
         self.roll_wanted = old.roll_wanted;
         self.stop_wanted = old.stop_wanted;
         self.unread_openings = old.unread_openings;
+        self.retain = old.retain;
+        if self.settings.replicated {
+            // It was true, and MARK may tell of an earlier one.
+            self.high_watermark = old.high_watermark;
+        }
         self.state = State::Opening(Box::new(Opening {
             stage: Stage::List,
             distrust,
+            cut,
+            mark_at_cut: false,
             files: BTreeMap::new(),
             mark: Offset(0),
             clean: false,
@@ -174,34 +190,28 @@ impl Replica {
     }
 
     /// Goes on with an opening that waits for another part of the replica.
-    pub(super) fn advance_opening(&mut self) {
+    pub(super) fn advance_opening(&mut self, now: Instant) {
         let State::Opening(opening) = &self.state else { return };
         match opening.stage {
+            Stage::AwaitCut(version, from) if self.manifest.durable(version) => {
+                self.open_on(now, |replica, opening, _| match from {
+                    Some(from) => replica.rewrite_tail(opening, from),
+                    None => replica.settled(opening),
+                });
+            }
             Stage::AwaitManifest(version) if self.manifest.durable(version) => {
-                self.append_epoch();
-                let stage = Stage::AwaitEpoch(self.log_end);
-                let State::Opening(mut opening) = core::mem::replace(&mut self.state, State::Ended)
-                else {
+                let State::Opening(opening) = &self.state else {
                     unreachable!("it is matched above")
                 };
-                self.delete_leftovers(&opening);
-                opening.stage = stage;
-                self.state = State::Opening(opening);
+                self.delete_leftovers(self.leftovers(opening));
+                if self.settings.replicated {
+                    return self.serve();
+                }
+                self.append_epoch();
+                let end = self.log_end;
+                self.open_on(now, |_, _, _| Next::Stage(Stage::AwaitEpoch(end)));
             }
-            Stage::AwaitEpoch(end) if self.high_watermark >= end => {
-                self.state = State::Serving;
-                self.unread_openings = 0;
-                self.events.push_back(Event::Opened);
-                let text = format!(
-                    "{}: serving: epoch {}, log end {}, {} keys in {} segments",
-                    self.id,
-                    self.epoch,
-                    self.log_end,
-                    self.keydir.len(),
-                    self.segments.list().len()
-                );
-                self.notice(Severity::Info, text);
-            }
+            Stage::AwaitEpoch(end) if self.high_watermark >= end => self.serve(),
             Stage::List
             | Stage::CreateDir
             | Stage::SyncDirName
@@ -213,9 +223,26 @@ impl Replica {
             | Stage::RewriteRead(_)
             | Stage::RewriteWrite(_)
             | Stage::Settle(_)
+            | Stage::AwaitCut(..)
+            | Stage::WriteMark(_)
             | Stage::AwaitManifest(_)
             | Stage::AwaitEpoch(_) => {}
         }
+    }
+
+    fn serve(&mut self) {
+        self.state = State::Serving;
+        self.unread_openings = 0;
+        self.events.push_back(Event::Opened);
+        let text = format!(
+            "{}: serving: epoch {}, log end {}, {} keys in {} segments",
+            self.id,
+            self.epoch,
+            self.log_end,
+            self.keydir.len(),
+            self.segments.list().len()
+        );
+        self.notice(Severity::Info, text);
     }
 
     fn enter(&mut self, now: Instant, next: Next) {
@@ -246,8 +273,9 @@ impl Replica {
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(opening, at)),
             Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
-            Stage::SyncDirName => done(result).map(|()| self.create_active()),
+            Stage::SyncDirName => done(result).map(|()| self.create_active(opening)),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
+                1 if opening.cut.is_some() => Next::Stage(self.name_cut(None)),
                 1 => self.settled(opening),
                 _ => Next::Stage(Stage::CreateSegment(left - 1)),
             }),
@@ -255,7 +283,14 @@ impl Replica {
                 1 => self.settled(opening),
                 _ => Next::Stage(Stage::Settle(left - 1)),
             }),
-            Stage::Hint(_) | Stage::AwaitManifest(_) | Stage::AwaitEpoch(_) => {
+            Stage::WriteMark(left) => done(result).map(|()| match left {
+                1 => self.marked(),
+                _ => Next::Stage(Stage::WriteMark(left - 1)),
+            }),
+            Stage::Hint(_)
+            | Stage::AwaitCut(..)
+            | Stage::AwaitManifest(_)
+            | Stage::AwaitEpoch(_) => {
                 unreachable!("these wait for no operation of this kind")
             }
         };
@@ -333,10 +368,15 @@ impl Replica {
         self.tombstone_horizon = Offset(manifest.tombstone_horizon);
         self.loss_accepted = Offset(manifest.loss_accepted);
         self.segments = Segments::from_manifest(&manifest.segments);
+        self.epochs = Epochs::of(manifest.epochs);
+        self.cut_floor = Offset(manifest.cut_floor);
         opening.clean = manifest.clean_end.is_some();
         self.marks.hit_if(opening.clean, Mark::CleanStart);
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
         self.pass_leftovers(opening);
+        if let Some(from) = opening.cut.into_iter().chain(manifest.cut.map(Offset)).min() {
+            self.cut_table(opening, from);
+        }
         let mark = File::Mark(self.id);
         let len = 2 * MARK_SLOT_STRIDE as u32;
         if opening.files.contains_key(&name(mark)) {
@@ -345,6 +385,7 @@ impl Replica {
         } else {
             // Without it a torn tail is all that a bad record at the end can be taken for.
             self.submit(Purpose::Tidy("MARK".to_string()), DiskOp::Create(mark));
+            self.cut_mark(opening);
             self.load(opening, 0)
         }
     }
@@ -373,8 +414,8 @@ impl Replica {
 
     /// Only once the manifest is durable: the one that was found may be a rename that a loss of
     /// power would take back, and then the one before names them.
-    fn delete_leftovers(&mut self, opening: &Opening) {
-        for file in self.leftovers(opening) {
+    fn delete_leftovers(&mut self, leftovers: Vec<String>) {
+        for file in leftovers {
             self.marks.hit(Mark::Leftover);
             let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
             self.submit(Purpose::Tidy(file), op);
@@ -382,9 +423,13 @@ impl Replica {
     }
 
     fn on_mark_read(&mut self, opening: &mut Opening, data: &[u8]) -> Next {
-        let (turn, mark) = decode_mark(data);
-        self.mark_turn = turn;
-        opening.mark = opening.mark.max(mark);
+        let slot = decode_mark(data);
+        self.mark_turn = slot.turn;
+        opening.mark = opening.mark.max(slot.durable_end);
+        if self.settings.replicated {
+            self.high_watermark = self.high_watermark.max(slot.watermark);
+        }
+        self.cut_mark(opening);
         self.load(opening, 0)
     }
 }

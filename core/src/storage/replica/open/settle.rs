@@ -41,6 +41,9 @@ impl Replica {
             self.submit(Purpose::Tidy(name(file)), DiskOp::Create(file));
         }
         let from = opening.untrusted_from.unwrap_or(len).min(len);
+        if opening.cut.is_some() {
+            return Next::Stage(self.name_cut(Some(from)));
+        }
         self.rewrite_tail(opening, from)
     }
 
@@ -72,7 +75,7 @@ impl Replica {
 
     /// Makes an empty active segment: the first of a new directory, or one whose header a crash
     /// kept from the disk.
-    pub(super) fn create_active(&mut self) -> Next {
+    pub(super) fn create_active(&mut self, opening: &Opening) -> Next {
         if self.segments.list().is_empty() {
             let id = self.take_segment_id();
             self.segments.push(Segment::new(id, Offset(0), None));
@@ -86,9 +89,13 @@ impl Replica {
         let data = Bytes::copy_from_slice(&header);
         self.submit(Purpose::Open, DiskOp::Write { file, at: 0, data });
         self.submit(Purpose::Open, DiskOp::Sync(file));
-        self.submit(Purpose::Open, DiskOp::Create(File::Mark(self.id)));
+        // Where there was a log, MARK must stand until the manifest says that it is cut.
+        let marks = u32::from(opening.cut.is_none());
+        if marks > 0 {
+            self.submit(Purpose::Open, DiskOp::Create(File::Mark(self.id)));
+        }
         self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Partition(self.id)));
-        Next::Stage(Stage::CreateSegment(5))
+        Next::Stage(Stage::CreateSegment(4 + marks))
     }
 
     /// The log is durable to its end: a new reign may begin.
@@ -96,9 +103,40 @@ impl Replica {
         opening.settled = true;
         self.written_end = self.log_end;
         self.durable_end = self.log_end;
+        self.durable_whole = self.log_end;
+        self.flown_end = self.log_end;
+        self.opened_end = self.log_end;
+        self.epochs.cut(self.log_end);
+        if self.settings.replicated {
+            return self.settled_in_cluster();
+        }
         self.high_watermark = self.log_end;
-        self.epoch = Epoch(self.epoch.max(opening.reign).0 + 1);
+        self.epoch = Epoch(self.epoch.max(opening.reign).max(self.last_epoch()).0 + 1);
         self.write_mark();
+        self.name_settled()
+    }
+
+    /// What MARK says of a longer log must be gone before this one grows. (An earlier slot could
+    /// stand where one write alone does not reach the disk.)
+    fn settled_in_cluster(&mut self) -> Next {
+        self.high_watermark = self.high_watermark.min(self.log_end);
+        self.epoch = self.last_epoch();
+        for _ in 0..2 {
+            self.mark_turn += 1;
+            let write = self.mark_slot();
+            self.submit(Purpose::Open, write);
+        }
+        self.submit(Purpose::Open, DiskOp::Sync(File::Mark(self.id)));
+        Next::Stage(Stage::WriteMark(3))
+    }
+
+    /// Nothing tells of a log that goes on behind the cut any more.
+    pub(super) fn marked(&mut self) -> Next {
+        self.cut = None;
+        self.name_settled()
+    }
+
+    fn name_settled(&mut self) -> Next {
         for damage in self.damages.clone() {
             let text = format!(
                 "{}: offsets {} to {} can not be read (segment {}, from byte {}): keys not \

@@ -1,0 +1,157 @@
+//! What this replica has acknowledged, what is committed, and how the one becomes the other.
+//!
+//! A record takes effect when the high watermark passes it. A replica that stands alone commits
+//! what it has acknowledged; in a cluster the owner says how far the others are
+//! ([`Replica::commit_to`]), so that several writes may be acknowledged and not committed.
+//!
+//! After a restart the whole log is in the keydir, committed or not: up to
+//! [`applied`](Replica::applied) the watermark only moves, and nothing may be served from the keydir
+//! before it is there.
+//!
+//! Invariants:
+//! - The watermark never goes back, never passes what this replica has acknowledged, and never stops
+//!   within an atomic batch (of what was logged since the opening: before, nobody can tell, and
+//!   nothing takes effect by it).
+
+use super::tail::TailRecord;
+use super::{Event, Replica};
+use crate::disk::ValueCache;
+use crate::shard::FsyncMode;
+use crate::storage::epochs::Epochs;
+use crate::storage::keydir::{Entry, Place, WARM_KEYS};
+use crate::storage::record::Kind;
+use crate::{Epoch, Offset};
+
+impl Replica {
+    /// First offset not yet acknowledged by this replica: not yet durable under `--fsync always`,
+    /// not yet written otherwise. It may be within a batch.
+    pub fn acked_end(&self) -> Offset {
+        match self.settings.fsync {
+            FsyncMode::Always => self.durable_end,
+            FsyncMode::EveryMs(_) | FsyncMode::Never => self.written_end,
+        }
+    }
+
+    /// First offset that may not be shipped to other replicas: it was not handed to the disk yet.
+    pub fn shippable_end(&self) -> Offset {
+        self.flown_end
+    }
+
+    /// First offset whose record has not taken effect on the keydir. Above the high watermark after
+    /// an opening: nothing may be served from the keydir then.
+    pub fn applied(&self) -> Offset {
+        self.high_watermark.max(self.opened_end)
+    }
+
+    /// A follower that asks from below must start from zero: what it has may have been deleted
+    /// since, without a trace.
+    pub fn tombstone_horizon(&self) -> Offset {
+        self.tombstone_horizon
+    }
+
+    /// Which reign wrote which part of the log.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The last reign that it knows of.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Where the atomic batch starts that the log ends in, if it ends in one. A leader cuts it off
+    /// before its reign begins: the rest of it will never come.
+    pub fn open_batch(&self) -> Option<Offset> {
+        self.tail.ends_open().then(|| self.tail.whole_end(self.log_end))
+    }
+
+    /// In a cluster: every in-sync replica has acknowledged what is before `watermark`. It takes
+    /// effect, as far as this replica has acknowledged it and as whole batches.
+    pub fn commit_to(&mut self, watermark: Offset, cache: &mut dyn ValueCache) {
+        assert!(self.settings.replicated, "a replica that stands alone commits by itself");
+        let end = self.tail.whole_end(watermark.min(self.acked_end()));
+        if end > self.high_watermark {
+            self.commit(end, cache);
+            self.finish_ending();
+        }
+    }
+
+    /// The write in flight is acknowledged by this replica.
+    pub(super) fn acknowledge(&mut self, cache: &mut dyn ValueCache) {
+        self.flying.take().expect("a write was acknowledged");
+        if !self.settings.replicated {
+            self.commit(self.acked_end(), cache);
+            return;
+        }
+        self.ring.trim();
+        self.say_acked();
+    }
+
+    pub(super) fn say_acked(&mut self) {
+        if !matches!(self.events.back(), Some(Event::Acked)) {
+            self.events.push_back(Event::Acked);
+        }
+    }
+
+    /// Every in-sync replica has acknowledged what is before `end`: the records take effect.
+    fn commit(&mut self, end: Offset, cache: &mut dyn ValueCache) {
+        assert!(self.high_watermark <= end && end <= self.acked_end());
+        let mut warmed = 0;
+        // Each turn takes a write, or is the last.
+        while let Some(write) = self.writes.front().copied() {
+            while let Some(record) = self.tail.pop_below(end.min(write.end)) {
+                if warmed == 0 {
+                    warmed = WARM_KEYS;
+                    let next = || self.tail.keys().take(WARM_KEYS - 1);
+                    self.warm(core::iter::once(&record.key[..]).chain(next()));
+                    next().for_each(|key| cache.warm(key));
+                }
+                warmed -= 1;
+                let position = u32::try_from(write.position + u64::from(record.at))
+                    .expect("limits.rs keeps a segment below 4 GiB");
+                let place = Place { segment: write.segment, position, length: record.len };
+                self.committed_clock = self.committed_clock.max(record.clock);
+                if record.kind == Kind::Put {
+                    cache.put(&record.key, self.cache_key(place), &record.value);
+                }
+                self.apply(&record, place);
+            }
+            if write.end > end {
+                break;
+            }
+            self.writes.pop_front();
+        }
+        self.high_watermark = end;
+        self.events.push_back(Event::Committed);
+    }
+
+    fn apply(&mut self, record: &TailRecord, place: Place) {
+        let entry = Entry { place, expire_at: record.expire_at };
+        self.gather_hint(record.kind, &record.key, entry);
+        let replaced = match record.kind {
+            Kind::Put => {
+                self.segments.enliven(place);
+                self.keydir.insert(&record.key, entry).expect("room was made sure of before")
+            }
+            Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush | Kind::Gap => {
+                if let Some(segment) = self.segments.get_mut(place.segment) {
+                    segment.count_other(record.kind, place.length);
+                }
+                match record.kind {
+                    Kind::Delete => {
+                        self.remember_gone(&record.key);
+                        self.keydir.remove(&record.key)
+                    }
+                    Kind::Flush => {
+                        self.flush_keydir();
+                        None
+                    }
+                    Kind::Put | Kind::Epoch | Kind::Clock | Kind::Gap => None,
+                }
+            }
+        };
+        if let Some(old) = replaced {
+            self.segments.bury(old.place);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a follower takes of its leader's log, and what it does not.
+
+use bytes::Bytes;
+use kvnode_core::storage::record::{self, Head, Kind};
+use kvnode_core::storage::replica::{BadRecords, Refusal};
+use kvnode_core::{Epoch, Offset, PartitionId};
+
+use crate::node::{Node, SETTINGS, quiet};
+use crate::world::disk::Unsynced;
+
+fn head(kind: Kind, epoch: u32, offset: u64, clock: u64, more: bool) -> Head {
+    let (partition, expire_at) = (PartitionId(3), None);
+    Head { kind, more, partition, epoch: Epoch(epoch), offset: Offset(offset), clock, expire_at }
+}
+
+fn records(list: &[(Head, &[u8], &[u8])]) -> Bytes {
+    let mut bytes = Vec::new();
+    for (head, key, value) in list {
+        record::encode(head, key, value, &mut bytes);
+    }
+    Bytes::from(bytes)
+}
+
+fn take(node: &mut Node, end: u64, list: &[(Head, &[u8], &[u8])]) -> Result<(), BadRecords> {
+    let base = node.replica.log_end();
+    node.replica.append_copied(base, Offset(end), records(list))
+}
+
+#[test]
+fn a_follower_takes_the_bytes_of_its_leader() {
+    let (mut leader, mut follower) = (Node::leader(quiet(), 2), Node::fresh(quiet()));
+    leader.put(b"a", b"1");
+    leader.append(&[(b"a", None), (b"b", Some(b"2"))]);
+    leader.settle();
+    leader.replica.begin_reign(Epoch(4));
+    leader.settle();
+    follower.copy_all(&mut leader, 100);
+    assert_eq!(follower.replica.log_end(), Offset(5));
+    assert_eq!(follower.replica.epochs(), leader.replica.epochs());
+    assert_eq!(follower.replica.epoch(), Epoch(4));
+    assert_eq!(follower.log(0, 1000), leader.log(0, 1000));
+    assert_eq!(follower.replica.high_watermark(), Offset(0), "nobody has said so");
+    follower.commit_all();
+    leader.commit_all();
+    assert_eq!(follower.content(), leader.content());
+}
+
+#[test]
+fn what_a_leader_does_not_make_is_refused_and_nothing_of_it_taken() {
+    use BadRecords::{Base, Clock, Epoch, Offset, Partition, Shape};
+    use Kind::{Delete, Flush, Gap, Put};
+    let mut node = Node::fresh(quiet());
+    let epoch = (head(Kind::Epoch, 5, 0, 10, false), &b""[..], &b""[..]);
+    let put = |offset, clock| (head(Put, 5, offset, clock, false), &b"k"[..], &b"v"[..]);
+    let other = Head { partition: PartitionId(4), ..head(Put, 5, 1, 10, false) };
+    let (gap, back) = (9u64.to_le_bytes(), 1u64.to_le_bytes());
+    let at = |n| kvnode_core::Offset(n);
+    type List<'a> = Vec<(Head, &'a [u8], &'a [u8])>;
+    let wrong: Vec<(u64, List<'_>, BadRecords)> = vec![
+        (2, vec![epoch], Offset(at(1))),
+        (1, vec![epoch, put(1, 10)], Offset(at(2))),
+        (3, vec![epoch, put(2, 10)], Offset(at(1))),
+        (2, vec![epoch, put(1, 9)], Clock(at(1))),
+        (2, vec![epoch, (other, b"k", b"v")], Partition(40)),
+        (1, vec![put(0, 10)], Epoch(at(0))),
+        (2, vec![epoch, (head(Put, 4, 1, 10, false), b"k", b"v")], Epoch(at(1))),
+        (2, vec![epoch, (head(Put, 6, 1, 10, false), b"k", b"v")], Epoch(at(1))),
+        (2, vec![epoch, (head(Kind::Epoch, 5, 1, 10, false), b"", b"")], Epoch(at(1))),
+        (2, vec![epoch, (head(Delete, 5, 1, 10, false), b"k", b"v")], Shape(at(1))),
+        (2, vec![epoch, (head(Kind::Clock, 5, 1, 10, true), b"", b"")], Shape(at(1))),
+        (2, vec![epoch, (head(Flush, 5, 1, 10, false), b"k", b"")], Shape(at(1))),
+        (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"k", &gap)], Shape(at(1))),
+        (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &gap[..7])], Shape(at(1))),
+        (9, vec![epoch, (head(Gap, 5, 1, 10, true), b"", &gap)], Shape(at(1))),
+        (1, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &back)], Shape(at(1))),
+    ];
+    for (end, list, error) in wrong {
+        assert_eq!(take(&mut node, end, &list), Err(error), "{list:?}");
+        assert_eq!(node.replica.log_end(), at(0));
+        assert!(node.replica.epochs().list().is_empty());
+    }
+    let elsewhere = node.replica.append_copied(at(1), at(2), records(&[put(1, 10)]));
+    assert_eq!(elsewhere, Err(Base(at(0))));
+    // A flipped bit anywhere, in a value too.
+    let sound = records(&[epoch, put(1, 10)]);
+    for byte in 0..sound.len() {
+        let mut bad = sound.to_vec();
+        bad[byte] ^= 4;
+        assert!(node.replica.append_copied(at(0), at(2), Bytes::from(bad)).is_err(), "{byte}");
+    }
+    assert!(node.replica.append_copied(at(0), at(2), sound.slice(..sound.len() - 1)).is_err());
+    assert_eq!(node.replica.append_copied(at(0), at(2), sound), Ok(()));
+    assert_eq!(node.replica.log_end(), at(2));
+}
+
+#[test]
+fn a_batch_in_parts_is_seen_and_kept_as_a_whole_or_not_at_all() {
+    let mut node = Node::fresh(quiet());
+    let part = |n, more| (head(Kind::Put, 1, n, 5, more), &b"k"[..], &b"v"[..]);
+    let epoch = (head(Kind::Epoch, 1, 0, 5, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut node, 3, &[epoch, part(1, true), part(2, true)]), Ok(()));
+    node.settle();
+    assert_eq!(node.replica.acked_end(), Offset(3), "a part is acknowledged");
+    assert_eq!(node.replica.open_batch(), Some(Offset(1)));
+    node.commit_all();
+    assert_eq!(node.replica.high_watermark(), Offset(1));
+    for unsynced in [Unsynced::Lost, Unsynced::Kept] {
+        let again = Node::open(node.disk.clone().crash(unsynced), quiet());
+        assert_eq!(again.replica.log_end(), Offset(1), "half a batch is none");
+        assert!(!again.replica.damaged(), "{:?}", again.notices);
+        let again = Node::open(again.disk.crash(unsynced), quiet());
+        assert!(again.replica.log_end() == Offset(1) && !again.replica.damaged());
+    }
+    let epoch = (head(Kind::Epoch, 2, 3, 5, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut node, 4, &[epoch]), Err(BadRecords::Shape(Offset(3))));
+    assert_eq!(take(&mut node, 4, &[part(3, false)]), Ok(()));
+    node.commit_all();
+    assert_eq!((node.replica.high_watermark(), node.replica.open_batch()), (Offset(4), None));
+}
+
+#[test]
+fn a_long_batch_is_not_split_over_segments() {
+    let mut node = Node::fresh(quiet());
+    let epoch = (head(Kind::Epoch, 1, 0, 5, false), &b""[..], &b""[..]);
+    take(&mut node, 1, &[epoch]).unwrap();
+    for n in 1..100 {
+        let record = (head(Kind::Put, 1, n, 5, n < 99), &b"k"[..], &[7u8; 60][..]);
+        take(&mut node, n + 1, &[record]).unwrap();
+        node.settle();
+        assert!(node.disk.segments().len() <= 2);
+    }
+    let record = (head(Kind::Put, 1, 100, 5, false), &b"k"[..], &b"v"[..]);
+    take(&mut node, 101, &[record]).unwrap();
+    node.settle();
+    assert_eq!(node.disk.segments().len(), 2, "it rolls as soon as it may");
+    let node = Node::open(node.disk.crash(Unsynced::Lost), quiet());
+    assert!(node.replica.log_end() == Offset(101) && !node.replica.damaged());
+}
+
+#[test]
+fn a_gap_stands_for_what_compaction_took_and_outlives_restarts() {
+    let mut leader = Node::leader(SETTINGS, 1);
+    for n in 0..60u8 {
+        leader.put(&[b'k', n % 3], &[n; 60]);
+    }
+    leader.commit_all();
+    leader.compact();
+    let mut follower = Node::fresh(SETTINGS);
+    follower.copy_all(&mut leader, 200);
+    let log = follower.log(0, 10_000);
+    assert!(log.iter().any(|seen| seen.kind == Kind::Gap));
+    assert!(log.windows(2).all(|pair| pair[0].next == pair[1].offset), "dense");
+    let gaps_end = log.iter().filter(|s| s.kind == Kind::Gap).map(|s| s.next).max();
+    assert_eq!(Some(follower.replica.tombstone_horizon()), gaps_end, "a gap may hide a tombstone");
+    for unsynced in [Unsynced::Lost, Unsynced::Mixed(3)] {
+        let mut again = Node::open(follower.disk.clone().crash(unsynced), SETTINGS);
+        assert!(!again.replica.damaged(), "{:?}", again.notices);
+        assert_eq!(again.replica.log_end(), leader.replica.log_end());
+        assert_eq!(Some(again.replica.tombstone_horizon()), gaps_end);
+        again.commit_all();
+        assert_eq!(again.content(), leader.content());
+        again.compact();
+        assert_eq!(again.content(), leader.content());
+        let mut third = Node::fresh(SETTINGS);
+        third.copy_all(&mut again, 150);
+        third.commit_all();
+        assert_eq!(third.content(), leader.content());
+    }
+}
+
+#[test]
+fn a_follower_does_not_decide_what_is_logged() {
+    let mut leader = Node::leader(quiet(), 1);
+    leader.put(b"a", b"1");
+    let mut follower = Node::fresh(quiet());
+    assert_eq!(follower.replica.writable(follower.now), Err(Refusal::NotServing));
+    follower.copy_all(&mut leader, 100);
+    follower.replica.begin_reign(Epoch(2));
+    assert_eq!(follower.replica.writable(follower.now), Ok(()));
+    follower.settle();
+    leader.copy_all(&mut follower, 100);
+    assert_eq!(leader.replica.writable(leader.now), Err(Refusal::NotServing), "deposed");
+}
