@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::limits::{NODES_MAX, PARTITIONS_MAX, REPLICAS_MAX};
+use kvnode_core::replication;
 use kvnode_io::ClusterOptions;
 
 /// Partitions of a cluster, if not said.
@@ -37,12 +39,39 @@ pub(super) struct Membership {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     min_isr: Option<u32>,
 
+    /// How a leader makes sure that it still leads before it answers a read: by promises of its
+    /// followers, which trusts clocks to run alike within a hundredth (not to be set alike), or by
+    /// asking them each time. The same on every node
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ReadMode::Lease)]
+    read_mode: ReadMode,
+
+    /// Milliseconds after which a follower that has not caught up leaves the in-sync set
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
+    replica_lag_max: u64,
+
     /// What fails together with this node: replicas are spread over racks
     #[arg(long, value_name = "NAME")]
     rack: Option<String>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ReadMode {
+    Lease,
+    Confirm,
+}
+
 impl Membership {
+    fn replication(&self) -> replication::Settings {
+        replication::Settings {
+            reads: match self.read_mode {
+                ReadMode::Lease => replication::ReadMode::Lease,
+                ReadMode::Confirm => replication::ReadMode::Confirm,
+            },
+            replica_lag_max: Duration::from_millis(self.replica_lag_max),
+            ..replication::Settings::default()
+        }
+    }
+
     /// The node's place in a cluster, if it is to have one; else what is wrong.
     pub(super) fn options(self, partitions: Option<u32>) -> Result<Option<ClusterOptions>, String> {
         let (id, cluster) = match (self.id, &self.cluster) {
@@ -90,12 +119,14 @@ impl Membership {
             ));
         }
         let partitions = partitions.unwrap_or(PARTITIONS);
+        let replication = self.replication();
         Ok(Some(ClusterOptions {
             node,
             nodes,
             peer_listen: self.peer_listen,
             rack: self.rack,
             founding: FoundingOptions { partitions, replication_factor, min_isr },
+            replication,
         }))
     }
 
@@ -105,6 +136,7 @@ impl Membership {
             ("--replication-factor", self.replication_factor.is_some()),
             ("--min-isr", self.min_isr.is_some()),
             ("--rack", self.rack.is_some()),
+            ("--read-mode", self.read_mode != ReadMode::Lease),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => {
@@ -161,6 +193,8 @@ mod tests {
             peer_listen: None,
             replication_factor: None,
             min_isr: None,
+            read_mode: ReadMode::Lease,
+            replica_lag_max: 2_000,
             rack: None,
         }
     }

@@ -149,6 +149,9 @@ pub const PEER_CONTROL_BYTES_MAX: usize = 4 << 20;
 pub const PEER_DATA_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
 /// Longest piece of a forwarded command or of its reply in one frame, in bytes.
 pub const PEER_FORWARD_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
+/// Most bytes of records in one atomic batch of a replicated partition: it goes to followers in one
+/// frame.
+pub const REPLICATED_BATCH_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 19);
 /// Bytes of control frames that may wait to be sent to one peer.
 pub const PEER_CONTROL_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Control frames that may wait to be sent to one peer.
@@ -187,4 +190,6 @@ const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < PEER_DATA_BYTES_MAX
 // A long control message must not shut out the heartbeats.
 const _: () = assert!(2 * PEER_CONTROL_BYTES_MAX <= PEER_CONTROL_QUEUE_BYTES_MAX);
 const _: () = assert!(PEER_DATA_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(REPLICATED_BATCH_BYTES_MAX < PEER_DATA_BYTES_MAX - (1 << 10));
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < REPLICATED_BATCH_BYTES_MAX);
 const _: () = assert!(PEER_FORWARD_BYTES_MAX < u32::MAX as usize);

@@ -93,11 +93,27 @@ pub enum Mark {
     Joined,
     /// A message could not be sent for want of a link.
     SentInVain,
+    /// A command was evaluated at another node.
+    Forwarded,
+    /// A command was cut into parts for several partitions.
+    FannedOut,
+    /// A command waited for a leader.
+    Stalled,
+    /// This node began to lead a partition.
+    ReignBegun,
+    /// It ceased to lead one.
+    ReignEnded,
+    /// It could not go on in its reign, for its log had failed.
+    Resigned,
+    /// A follower's log was cut, since the leader's was another.
+    LogCut,
+    /// A follower was sent what the leader had to read from disk.
+    CaughtUpFromDisk,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 51] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -141,11 +157,24 @@ impl Mark {
         Self::Founded,
         Self::Joined,
         Self::SentInVain,
+        Self::Forwarded,
+        Self::FannedOut,
+        Self::Stalled,
+        Self::ReignBegun,
+        Self::ReignEnded,
+        Self::Resigned,
+        Self::LogCut,
+        Self::CaughtUpFromDisk,
     ];
 
     /// Whether it is a state of the controller quorum.
     pub fn is_of_quorum(self) -> bool {
-        self as u32 >= Self::PreVoteRefused as u32
+        self as u32 >= Self::PreVoteRefused as u32 && !self.is_of_replication()
+    }
+
+    /// Whether it is a state of replicated partitions.
+    pub fn is_of_replication(self) -> bool {
+        self as u32 >= Self::Forwarded as u32
     }
 
     /// Its name, as reports print it.
@@ -194,6 +223,14 @@ impl Mark {
             Self::Founded => "cluster founded",
             Self::Joined => "cluster joined",
             Self::SentInVain => "message without a link",
+            Self::Forwarded => "command forwarded",
+            Self::FannedOut => "command over several partitions",
+            Self::Stalled => "command waited for a leader",
+            Self::ReignBegun => "reign begun",
+            Self::ReignEnded => "reign ended",
+            Self::Resigned => "leader resigned",
+            Self::LogCut => "follower's log cut",
+            Self::CaughtUpFromDisk => "follower caught up from disk",
         }
     }
 }

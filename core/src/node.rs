@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::cluster::{AlterPartition, LogEnd, PartitionEpoch, Refusal};
 use crate::control::View;
 use crate::peer::Channel;
-use crate::{NodeId, PartitionId};
+use crate::{Epoch, NodeId, PartitionId};
 
 /// From control to the shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,11 @@ pub enum ToShard {
     Unlinked(NodeId),
     /// From the shard of another node.
     Parcel(Parcel),
+    /// There was no link, or no room on it: nothing of it was sent.
+    Returned(Parcel),
+    /// The node stops: others have taken over what it led. Nothing more is taken from clients; once
+    /// all that was taken is answered, [`ToControl::Left`] lets the links go.
+    Leaving,
     /// The map will not take this change of an in-sync set.
     AlterRefused {
         /// Of which partition.
@@ -40,13 +45,20 @@ pub enum ToShard {
 /// From the shard to control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToControl {
-    /// To the shard of another node; lost if there is no link, or if too much waits for it.
+    /// To the shard of another node. Without a link, or room on it, it is
+    /// [returned](ToShard::Returned).
     Parcel(Parcel),
     /// A leader of this node wants another in-sync set: asked of the controller until the map has
     /// moved on or a refusal comes.
     Alter(AlterPartition),
     /// How far the open replicas have come. At intervals, and at once when it matters.
     LogEnds(Vec<LogEnd>),
+    /// After [`ToShard::Leaving`]: nobody waits for this node any more.
+    Left,
+    /// A replica is not open any more.
+    Closed(PartitionId),
+    /// A leader of this node can not go on in its reign.
+    Resigned(PartitionId, Epoch),
 }
 
 /// What goes from shard to shard.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
+use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use kvnode_core::{NodeId, limits};
 
@@ -50,6 +51,8 @@ pub struct ClusterOptions {
     pub rack: Option<String>,
     /// What a cluster is founded with.
     pub founding: FoundingOptions,
+    /// How partitions are replicated.
+    pub replication: replication::Settings,
 }
 
 impl Default for Options {

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvnode_core::replication;
 use kvnode_core::shard::{Config, Input, Shard};
 use kvnode_core::storage::replica::MergeSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -234,6 +235,10 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
     Ok(Config {
         member: options.cluster.is_some(),
         partitions: options.partitions,
+        replication: options
+            .cluster
+            .as_ref()
+            .map_or_else(replication::Settings::default, |cluster| cluster.replication),
         fsync: options.fsync,
         index: options.index,
         segment_bytes: options.segment_bytes,

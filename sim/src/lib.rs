@@ -24,6 +24,7 @@ mod node;
 pub mod page;
 pub mod plan;
 pub mod quorum;
+pub(crate) mod replication;
 pub mod run;
 pub mod settings;
 mod storage;

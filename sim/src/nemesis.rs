@@ -334,6 +334,7 @@ impl Nemesis {
             let mut atlas = lock(&self.world.atlas);
             atlas.lose_of(node);
             atlas.emptied(node);
+            lock(&self.world.replicas).emptied(node);
         }
         if doom == Doom::Process {
             // The system tells the peers; a machine without power tells nobody.

@@ -26,6 +26,7 @@ use crate::nemesis::Nemesis;
 use crate::node::{Mailboxes, address, live};
 use crate::plan::{self, Class, Plan};
 use crate::quorum;
+use crate::replication;
 use crate::settings::{Profile, Settings};
 use crate::storage;
 use crate::story::{Event, Kind, Lane};
@@ -199,6 +200,10 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
         quorum::unfold(&world, &mailboxes, &nemesis, plan).await;
         return nemesis.end().await;
     }
+    if world.settings.profile == Profile::Replication {
+        replication::unfold(&world, &mailboxes, &nemesis, plan).await;
+        return nemesis.end().await;
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (1..=world.settings.clients)
@@ -208,7 +213,7 @@ async fn unfold(world: Arc<World>, plan: &Plan) {
             node.spawn(async move {
                 // A client's tasks stay on its node of madsim.
                 spawn_local(async move {
-                    let mut client = Client::new(world, id, 1);
+                    let mut client = Client::new(world, id);
                     client.run(&stop).await;
                 })
                 .await
@@ -249,15 +254,7 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
             .init(move || {
                 let (shared, mailboxes) = (Arc::clone(&shared), Arc::clone(&mailboxes));
                 async move {
-                    match shared.settings.profile {
-                        Profile::Cluster => quorum::live(shared, id, mailboxes).await,
-                        Profile::Standard
-                        | Profile::Calm
-                        | Profile::Disk
-                        | Profile::Clock
-                        | Profile::Network
-                        | Profile::Short => live(shared, id, mailboxes).await,
-                    }
+                    live(shared, id, mailboxes).await;
                 }
             })
             .build();
@@ -305,7 +302,7 @@ async fn audited(world: &Arc<World>, nemesis: &Nemesis, write: bool) -> bool {
     let auditor = world.settings.clients + 1;
     let shared = Arc::clone(world);
     let audit = nemesis.client(auditor).spawn(async move {
-        spawn_local(async move { audit(&mut Client::new(shared, auditor, 1), write).await }).await
+        spawn_local(async move { audit(&mut Client::new(shared, auditor), write).await }).await
     });
     matches!(audit.await, Ok(Ok(true)))
 }

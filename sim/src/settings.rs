@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use kvnode_core::storage::replica::MergeSettings;
 
@@ -28,13 +29,16 @@ pub enum Profile {
     Network,
     /// One to seven nodes and their controller quorum, everything that can go wrong between them.
     Cluster,
+    /// Three to seven nodes with replicated partitions, clients of all of them, everything that can go
+    /// wrong.
+    Replication,
     /// A few seconds without faults on small segments: what sweeps put their single faults into.
     Short,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Standard,
         Self::Calm,
         Self::Disk,
@@ -42,6 +46,7 @@ impl Profile {
         Self::Network,
         Self::Short,
         Self::Cluster,
+        Self::Replication,
     ];
 
     /// Its name on the command line.
@@ -53,6 +58,7 @@ impl Profile {
             Self::Clock => "clock",
             Self::Network => "network",
             Self::Cluster => "cluster",
+            Self::Replication => "replication",
             Self::Short => "short",
         }
     }
@@ -66,6 +72,7 @@ impl Profile {
             Self::Clock => "clocks that jump and drift, crashes, much expiry",
             Self::Network => "network faults alone",
             Self::Cluster => "one to seven nodes and their controller quorum",
+            Self::Replication => "three to seven nodes, replicated partitions, clients of all of them",
             Self::Short => "a few seconds without faults, for sweeps over single ones",
         }
     }
@@ -73,6 +80,16 @@ impl Profile {
     /// The profile of this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// Whether its nodes are of a cluster, and have a control.
+    pub(crate) fn has_control(self) -> bool {
+        matches!(self, Self::Cluster | Self::Replication)
+    }
+
+    /// Whether its nodes hold data.
+    pub(crate) fn has_shard(self) -> bool {
+        self != Self::Cluster
     }
 
     fn usual_share(self, class: Class) -> u64 {
@@ -104,6 +121,7 @@ impl Profile {
         match self {
             Self::Standard => usual,
             Self::Cluster => crate::quorum::draw::share(class),
+            Self::Replication => crate::replication::draw::share(class),
             Self::Calm | Self::Short => 0,
             Self::Disk if crash || disk => usual * 5 / 4,
             Self::Clock if crash => usual,
@@ -163,7 +181,9 @@ pub struct Settings {
     pub record_bytes: Option<u64>,
     /// Longest time to live, in ms.
     pub ttl_ms_max: u64,
-    /// Of the cluster profile.
+    /// How partitions are replicated, in the replication profile.
+    pub replication: replication::Settings,
+    /// Of the profiles whose nodes are of a cluster.
     pub quorum: Quorum,
 }
 
@@ -181,7 +201,7 @@ impl Settings {
         let latency = c.of(100..3000);
         let faults = match profile {
             Profile::Standard | Profile::Clock | Profile::Network => 24,
-            Profile::Disk | Profile::Cluster => 36,
+            Profile::Disk | Profile::Cluster | Profile::Replication => 36,
             Profile::Calm | Profile::Short => 0,
         };
         let settings = Self {
@@ -216,6 +236,7 @@ impl Settings {
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),
             value_bytes_max: c.pick(&[64, 300, 2000, 20_000]),
             record_bytes: None,
+            replication: replication::Settings::default(),
             quorum: Quorum::draw(1, &mut c.clone()),
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
         };
@@ -223,6 +244,7 @@ impl Settings {
         match profile {
             Profile::Short => settings.short(),
             Profile::Cluster => settings.cluster(c),
+            Profile::Replication => crate::replication::settings::draw(settings, c),
             Profile::Standard
             | Profile::Calm
             | Profile::Disk
@@ -355,6 +377,10 @@ impl Settings {
             pair("ttl to ms", &self.ttl_ms_max),
             pair("drift to ppm", &self.drift_ppm_max),
         ];
+        if self.profile == Profile::Replication {
+            pairs.extend(crate::replication::settings::pairs(&self.replication));
+            pairs.extend(self.quorum.pairs());
+        }
         pairs.insert(0, ("profile".to_owned(), self.profile.name().to_owned()));
         pairs
     }

@@ -35,35 +35,40 @@ pub(crate) type Content = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 pub(crate) fn content(image: &Image, partitions: u32) -> Option<Content> {
     let mut content = Content::new();
     for partition in (0..partitions).map(PartitionId) {
-        let manifest = image.now(&File::Manifest(partition).to_string())?;
-        let manifest = Manifest::decode(manifest, partition).ok()?;
-        let mut records = Vec::new();
-        for segment in &manifest.segments {
-            let (base, id) = (Offset(segment.base), SegmentId(segment.id));
-            let bytes = image.now(&File::Segment(partition, base, id).to_string())?;
-            let len = segment.sealed.map_or(bytes.len(), |sealed| sealed.len as usize);
-            let mut rest = bytes.get(SEGMENT_HEADER_BYTES..len.min(bytes.len()))?;
-            while let Parsed::Record(record, len) = record::parse(rest) {
-                records.push(record);
-                rest = &rest[len..];
-            }
-        }
-        records.sort_by_key(|record| record.head.offset);
-        let mut own = Content::new();
-        for record in records {
-            match record.head.kind {
-                Kind::Put => {
-                    let value = (record.value.to_vec(), record.head.expire_at);
-                    own.insert(record.key.to_vec(), value);
-                }
-                Kind::Delete => {
-                    own.remove(record.key);
-                }
-                Kind::Flush => own.clear(),
-                Kind::Epoch | Kind::Clock | Kind::Gap => {}
-            }
-        }
-        content.extend(own);
+        content.extend(content_of(image, partition)?);
     }
     Some(content)
+}
+
+/// The same of one partition.
+pub(crate) fn content_of(image: &Image, partition: PartitionId) -> Option<Content> {
+    let manifest = image.now(&File::Manifest(partition).to_string())?;
+    let manifest = Manifest::decode(manifest, partition).ok()?;
+    let mut records = Vec::new();
+    for segment in &manifest.segments {
+        let (base, id) = (Offset(segment.base), SegmentId(segment.id));
+        let bytes = image.now(&File::Segment(partition, base, id).to_string())?;
+        let len = segment.sealed.map_or(bytes.len(), |sealed| sealed.len as usize);
+        let mut rest = bytes.get(SEGMENT_HEADER_BYTES..len.min(bytes.len()))?;
+        while let Parsed::Record(record, len) = record::parse(rest) {
+            records.push(record);
+            rest = &rest[len..];
+        }
+    }
+    records.sort_by_key(|record| record.head.offset);
+    let mut own = Content::new();
+    for record in records {
+        match record.head.kind {
+            Kind::Put => {
+                let value = (record.value.to_vec(), record.head.expire_at);
+                own.insert(record.key.to_vec(), value);
+            }
+            Kind::Delete => {
+                own.remove(record.key);
+            }
+            Kind::Flush => own.clear(),
+            Kind::Epoch | Kind::Clock | Kind::Gap => {}
+        }
+    }
+    Some(own)
 }

@@ -10,14 +10,15 @@ use std::sync::Mutex;
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::marks::Marks;
 use kvnode_core::shard::FsyncMode;
-use kvnode_core::{Instant, Now};
+use kvnode_core::{Instant, Now, PartitionId, slot};
 use madsim::time::TimeHandle;
 
 use crate::checkers::Violation;
+use crate::checkers::model::group_of;
 use crate::clock::NodeClock;
 use crate::disk::Strike;
 use crate::history::{
-    Action, Answer, Call, ClockView, History, Key, Left, Loss, Moment, Order, Outcome, Val,
+    Action, Answer, Call, ClockView, Group, History, Key, Left, Loss, Moment, Order, Outcome, Val,
 };
 use crate::lock;
 use crate::marks::{self, Seen};
@@ -28,8 +29,9 @@ use crate::quorum::atlas::Atlas;
 use crate::quorum::checkers::Found;
 use crate::quorum::tcp::Tcp;
 use crate::quorum::watch::Watch;
+use crate::replication;
 use crate::run::Spoilt;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::story::{Kind, Lane, Trace};
 use crate::windows::Windows;
 
@@ -47,6 +49,10 @@ pub(crate) struct World {
     pub(crate) watch: Mutex<Watch>,
     /// Which disks the quorum has lost.
     pub(crate) atlas: Mutex<Atlas>,
+    /// What is known of replicated partitions.
+    pub(crate) replicas: Mutex<replication::watch::Watch>,
+    /// What shards of different nodes say to each other.
+    pub(crate) parcels: Mutex<replication::parcels::Parcels>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -114,6 +120,8 @@ impl World {
             tcp: Mutex::new(Tcp::new(seed)),
             watch: Mutex::new(Watch::new(settings.quorum.session_timeout)),
             atlas: Mutex::default(),
+            replicas: Mutex::default(),
+            parcels: Mutex::default(),
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
@@ -253,10 +261,12 @@ impl World {
     /// A node's process has ended. `lost`: what of its disk may be gone by it.
     pub(crate) fn died(&self, id: u32, lost: Option<Lost>) {
         lock(&self.watch).died(id);
+        lock(&self.replicas).died(id);
         let mut record = lock(&self.record);
         record.order += 1;
         let order = record.order;
         let relaxed = self.settings.fsync != FsyncMode::Always;
+        let replicated = self.is_replicated();
         let promised = self.promised(&record.history, id);
         self.node(id, |node| {
             if node.up {
@@ -264,6 +274,11 @@ impl World {
             }
             (node.up, node.serves) = (false, false);
             let left = match lost {
+                // What the others hold is not lost.
+                Some(Lost::All) if replicated => {
+                    (node.damaged, node.settled) = (false, false);
+                    None
+                }
                 Some(Lost::All) => Some(Left::Nothing),
                 Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable.max(promised))),
                 Some(Lost::Unsynced) | None => None,
@@ -341,6 +356,20 @@ impl World {
         });
     }
 
+    /// A node's log clock shows this.
+    pub(crate) fn clock_is(&self, now_ms: u64) {
+        let mut record = lock(&self.record);
+        record.latest_ms = record.latest_ms.max(now_ms);
+    }
+
+    /// Somebody else leads, or is linked: a WATCH may be broken by it.
+    pub(crate) fn note_change(&self) {
+        let mut record = lock(&self.record);
+        record.order += 1;
+        let order = record.order;
+        record.history.strikes.push(order);
+    }
+
     /// A fault strikes the node for a moment.
     pub(crate) fn disturb(&self, id: u32) {
         let now_ns = self.now_ns();
@@ -385,8 +414,27 @@ impl World {
 
     // History.
 
-    fn moment(&self, record: &mut Record, node: u32) -> Moment {
+    fn is_replicated(&self) -> bool {
+        self.settings.profile == Profile::Replication
+    }
+
+    /// The partition of a group of keys.
+    fn partition_of(&self, group: Group) -> PartitionId {
+        let key = Key { group, number: 0 }.to_string();
+        let partitions = self.settings.quorum.founding.partitions;
+        slot::partition(slot::slot(key.as_bytes()), partitions)
+    }
+
+    /// `group`: whose clock counts, where each partition has its own.
+    fn moment(&self, record: &mut Record, node: u32, group: Option<Group>) -> Moment {
         record.order += 1;
+        if self.is_replicated() {
+            let partition = group.map(|group| self.partition_of(group));
+            let committed_ms = partition.map_or(0, |p| lock(&self.replicas).clock(p));
+            let latest_ms = record.latest_ms;
+            let clock = ClockView { life: 0, now_ms: 0, committed_ms, latest_ms };
+            return Moment { order: record.order, at_ns: self.now_ns(), clock };
+        }
         let (view, serves) = self.node(node, |node| (node.view, node.serves));
         // A partition that opens first does not know the clocks of the others yet.
         let known = serves || self.settings.partitions == 1;
@@ -397,8 +445,8 @@ impl World {
     }
 
     /// A client sends a WATCH.
-    pub(crate) fn watch(&self, node: u32) -> Moment {
-        self.moment(&mut lock(&self.record), node)
+    pub(crate) fn watch(&self, node: u32, group: Option<Group>) -> Moment {
+        self.moment(&mut lock(&self.record), node, group)
     }
 
     /// A client asks a node; the number of its call.
@@ -411,7 +459,7 @@ impl World {
         watched_at: Option<Moment>,
     ) -> usize {
         let mut record = lock(&self.record);
-        let invoked = self.moment(&mut record, node);
+        let invoked = self.moment(&mut record, node, group_of(&action));
         record.history.calls.push(Call {
             client,
             session: wire.0,
@@ -439,10 +487,11 @@ impl World {
     /// A call has ended. `life`: of the process that it was sent to, if it ever had one.
     pub(crate) fn finish(&self, call: usize, node: u32, life: Option<u64>, outcome: Outcome) {
         let mut record = lock(&self.record);
+        let group = group_of(&record.history.calls[call].action);
         let returned = match outcome {
             Outcome::Unknown(_) => None,
             Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Garbage(_) => {
-                Some(self.moment(&mut record, node))
+                Some(self.moment(&mut record, node, group))
             }
         };
         record.lives[call] = life;
@@ -464,6 +513,11 @@ impl World {
     pub(crate) fn is_credible(&self, id: u32, life: u64, since_ns: u64, word: &str) -> bool {
         let (failed, full) = lock(&self.record).troubles.get(&life).copied().unwrap_or_default();
         let present = self.node(id, |node| node.view.life == life);
+        if self.is_replicated() {
+            // The node that answers may be another than the one that was asked.
+            let was_full = || lock(&self.record).troubles.values().any(|(_, full)| *full);
+            return word != "DISKFULL" || was_full();
+        }
         match word {
             "DISKFULL" => full,
             "DOWN" | "UNKNOWN" | "PARTIAL" => failed,
@@ -487,7 +541,7 @@ impl World {
     /// excuse: the node is to say so.
     pub(crate) fn gave_up(&self, client: u32, id: u32, since_ns: u64, call: &str) {
         let (up, up_since_ns) = self.node(id, |node| (node.up, node.up_since_ns));
-        let down = !up || up_since_ns > since_ns;
+        let down = !up || up_since_ns > since_ns || self.is_replicated();
         let slow_ns = self.settings.pace.max_ns;
         if !down && !lock(&self.windows).excuse(client, id, since_ns, slow_ns) {
             let seconds = (self.now_ns() - since_ns) as f64 / 1e9;
@@ -500,7 +554,9 @@ impl World {
     pub(crate) fn take_history(&self) -> History {
         let mut record = lock(&self.record);
         let mut history = std::mem::take(&mut record.history);
-        for (call, life) in history.calls.iter_mut().zip(&record.lives) {
+        // What one node has logged another may commit whenever it leads.
+        let calls = history.calls.iter_mut().filter(|_| !self.is_replicated());
+        for (call, life) in calls.zip(&record.lives) {
             if matches!(call.outcome, Outcome::Unknown(_)) {
                 let died = life.and_then(|life| record.ends.get(&life));
                 let hung_up = record.hung_up.get(&call.session);

@@ -76,6 +76,8 @@ pub enum Right {
     LongestLog,
     /// An operator named it, since nobody in sync is there.
     Operator,
+    /// It is in sync and leads, and can not go on in its reign.
+    Renewal,
 }
 
 /// See [`Command::Reassign`]: a compare-and-set.

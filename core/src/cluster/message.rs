@@ -33,6 +33,9 @@ pub struct Heartbeat {
     pub wall_ms: Millis,
     /// How far its open replicas have come, by partition.
     pub log_ends: Vec<LogEnd>,
+    /// Partitions of which it can not go on in this reign: its log was not what it must be, and was
+    /// opened again.
+    pub resigned: Vec<(PartitionId, Epoch)>,
     /// It would like to stop: its leaderships are to be moved away.
     pub wants_stop: bool,
 }

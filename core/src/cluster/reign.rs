@@ -72,7 +72,8 @@ impl Map {
         if seat.life != elect.leader {
             return Err(Refusal::StaleIncarnation(node, seat.life.incarnation));
         }
-        if partition.leader == Some(node) {
+        // The same leader begins another reign only if it can not go on in this one.
+        if (partition.leader == Some(node)) != (elect.right == Right::Renewal) {
             return Err(Refusal::Unchanged);
         }
         let cause = self.check_right(partition, elect)?;
@@ -99,8 +100,10 @@ impl Map {
         elect: &ElectLeader,
     ) -> Result<Option<Cause>, Refusal> {
         match elect.right {
-            Right::InSync if self.is_electable(partition, elect.leader.node) => Ok(None),
-            Right::InSync => Err(Refusal::NotInSync(elect.leader.node)),
+            Right::InSync | Right::Renewal if self.is_electable(partition, elect.leader.node) => {
+                Ok(None)
+            }
+            Right::InSync | Right::Renewal => Err(Refusal::NotInSync(elect.leader.node)),
             Right::LongestLog if self.is_recoverable(partition) => Ok(Some(Cause::UncleanStop)),
             Right::LongestLog => Err(Refusal::NothingLost),
             Right::Operator if self.may_have_leader(partition) => Err(Refusal::CleanPossible),

@@ -49,6 +49,7 @@ impl fmt::Display for ElectLeader {
         let Self { partition, leader, partition_epoch, above, right } = self;
         let right = match right {
             Right::InSync => "in sync",
+            Right::Renewal => "in sync, in another reign",
             Right::LongestLog => "longest log",
             Right::Operator => "operator's word",
         };

@@ -249,6 +249,11 @@ impl Membership {
         }
     }
 
+    /// Something has become of a replica of this node.
+    pub(super) fn on_replica(&mut self, now: Now, input: broker::Input) {
+        self.broker.handle(now, &self.map, input);
+    }
+
     /// Others are to take over what this node leads.
     pub(super) fn on_stop(&mut self, now: Now) {
         self.stopping = true;

@@ -207,6 +207,9 @@ pub struct Control {
     /// When it is said which nodes are missing.
     complain_at: Instant,
     stop: Stop,
+    /// While handing over: the shard was told that others have taken over, and has answered all that
+    /// it had taken.
+    left: Left,
     /// META is known to name the cluster, and that is durable.
     named: bool,
     /// When META is to name the cluster.
@@ -244,6 +247,14 @@ enum Stop {
     HandingOver(Instant),
     /// The store finishes.
     Closing,
+}
+
+/// How far the shard is with the clients of a node that stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Not,
+    Told,
+    Done,
 }
 
 /// The newest version of the peer protocol, and the feature levels of this release.
@@ -289,6 +300,7 @@ impl Control {
             fresh_at: now.mono,
             complain_at: now.mono.after(COMPLAIN_EVERY),
             stop: Stop::No,
+            left: Left::Not,
             named: false,
             name_at: now.mono,
             marks: Marks::default(),
@@ -563,7 +575,14 @@ impl Control {
     fn advance_stop(&mut self) -> bool {
         let Stop::HandingOver(until) = self.stop else { return false };
         let ready = match &self.stage {
-            Stage::Member(member) => member.may_stop() || until <= self.now.mono,
+            Stage::Member(member) if until > self.now.mono => {
+                if member.may_stop() && self.left == Left::Not {
+                    self.left = Left::Told;
+                    self.out.push_back(Output::Shard(ToShard::Leaving));
+                }
+                member.may_stop() && self.left == Left::Done
+            }
+            Stage::Member(_) => true,
             Stage::Opening
             | Stage::Fresh(_)
             | Stage::Founding(..)

@@ -5,10 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Control, Join, Message, Output, REJECTED_MAX, Stage, Stop, Trace};
+use crate::cluster::broker;
 use crate::election::Stored;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
-use crate::peer::{self, Channel};
+use crate::peer::{self, Channel, Links};
 use crate::shard::Severity;
 use crate::{Member, NodeId};
 
@@ -59,15 +60,28 @@ impl Control {
     pub(super) fn on_shard(&mut self, said: ToControl) {
         match (said, &mut self.stage) {
             (ToControl::Parcel(Parcel { node, channel, body }), _) => {
-                let Some(links) = &mut self.links else { return };
-                // What does not go out is said again by the protocol it belongs to.
-                let sent = links.send(self.now, node, channel, body).is_ok();
-                self.marks.hit_if(!sent, Mark::SentInVain);
+                let now = self.now;
+                let send = |links: &mut Links| links.send(now, node, channel, body.clone()).is_ok();
+                if !self.links.as_mut().is_some_and(send) {
+                    self.marks.hit(Mark::SentInVain);
+                    let parcel = Parcel { node, channel, body };
+                    self.out.push_back(Output::Shard(ToShard::Returned(parcel)));
+                }
             }
             (ToControl::Alter(alter), Stage::Member(member)) => member.on_alter(self.now, alter),
             (ToControl::LogEnds(ends), Stage::Member(member)) => member.on_log_ends(self.now, ends),
+            (ToControl::Left, _) => self.left = super::Left::Done,
+            (ToControl::Closed(partition), Stage::Member(member)) => {
+                member.on_replica(self.now, broker::Input::Closed(partition));
+            }
+            (ToControl::Resigned(partition, epoch), Stage::Member(member)) => {
+                member.on_replica(self.now, broker::Input::Resigned(partition, epoch));
+            }
             (
-                ToControl::Alter(_) | ToControl::LogEnds(_),
+                ToControl::Alter(_)
+                | ToControl::LogEnds(_)
+                | ToControl::Closed(_)
+                | ToControl::Resigned(..),
                 Stage::Opening
                 | Stage::Fresh(_)
                 | Stage::Founding(..)

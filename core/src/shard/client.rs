@@ -1,19 +1,23 @@
 //! A client's queue of replies, and what waits for a commit.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::evaluate::Fetched;
-use super::view::{Depends, home};
+use super::forward::{Abroad, Agent, Call, Stalled, Watching};
+use super::view::Depends;
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
 use crate::kv::Session;
 use crate::limits::{CLIENT_REPLIES_MAX, REPLY_BYTES_MAX};
 use crate::marks::Mark;
+use crate::replication::ReadWait;
 use crate::reply::{Protocol, Reply};
 use crate::storage::replica::{Dropped, ReadToken};
-use crate::{ClientId, Offset};
+use crate::{ClientId, Instant, NodeId, Offset, PartitionId};
 
 /// One client.
 pub(super) struct Client {
@@ -30,6 +34,16 @@ pub(super) struct Client {
     farewell: Option<Reply>,
     /// No further command is taken: it is closed behind its last reply.
     closing: bool,
+    /// It stands in for a client of another node.
+    pub(super) agent: Option<Box<Agent>>,
+    /// What it has under way in other places, by partition.
+    pub(super) abroad: BTreeMap<PartitionId, Abroad>,
+    /// Parts of its commands that look for a leader.
+    pub(super) stalled: BTreeSet<Stalled>,
+    /// Where the keys are that it watches, if not here.
+    pub(super) watching: Option<Watching>,
+    /// Nodes at which somebody may stand in for it.
+    pub(super) visited: BTreeSet<NodeId>,
 }
 
 /// One reply in the queue.
@@ -39,6 +53,8 @@ struct Slot {
     /// Commits to come before it may leave.
     waits: u32,
     parts: Parts,
+    /// The command is under way in other places, and its reply is one of the waits.
+    call: Option<Box<Call>>,
 }
 
 /// What became of the parts of a command, each in a partition of its own.
@@ -49,6 +65,8 @@ struct Parts {
     applied: bool,
     /// The last part that was dropped; one of an unknown outcome rather than another.
     dropped: Option<(usize, Dropped)>,
+    /// What was read in this partition may be old.
+    moved: Option<usize>,
 }
 
 /// A command that waits for values from disk or for a commit.
@@ -67,8 +85,22 @@ pub(super) struct Blocked {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) offset: Offset,
+    pub(super) since: Instant,
     pub(super) client: ClientId,
     pub(super) what: Waits,
+}
+
+/// How long a reply waits for its commit in a cluster.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A read that waits until its leader is known to have been one when it was evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirm {
+    pub(super) beat: u64,
+    pub(super) since: Instant,
+    pub(super) client: ClientId,
+    /// The client's reply of this number.
+    pub(super) number: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +118,15 @@ enum Part {
     Committed { wrote: bool },
     /// What was logged in this partition is lost.
     Dropped(usize, Dropped),
+    /// The partition has moved to another leader before what was read there was confirmed.
+    Moved(usize),
 }
 
 impl Parts {
     fn take(&mut self, part: Part) {
         match (part, self.dropped) {
             (Part::Committed { wrote }, _) => self.applied |= wrote,
+            (Part::Moved(at), _) => self.moved = Some(at),
             (Part::Dropped(..), Some((_, Dropped::Unknown))) => {}
             (Part::Dropped(at, what), _) => self.dropped = Some((at, what)),
         }
@@ -99,7 +134,9 @@ impl Parts {
 
     /// What the client is told in place of the reply.
     fn error(self) -> Option<Reply> {
-        let (at, what) = self.dropped?;
+        let Some((at, what)) = self.dropped else {
+            return self.moved.map(|at| errors::moved(at, self.applied));
+        };
         Some(if self.applied && what != Dropped::Unknown {
             errors::applied_in_part(at, what)
         } else {
@@ -118,13 +155,41 @@ impl Client {
             full: false,
             farewell: None,
             closing: false,
+            agent: None,
+            abroad: BTreeMap::new(),
+            stalled: BTreeSet::new(),
+            watching: None,
+            visited: BTreeSet::new(),
         }
+    }
+
+    /// One that stands in for another.
+    pub(super) fn agent(id: ClientId, agent: Box<Agent>) -> Self {
+        Self { agent: Some(agent), ..Self::new(id) }
+    }
+
+    /// The command under way in other places whose reply has this number.
+    pub(super) fn call(&self, number: u64) -> Option<&Call> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.queue.get(at)?.call.as_deref()
+    }
+
+    /// The same, to change.
+    pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut Call> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.queue.get_mut(at)?.call.as_deref_mut()
+    }
+
+    /// Whether something that it was promised is to come yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.blocked.is_some() || !self.queue.is_empty()
     }
 
     pub(super) fn accepts(&self) -> bool {
         self.blocked.is_none()
             && self.farewell.is_none()
             && !self.closing
+            && self.stalled.is_empty()
             && self.queue.len() < CLIENT_REPLIES_MAX
     }
 }
@@ -139,6 +204,7 @@ impl Shard {
     pub(super) fn on_disconnected(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(&id) {
             client.session.watched_keys().for_each(|key| self.watched.unwatch(key));
+            self.leave_agents(id, client.visited);
         }
     }
 
@@ -165,6 +231,18 @@ impl Shard {
     /// Queues a reply behind the client's others, to leave once each partition is committed as far
     /// as it depends on it.
     pub(super) fn enqueue(&mut self, id: ClientId, reply: Reply, waits: &[Depends]) {
+        self.enqueue_read(id, reply, waits, &[]);
+    }
+
+    /// The same for a reply to what was read in these partitions, whose leaders must have been leaders
+    /// when it was.
+    pub(super) fn enqueue_read(
+        &mut self,
+        id: ClientId,
+        reply: Reply,
+        waits: &[Depends],
+        reads: &[usize],
+    ) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let protocol = client.session.protocol();
         client.closing |= client.session.closing();
@@ -174,7 +252,24 @@ impl Shard {
             let partition = &mut self.partitions[at];
             if partition.replica.high_watermark() < until {
                 let what = Waits::Reply { number, wrote };
-                partition.wait(Waiter { offset: until, client: id, what });
+                partition.wait(Waiter { offset: until, since: self.now.mono, client: id, what });
+                left += 1;
+            }
+        }
+        for &at in reads {
+            // What waits for a commit of this reign needs no other proof.
+            let partition = &mut self.partitions[at];
+            let commits = |d: &Depends| d.at == at && partition.replica.high_watermark() < d.until;
+            if !waits.iter().any(commits)
+                && let ReadWait::Beat(beat) = partition.read_wait(self.now.mono)
+            {
+                partition.confirms.push_back(Confirm {
+                    beat,
+                    since: self.now.mono,
+                    client: id,
+                    number,
+                });
+                self.wanting.push(at);
                 left += 1;
             }
         }
@@ -188,7 +283,7 @@ impl Shard {
             return;
         }
         let parts = Parts { count: waits.len() as u32, ..Parts::default() };
-        client.queue.push_back(Slot { protocol, reply, waits: left, parts });
+        client.queue.push_back(Slot { protocol, reply, waits: left, parts, call: None });
         client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
     }
 
@@ -215,8 +310,8 @@ impl Shard {
     pub(super) fn on_dropped(&mut self, at: usize, from: Offset, what: Dropped) {
         if what == Dropped::Unknown {
             // The partition stops, and may come back with less than was seen.
-            let count = self.partitions.len();
-            self.watched.on_lost(|key| home(key, count) == at);
+            let homes = &self.homes;
+            self.watched.on_lost(|key| homes.at(key) == Some(at));
         }
         let lost = |w: &mut Waiter| w.offset > from;
         let mut waiters = Vec::new();
@@ -236,6 +331,29 @@ impl Shard {
         self.relieve();
     }
 
+    /// Replies that have waited too long are given up: of a write it is not known whether it will be
+    /// committed.
+    pub(super) fn give_up_waiters(&mut self, at: usize) {
+        let now = self.now.mono;
+        let late = |since: Instant| now.since(since) >= WAIT_MAX;
+        while let Some(confirm) = self.partitions[at].confirms.pop_front_if(|c| late(c.since)) {
+            self.settle_moved(confirm.client, confirm.number, at);
+        }
+        while let Some(waiter) = self.partitions[at].waiters.pop_front_if(|w| late(w.since)) {
+            match waiter.what {
+                Waits::Reply { number, wrote: true } => {
+                    self.settle(waiter.client, number, Part::Dropped(at, Dropped::Unknown));
+                }
+                Waits::Reply { number, wrote: false } => {
+                    self.settle_moved(waiter.client, number, at);
+                }
+                Waits::Command => {
+                    self.fail_blocked(waiter.client, errors::moved(at, false));
+                }
+            }
+        }
+    }
+
     /// One of the commits that a reply waited for has come, or has become impossible.
     fn settle(&mut self, id: ClientId, number: u64, part: Part) {
         let Some(client) = self.clients.get_mut(&id) else { return };
@@ -248,22 +366,70 @@ impl Shard {
         {
             slot.reply = error;
         }
-        while let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) {
+        self.let_go(id);
+    }
+
+    /// Queues the reply to a command that is under way in other places; its number.
+    pub(super) fn enqueue_call(&mut self, id: ClientId, call: Box<Call>) -> u64 {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let (protocol, parts) = (client.session.protocol(), Parts::default());
+        let slot = Slot { protocol, reply: Reply::Null, waits: 1, parts, call: Some(call) };
+        client.queue.push_back(slot);
+        client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
+        client.first + client.queue.len() as u64 - 1
+    }
+
+    /// All parts of the command are answered.
+    pub(super) fn finish_call(&mut self, id: ClientId, number: u64) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let at = number.checked_sub(client.first).expect("its reply has not left") as usize;
+        let slot = &mut client.queue[at];
+        slot.reply = slot.call.take().expect("the caller has looked").compose();
+        slot.waits -= 1;
+        self.let_go(id);
+    }
+
+    /// Lets go the replies at the front of the queue that wait for nothing.
+    fn let_go(&mut self, id: ClientId) {
+        loop {
+            let client = self.clients.get_mut(&id).expect("the caller has looked");
+            let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) else { break };
             client.first += 1;
-            self.out_bytes += reply_bytes(&slot.reply);
-            self.out.push_back(Output::Reply(id, slot.protocol, slot.reply));
+            self.give(id, slot.protocol, slot.reply);
         }
-        self.pressed |= self.out_bytes > REPLY_BYTES_MAX;
+        let client = self.clients.get_mut(&id).expect("it is there");
         if client.queue.is_empty() && client.closing && client.blocked.is_none() {
             self.out.push_back(Output::Close(id));
         } else if client.full && client.queue.len() < CLIENT_REPLIES_MAX / 2 {
             client.full = false;
-            self.out.push_back(Output::Resume(id));
+            self.resume_client(id);
         }
     }
 
-    /// Hands a reply to the driver.
+    /// The client's next command may be handed in.
+    pub(super) fn resume_client(&mut self, id: ClientId) {
+        match self.clients.get(&id) {
+            Some(client) if client.agent.is_some() => self.runnable.push(id),
+            Some(_) | None => self.out.push_back(Output::Resume(id)),
+        }
+    }
+
+    /// A read was of a leader that was one.
+    pub(super) fn settle_read(&mut self, id: ClientId, number: u64) {
+        self.settle(id, number, Part::Committed { wrote: false });
+    }
+
+    /// The partition at `at` has moved before the read was confirmed.
+    pub(super) fn settle_moved(&mut self, id: ClientId, number: u64, at: usize) {
+        self.settle(id, number, Part::Moved(at));
+    }
+
+    /// Hands a reply to the driver, or to the node whose client it is for.
     fn give(&mut self, id: ClientId, protocol: Protocol, reply: Reply) {
+        if Agent::is(id) {
+            self.on_agent_reply(id, reply);
+            return;
+        }
         self.out_bytes += reply_bytes(&reply);
         self.pressed |= self.out_bytes > REPLY_BYTES_MAX;
         self.out.push_back(Output::Reply(id, protocol, reply));
@@ -276,7 +442,7 @@ impl Shard {
             self.pressed = false;
             let mut ids: Vec<ClientId> = self.clients.keys().copied().collect();
             ids.sort_unstable();
-            self.out.extend(ids.into_iter().map(Output::Resume));
+            ids.into_iter().for_each(|id| self.resume_client(id));
         }
     }
 }

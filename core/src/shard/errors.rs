@@ -3,8 +3,10 @@
 
 use alloc::format;
 
+use crate::replication::TooFew;
 use crate::reply::Reply;
 use crate::storage::replica::{Damage, Dropped, ReadFault, Refusal};
+use crate::{NodeId, PartitionId};
 
 /// For a write (or a read that depended on one) that was dropped. A command of several `parts` has
 /// been dropped in this partition at least, and is not known to be applied in any.
@@ -66,12 +68,83 @@ pub(super) fn stands_alone() -> Reply {
     Reply::error("ERR This instance has cluster support disabled")
 }
 
+/// For a command of which a part needs another leader than the rest.
+pub(super) fn scattered() -> Reply {
+    Reply::error("CROSSSLOT Keys in request don't hash to the same slot")
+}
+
+/// For a command that found nobody to evaluate it.
+pub(super) fn no_leader(partition: PartitionId) -> Reply {
+    Reply::error_owned(format!(
+        "CLUSTERDOWN partition {partition} has no leader that can be reached: the command was not \
+         applied; try again, and see kvnode status"
+    ))
+}
+
+/// For a write that was forwarded and not answered.
+pub(super) fn unknown_abroad(node: NodeId, partition: PartitionId) -> Reply {
+    Reply::error_owned(format!(
+        "UNKNOWN {node}, which leads partition {partition}, has not answered: the command may or \
+         may not have been applied; read it back"
+    ))
+}
+
+/// For a command, or a reply, that no frame between two nodes holds.
+pub(super) fn too_long_to_forward() -> Reply {
+    Reply::error(
+        "ERR the command or its reply is too long to go to the node that leads its partition; if \
+         it is a read, nothing was changed; else read the keys back. Ask that node itself (see \
+         CLUSTER SLOTS), or for fewer keys at a time",
+    )
+}
+
+/// For changes that no frame between two nodes holds.
+pub(super) fn too_long_to_replicate() -> Reply {
+    Reply::error(
+        "ERR the command changes more than 64 MiB at once, which can not be replicated: it was not \
+         applied; change fewer keys at a time",
+    )
+}
+
+/// For a client of another node that has too much waiting here.
+pub(super) fn too_many_asked() -> Reply {
+    Reply::error(
+        "ERR too many commands of this client wait at the leader: this one was not applied",
+    )
+}
+
+/// For a command whose keys turn out not to be here.
+pub(super) fn elsewhere() -> Reply {
+    Reply::error(
+        "TRYAGAIN the partition of this key has moved to another node: the command was not applied; \
+         try again",
+    )
+}
+
+/// For a read whose leader may have been none any more; `applied` if it has changed keys elsewhere.
+pub(super) fn moved(partition: usize, applied: bool) -> Reply {
+    let applied = if applied { "its other part was applied" } else { "nothing was changed" };
+    Reply::error_owned(format!(
+        "TRYAGAIN the leadership of partition p{partition} moved while the command was being \
+         answered: {applied}; try again"
+    ))
+}
+
+/// For a write while too few replicas are in sync.
+pub(super) fn too_few(partition: PartitionId, few: TooFew) -> Reply {
+    Reply::error_owned(format!(
+        "NOREPLICAS partition {partition} has {} replicas in sync and needs {}: the write was not \
+         applied, reads go on; try again once more nodes are up",
+        few.isr, few.min_isr
+    ))
+}
+
 /// For a command while no partition is open.
 pub(super) fn nothing_open(member: bool) -> Reply {
     if member {
         return Reply::error(
-            "CLUSTERDOWN this node of the cluster serves no partition: nothing was changed; keys are \
-             served by a node that stands alone (kvnode run without --cluster)",
+            "CLUSTERDOWN the cluster has placed no partitions yet: nothing was changed; try again \
+             once its nodes are up",
         );
     }
     not_serving(0, "opening")

@@ -2,18 +2,22 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::client::{Blocked, Waiter, Waits};
+use super::forward::Agent;
 use super::view::{Depends, Eye, Facts, Notes};
-use super::{Output, Shard, errors};
+use super::{Shard, errors};
 use crate::args::{Args, OwnedArgs};
 use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
+use crate::limits::REPLICATED_BATCH_BYTES_MAX;
 use crate::marks::Mark;
 use crate::reply::Reply;
 use crate::storage::keydir::Place;
+use crate::storage::record::HEAD_BYTES_MAX;
 use crate::storage::replica::{Found, ReadFault, ReadToken};
-use crate::{ClientId, Offset, Value};
+use crate::{ClientId, NodeId, Offset, Value};
 
 /// What was read for a command that waits.
 pub(super) type Fetched = BTreeMap<CacheKey, Result<Value, ReadFault>>;
@@ -23,16 +27,27 @@ impl Shard {
         let Some(client) = self.clients.get(&id) else { return };
         assert!(client.accepts(), "the driver asks before it hands a command in");
         self.counters.commands += 1;
+        if self.config.member {
+            self.dispatch(id, args);
+        } else {
+            self.run(id, args, &Fetched::new());
+        }
+    }
+
+    pub(super) fn run_here(&mut self, id: ClientId, args: Args<'_>) {
         self.run(id, args, &Fetched::new());
     }
 
     fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
         let facts = self.facts();
+        let scope = self.scope(id);
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let mut changes = core::mem::take(&mut self.changes);
         self.notes.clear();
         let mut eye = Eye {
             partitions: &mut self.partitions,
+            homes: &self.homes,
+            scope: scope.clone(),
             cache: &mut *self.config.cache,
             fetched,
             watched: &mut self.watched,
@@ -47,13 +62,46 @@ impl Shard {
         };
         let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
         match result {
-            Ok(reply) => self.complete(id, args, reply, &changes),
+            Ok(reply) => self.complete(id, args, reply, &changes, scope),
             Err(Stop::Error(reply)) => self.reply(id, reply),
             Err(Stop::Read) => self.wait_for_reads(id, args, fetched),
             Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
         }
         changes.clear();
         self.changes = changes;
+    }
+
+    /// Whether a command that has waited may be evaluated here still: what it is about is led here.
+    fn may_go_on_here(&self, id: ClientId, args: Args<'_>) -> bool {
+        if Agent::is(id) {
+            return self.agent_may_go_on(id);
+        }
+        let client = &self.clients[&id];
+        let led = |key: &[u8]| self.homes.at(key).is_some_and(|at| self.partitions[at].serves());
+        let own = kv::find(args[0]).is_none_or(|command| command.keys(args).all(led));
+        let queued = client.session.queued();
+        own && queued.into_iter().all(|(command, args)| command.keys(&args.as_slices()).all(led))
+    }
+
+    /// The node.
+    pub(super) fn me(&self) -> NodeId {
+        self.cluster.as_ref().map_or(NodeId(0), |view| view.me.node)
+    }
+
+    /// A random number.
+    pub(super) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        self.random >> 11
+    }
+
+    /// The partitions that a command without keys is about: all that are open here, or the one that
+    /// an agent is asked about.
+    fn scope(&self, id: ClientId) -> Range<usize> {
+        let agent = self.clients.get(&id).and_then(|client| client.agent.as_ref());
+        match agent.and_then(|agent| self.homes.find(agent.scope())) {
+            Some(at) => at..at + 1,
+            None => 0..self.partitions.len(),
+        }
     }
 
     fn facts(&self) -> Facts {
@@ -74,17 +122,24 @@ impl Shard {
     /// A reply that depends on what the command has read.
     fn reply(&mut self, id: ClientId, reply: Reply) {
         let notes = core::mem::take(&mut self.notes);
-        self.enqueue(id, reply, &notes.depends);
+        self.enqueue_read(id, reply, &notes.depends, &notes.reads);
         self.notes = notes;
     }
 
     /// The command has taken effect: logs its changes and queues its reply.
-    fn complete(&mut self, id: ClientId, args: Args<'_>, reply: Reply, changes: &kv::Changes) {
+    fn complete(
+        &mut self,
+        id: ClientId,
+        args: Args<'_>,
+        reply: Reply,
+        changes: &kv::Changes,
+        scope: Range<usize>,
+    ) {
         if changes.is_empty() {
             self.reply(id, reply);
             return;
         }
-        let reply = match self.log(args, changes) {
+        let reply = match self.log(args, changes, scope) {
             Ok(()) => reply,
             Err(error) => error,
         };
@@ -93,16 +148,23 @@ impl Shard {
 
     /// Logs the changes, one atomic batch a partition, and notes what the reply waits for. On an
     /// error nothing was logged.
-    fn log(&mut self, args: Args<'_>, changes: &kv::Changes) -> Result<(), Reply> {
+    fn log(
+        &mut self,
+        args: Args<'_>,
+        changes: &kv::Changes,
+        scope: Range<usize>,
+    ) -> Result<(), Reply> {
         let count = self.partitions.len();
         if count == 0 {
             return Err(errors::nothing_open(self.config.member));
         }
+        let homes = &self.homes;
         let mut shares: Vec<usize> = Vec::new();
         if count > 1 {
             shares.resize(count, 0);
             for (key, _) in changes.ops() {
-                shares[super::view::home(key, count)] += 1;
+                let Some(at) = homes.at(key) else { return Err(errors::elsewhere()) };
+                shares[at] += 1;
             }
             let fan_out = || kv::find(args[0]).is_some_and(|command| command.fan_out);
             let touched = shares.iter().filter(|&&share| share > 0).count();
@@ -112,28 +174,28 @@ impl Shard {
             Some(&share) => share,
             None => changes.ops().len(),
         };
-        let touched = |at: &usize| changes.flushes() || takes(*at) > 0;
+        let touched = |at: &usize| changes.flushes() && scope.contains(at) || takes(*at) > 0;
         for at in (0..count).filter(touched) {
-            let replica = &self.partitions[at].replica;
-            let writable = replica.writable(self.now.mono);
-            writable.map_err(|refusal| errors::refused(at, replica.status_word(), refusal))?;
+            self.partitions[at].takes_writes(self.now.mono)?;
+        }
+        if self.config.member && batch_bytes(changes) > REPLICATED_BATCH_BYTES_MAX {
+            return Err(errors::too_long_to_replicate());
         }
         let partitions = &self.partitions;
         let exists = |key: &[u8]| {
-            let found = partitions[super::view::home(key, count)].replica.find(key);
-            matches!(found, Found::Fresh { .. } | Found::Committed(_))
+            let found = homes.at(key).map(|at| partitions[at].replica.find(key));
+            matches!(found, Some(Found::Fresh { .. } | Found::Committed(_)))
         };
         self.watched.on_changes(changes, exists);
         let clock = self.clock.now_ms();
         for at in (0..count).filter(touched) {
             let replica = &mut self.partitions[at].replica;
-            let mine =
-                |(key, _): &&(Value, kv::Op)| count == 1 || super::view::home(key, count) == at;
+            let mine = |(key, _): &&(Value, kv::Op)| count == 1 || homes.at(key) == Some(at);
             let ops = changes.ops().iter().filter(mine);
             let end = replica.append(clock, changes.flushes(), takes(at), ops);
             self.pressed |= !replica.has_room();
             self.notes.wrote(at, end);
-            self.touch(at);
+            self.wanting.push(at);
         }
         Ok(())
     }
@@ -161,9 +223,7 @@ impl Shard {
         assert!(!places.is_empty(), "the view notes whose clock it needs");
         self.marks.hit(Mark::ClockAwaited);
         for &at in &places {
-            let replica = &self.partitions[at].replica;
-            if let Err(refusal) = replica.writable(self.now.mono) {
-                let error = errors::refused(at, replica.status_word(), refusal);
+            if let Err(error) = self.partitions[at].takes_writes(self.now.mono) {
                 self.give_up(id, args, error);
                 return;
             }
@@ -171,7 +231,12 @@ impl Shard {
         self.block(id, args, fetched, BTreeMap::new(), places.len() as u32);
         for &at in &places {
             let offset = self.partitions[at].replica.append_clock(clock);
-            self.partitions[at].wait(Waiter { offset, client: id, what: Waits::Command });
+            self.partitions[at].wait(Waiter {
+                offset,
+                since: self.now.mono,
+                client: id,
+                what: Waits::Command,
+            });
             self.touch(at);
         }
     }
@@ -213,7 +278,14 @@ impl Shard {
     fn retry(&mut self, id: ClientId) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let blocked = client.blocked.take().expect("the caller has looked");
-        self.run(id, &blocked.args.as_slices(), &blocked.fetched);
+        let args = blocked.args.as_slices();
+        if !self.config.member || self.may_go_on_here(id, &args) {
+            self.run(id, &args, &blocked.fetched);
+        } else if Agent::is(id) {
+            self.refuse_under_way(id);
+        } else {
+            self.dispatch(id, &args);
+        }
         self.resume(id);
     }
 
@@ -236,7 +308,7 @@ impl Shard {
     fn resume(&mut self, id: ClientId) {
         self.bid_farewell(id);
         if self.clients.get(&id).is_some_and(|client| client.blocked.is_none()) {
-            self.out.push_back(Output::Resume(id));
+            self.resume_client(id);
         }
     }
 }
@@ -253,11 +325,31 @@ impl Notes {
     /// The command has logged changes that end at this offset of the partition.
     fn wrote(&mut self, at: usize, end: Offset) {
         self.depends.retain(|known| known.at != at);
+        self.reads.retain(|&known| known != at);
         self.depends.push(Depends { at, until: end, wrote: true });
+    }
+
+    /// The reply tells of what is in the partition.
+    pub(super) fn read(&mut self, at: usize) {
+        if !self.reads.contains(&at) {
+            self.reads.push(at);
+        }
     }
 
     /// A value must be read.
     pub(super) fn want(&mut self, at: usize, key: &[u8], place: Place) {
         self.wants.push((at, Value::copy_from(key), place));
     }
+}
+
+/// Bytes of the records of a batch, at most.
+fn batch_bytes(changes: &kv::Changes) -> usize {
+    let bytes = |(key, op): &(Value, kv::Op)| {
+        let value = match op {
+            kv::Op::Put { value, .. } => value.len(),
+            kv::Op::Delete => 0,
+        };
+        HEAD_BYTES_MAX + key.len() + value
+    };
+    changes.ops().iter().map(bytes).sum::<usize>() + HEAD_BYTES_MAX
 }

@@ -15,11 +15,13 @@ mod boot;
 mod client;
 mod errors;
 mod evaluate;
+pub mod forward;
+mod roles;
 mod stop;
 mod view;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,12 +39,17 @@ use crate::kv::Changes;
 use crate::marks::Marks;
 use crate::node::{ToControl, ToShard};
 use crate::random::Random;
+use crate::replication::{self, Round};
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{ClientId, DirectoryId, Instant, IoId, Millis, Now, PartitionId};
+use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, PartitionId};
 
-use client::{Client, Waiter};
+use client::{Client, Confirm, Waiter};
+use forward::{Forwarding, Homes};
+use roles::{Leaving, Role, Seen};
+
+pub use roles::ReplicaGlance;
 use stop::Stop;
 use view::{Notes, Watched};
 
@@ -117,6 +124,10 @@ pub enum Reason {
     Retry,
     /// When a stop no longer waits for the commands under way.
     Stop,
+    /// When a leader or a follower has something to say.
+    Replication,
+    /// When a command that waits for a leader is looked at again.
+    Forwarding,
 }
 
 /// When a write is acknowledged.
@@ -146,6 +157,8 @@ pub struct Config {
     pub member: bool,
     /// Partitions of the data directory, one if not said. An existing directory must agree.
     pub partitions: Option<u32>,
+    /// How partitions are replicated, in a cluster.
+    pub replication: replication::Settings,
     /// When a write is acknowledged.
     pub fsync: FsyncMode,
     /// Which index each partition keeps.
@@ -171,6 +184,20 @@ pub struct Shard {
     config: Config,
     /// The cluster, as control last showed it.
     cluster: Option<Arc<View>>,
+    /// Nodes that can be sent to.
+    linked: BTreeSet<NodeId>,
+    homes: Homes,
+    forwarding: Forwarding,
+    /// Partitions of which a read wants to know whether they are led here still.
+    wanting: Vec<usize>,
+    /// Agents that may go on.
+    runnable: Vec<ClientId>,
+    /// Parts of logs that are read for followers: for whom.
+    shipping: BTreeMap<ReadToken, (NodeId, Round)>,
+    /// The node stops, and nothing more is taken from its clients.
+    leaving: Option<Leaving>,
+    /// When the controller is next told how far the replicas have come.
+    report_at: Option<Instant>,
     directory: Directory,
     /// The partitions are known, or it is known that there is no getting at them.
     booted: bool,
@@ -202,8 +229,21 @@ pub struct Shard {
 
 /// A partition and who waits for its high watermark, by offset.
 struct Partition {
+    id: PartitionId,
     replica: Replica,
+    role: Role,
+    /// What the role was last told of the log.
+    told: Seen,
+    /// Until when promises that this replica has given, or may have given before a restart, forbid it
+    /// to commit as a leader.
+    promised: Instant,
+    /// The number of its next session with a leader.
+    next_round: u32,
+    /// The log is being cut for a leader.
+    cutting: bool,
     waiters: VecDeque<Waiter>,
+    /// Reads that wait until the leader is known to be one still.
+    confirms: VecDeque<Confirm>,
     touched: bool,
     opened: bool,
     /// It has told that it stopped, or why it can not be used.
@@ -249,6 +289,14 @@ impl Shard {
             directory: Directory::new(Wanted::Alone(config.partitions), id),
             booted: config.member,
             cluster: None,
+            linked: BTreeSet::new(),
+            homes: Homes::default(),
+            forwarding: Forwarding::default(),
+            wanting: Vec::new(),
+            runnable: Vec::new(),
+            shipping: BTreeMap::new(),
+            leaving: None,
+            report_at: config.member.then_some(now.mono),
             config,
             now,
             started: now,
@@ -305,11 +353,17 @@ impl Shard {
                 }
                 return Some(output);
             }
+            while let Some(at) = self.wanting.pop() {
+                self.touch(at);
+            }
             let Some(&at) = self.touched.last() else {
-                if self.finish_if_drained() {
+                if self.take_own_message() || self.run_agents() || self.finish_if_drained() {
                     continue;
                 }
-                return None;
+                if let Some(parcel) = self.forwarding.take_parcel() {
+                    return Some(Output::Control(ToControl::Parcel(parcel)));
+                }
+                return self.leave();
             };
             if let Some(event) = self.partitions[at].replica.poll_event() {
                 self.on_event(at, event);
@@ -318,6 +372,7 @@ impl Shard {
             } else {
                 self.partitions[at].touched = false;
                 self.touched.pop();
+                self.advance_role(at);
             }
         }
     }
@@ -329,30 +384,32 @@ impl Shard {
         let replicas = self.partitions.iter().filter_map(|p| p.replica.deadline());
         let expiry = expiry.then_some((self.expiry_at, Reason::Expiry));
         let drain = self.drain_deadline().map(|at| (at, Reason::Stop));
-        replicas.chain(expiry).chain(drain).min_by_key(|&(at, _)| at)
+        let roles = self.roles_deadline().map(|at| (at, Reason::Replication));
+        let forwarding = self.forwarding.deadline().map(|at| (at, Reason::Forwarding));
+        let own = [expiry, drain, roles, forwarding].into_iter().flatten();
+        replicas.chain(own).min_by_key(|&(at, _)| at)
     }
 
     /// Whether the client's next command may be handed in now. It may not while an earlier one
     /// waits for the disk, too many of its replies wait for a commit, or too much waits to be
     /// written; an [`Output::Resume`] tells when it may again.
     pub fn accepts(&self, id: ClientId) -> bool {
-        self.stop == Stop::No && !self.pressed && self.clients.get(&id).is_some_and(Client::accepts)
+        self.stop == Stop::No
+            && !self.pressed
+            && self.leaving.is_none()
+            && self.clients.get(&id).is_some_and(Client::accepts)
     }
 
     /// Commands that read these keys will be handed in next. Changes nothing; a driver that holds several
     /// commands calls it so that the processor fetches what they need from memory side by side.
     pub fn warm(&self, keys: &[&[u8]]) {
-        let count = self.partitions.len();
-        if count == 0 {
-            return;
-        }
         for some in keys.chunks(WARM_KEYS) {
             if let [only] = &self.partitions[..] {
                 only.replica.warm(some.iter().copied());
             } else {
                 for key in some {
-                    let home = &self.partitions[view::home(key, count)];
-                    home.replica.warm(core::iter::once(*key));
+                    let Some(at) = self.homes.at(key) else { continue };
+                    self.partitions[at].replica.warm(core::iter::once(*key));
                 }
             }
             some.iter().for_each(|key| self.config.cache.warm(key));
@@ -372,16 +429,6 @@ impl Shard {
             clock: self.clock.now_ms(),
             committed_clock: replicas().map(Replica::committed_clock).max().unwrap_or(0),
             durable: replicas().all(|r| r.serving() && r.durable_end() == r.log_end()),
-        }
-    }
-
-    fn on_control(&mut self, said: ToShard) {
-        match said {
-            ToShard::View(view) => self.cluster = Some(view),
-            ToShard::Linked(_)
-            | ToShard::Unlinked(_)
-            | ToShard::Parcel(_)
-            | ToShard::AlterRefused { .. } => {}
         }
     }
 
@@ -410,6 +457,8 @@ impl Shard {
             self.expiry_at = self.now.mono.after(EXPIRY_EVERY);
             self.sweep_expired();
         }
+        self.tick_roles();
+        self.tick_forwarding();
         self.give_up_draining();
     }
 
@@ -423,8 +472,12 @@ impl Shard {
                 continue;
             }
             let wants_clock = replica.sweep_expired(EXPIRY_BUDGET, clock);
-            if wants_clock && replica.writable(self.now.mono).is_ok() {
-                replica.append_clock(clock);
+            let replica = &self.partitions[at].replica;
+            if wants_clock
+                && self.partitions[at].serves()
+                && replica.writable(self.now.mono).is_ok()
+            {
+                self.partitions[at].replica.append_clock(clock);
                 self.touch(at);
             }
         }
@@ -439,8 +492,12 @@ impl Shard {
     fn on_event(&mut self, at: usize, event: Event) {
         match event {
             Event::Committed => self.on_committed(at),
-            Event::Acked | Event::Log(..) => unreachable!("its replicas stand alone"),
-            Event::Dropped(from, what) => self.on_dropped(at, from, what),
+            Event::Acked => self.advance_role(at),
+            Event::Log(token, read) => self.on_log_read(at, token, read),
+            Event::Dropped(from, what) => {
+                self.on_dropped(at, from, what);
+                self.on_replica_down(at);
+            }
             Event::Read(token, result) => self.on_read(token, result),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
             Event::Refused(text) => {
@@ -455,7 +512,8 @@ impl Shard {
             Event::Opened => {
                 self.clock.raise(self.partitions[at].replica.log_clock());
                 self.partitions[at].opened = true;
-                if self.partitions.iter().all(|p| p.opened) {
+                self.on_replica_opened(at);
+                if !self.config.member && self.partitions.iter().all(|p| p.opened) {
                     self.complete_meta();
                     if self.stop == Stop::No {
                         self.out.push_back(Output::Opened);
@@ -466,25 +524,49 @@ impl Shard {
     }
 
     fn open_partitions(&mut self, count: u32) {
+        self.homes.set_count(count as usize);
         for id in 0..count {
-            let settings = Settings {
-                fsync: self.config.fsync,
-                index: self.config.index,
-                segment_bytes: self.config.segment_bytes,
-                zero_ahead_bytes: self.config.zero_ahead_bytes,
-                merge: self.config.merge,
-                must_exist: self.directory.meta().complete,
-                replicated: false,
-                seed: self.config.seed ^ u64::from(id),
-            };
-            self.partitions.push(Partition {
-                replica: Replica::new(PartitionId(id), settings),
-                waiters: VecDeque::new(),
-                touched: false,
-                opened: false,
-                stopped: false,
-            });
-            self.touch(id as usize);
+            self.open_replica(PartitionId(id));
         }
+    }
+
+    fn open_replica(&mut self, id: PartitionId) {
+        let at = self.partitions.len();
+        self.homes.open(id, at);
+        let lease = self.config.replication.lease_kept();
+        let member = self.config.member;
+        let settings = Settings {
+            fsync: self.config.fsync,
+            index: self.config.index,
+            segment_bytes: self.config.segment_bytes,
+            zero_ahead_bytes: self.config.zero_ahead_bytes,
+            merge: self.config.merge,
+            must_exist: !member && self.directory.meta().complete,
+            replicated: member,
+            seed: self.config.seed ^ u64::from(id.0),
+        };
+        self.partitions.push(Partition {
+            id,
+            replica: Replica::new(id, settings),
+            role: if member { Role::Idle } else { Role::Alone },
+            told: Seen::default(),
+            // A promise that an earlier process gave is kept.
+            promised: self.started.mono.after(lease),
+            next_round: 0,
+            cutting: false,
+            waiters: VecDeque::new(),
+            confirms: VecDeque::new(),
+            touched: false,
+            opened: false,
+            stopped: false,
+        });
+        self.touch(at);
+    }
+
+    /// Lets agents go on that had to wait. Returns whether there were any.
+    fn run_agents(&mut self) -> bool {
+        let Some(id) = self.runnable.pop() else { return false };
+        self.run_agent(id);
+        true
     }
 }

@@ -66,6 +66,7 @@ impl Shard {
             return false;
         }
         self.stop = Stop::Finishing;
+        self.fail_waiters();
         for at in 0..self.partitions.len() {
             self.partitions[at].replica.stop(self.now.mono, &mut *self.config.cache);
             self.touch(at);

@@ -4,9 +4,11 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
 use super::evaluate::Fetched;
+use super::forward::Homes;
 use super::{Counters, FsyncMode, Partition, errors};
 use crate::disk::ValueCache;
 use crate::kv::{
@@ -14,11 +16,14 @@ use crate::kv::{
 };
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
-use crate::{Millis, Offset, Value, slot};
+use crate::{Millis, Offset, Value};
 
 /// A command's view; see [`View`].
 pub(super) struct Eye<'a> {
     pub(super) partitions: &'a mut [Partition],
+    pub(super) homes: &'a Homes,
+    /// The partitions that a command without keys is about.
+    pub(super) scope: Range<usize>,
     pub(super) cache: &'a mut dyn ValueCache,
     pub(super) fetched: &'a Fetched,
     pub(super) watched: &'a mut Watched,
@@ -49,6 +54,8 @@ pub(super) struct Facts {
 pub(super) struct Notes {
     /// What the reply depends on, once for each partition.
     pub(super) depends: Vec<Depends>,
+    /// Partitions of a cluster in which something was looked up.
+    pub(super) reads: Vec<usize>,
     /// Values to be read.
     pub(super) wants: Vec<(usize, Value, Place)>,
     /// Partitions whose clock must be committed.
@@ -74,17 +81,10 @@ pub(super) struct Watched {
     version: u64,
 }
 
-/// The index of the partition that holds `key`.
-pub(super) fn home(key: &[u8], partitions: usize) -> usize {
-    if partitions == 1 {
-        return 0;
-    }
-    slot::partition(slot::slot(key), partitions as u32).0 as usize
-}
-
 impl Notes {
     pub(super) fn clear(&mut self) {
         self.depends.clear();
+        self.reads.clear();
         self.wants.clear();
         self.clocks.clear();
     }
@@ -137,27 +137,33 @@ impl Watched {
 }
 
 impl Eye<'_> {
-    fn home(&self, key: &[u8]) -> usize {
-        home(key, self.partitions.len())
+    /// Where the partition of `key` stands here.
+    fn home(&self, key: &[u8]) -> Result<usize, Stop> {
+        if self.homes.count() == 0 {
+            return Err(Stop::Error(errors::nothing_open(self.member)));
+        }
+        self.homes.at(key).ok_or_else(|| Stop::Error(errors::elsewhere()))
     }
 
     /// The partition at `at`, if it serves.
-    fn serving(&self, at: usize) -> Result<&Partition, Stop> {
+    fn serving(&mut self, at: usize) -> Result<&Partition, Stop> {
         let partition = &self.partitions[at];
-        if partition.replica.serving() {
+        if partition.serves() {
+            if self.member {
+                self.notes.read(at);
+            }
             Ok(partition)
         } else {
-            let state = partition.replica.status_word();
-            Err(Stop::Error(errors::not_serving(at, state)))
+            Err(Stop::Error(partition.not_serving()))
         }
     }
 
     /// Every partition serves.
-    fn all_serving(&self) -> Result<(), Stop> {
+    fn all_serving(&mut self) -> Result<(), Stop> {
         if self.partitions.is_empty() {
             return Err(Stop::Error(errors::nothing_open(self.member)));
         }
-        (0..self.partitions.len()).try_for_each(|at| self.serving(at).map(|_| ()))
+        self.scope.clone().try_for_each(|at| self.serving(at).map(|_| ()))
     }
 
     /// Whether a key that expires then is live; an error if the clock by which it is not would
@@ -177,10 +183,7 @@ impl Eye<'_> {
     }
 
     fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {
-        if self.partitions.is_empty() {
-            return Err(Stop::Error(errors::nothing_open(self.member)));
-        }
-        let at = self.home(key);
+        let at = self.home(key)?;
         let found = self.serving(at)?.replica.find(key);
         match &found {
             Found::Deleted(until) | Found::Fresh { until, .. } => self.notes.depend(at, *until),
@@ -252,7 +255,7 @@ impl Eye<'_> {
 
 impl View for Eye<'_> {
     fn partitions(&self) -> usize {
-        self.partitions.len()
+        self.homes.count() as usize
     }
 
     fn meta(&mut self, key: &[u8]) -> Result<Option<Meta>, Stop> {
@@ -271,14 +274,13 @@ impl View for Eye<'_> {
     }
 
     fn suspect(&mut self, key: &[u8]) -> bool {
-        if self.partitions.is_empty() {
-            return false;
-        }
-        matches!(self.partitions[self.home(key)].replica.find(key), Found::Damaged(_))
+        self.homes
+            .at(key)
+            .is_some_and(|at| matches!(self.partitions[at].replica.find(key), Found::Damaged(_)))
     }
 
     fn damaged(&mut self) -> bool {
-        self.partitions.iter().any(|p| p.replica.damaged())
+        self.partitions[self.scope.clone()].iter().any(|p| p.replica.damaged())
     }
 
     fn item(&mut self, key: &[u8]) -> Result<Option<Item>, Stop> {
@@ -293,7 +295,7 @@ impl View for Eye<'_> {
     fn len(&mut self) -> Result<usize, Stop> {
         self.all_serving()?;
         let mut total = 0;
-        for at in 0..self.partitions.len() {
+        for at in self.scope.clone() {
             let (count, until) = self.partitions[at].replica.key_count();
             self.notes.depend(at, until);
             total += count;
@@ -303,7 +305,7 @@ impl View for Eye<'_> {
 
     fn for_each_key(&mut self, prefix: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), Stop> {
         self.all_serving()?;
-        for at in 0..self.partitions.len() {
+        for at in self.scope.clone() {
             self.walk(at, found, |p, visit| (0, p.replica.for_each_key(prefix, visit)))?;
         }
         Ok(())
@@ -318,10 +320,12 @@ impl View for Eye<'_> {
         found: &mut dyn FnMut(&[u8]),
     ) -> Result<u64, Stop> {
         self.all_serving()?;
-        let partitions = self.partitions.len() as u64;
+        let partitions = self.scope.len() as u64;
         let (inner, at) = (cursor / partitions, cursor % partitions);
-        let next =
-            self.walk(at as usize, found, |p, visit| p.replica.scan(inner, count, prefix, visit))?;
+        let first = self.scope.start;
+        let next = self.walk(first + at as usize, found, |p, visit| {
+            p.replica.scan(inner, count, prefix, visit)
+        })?;
         Ok(match (next, at + 1 < partitions) {
             (0, true) => at + 1,
             (0, false) => 0,
@@ -335,12 +339,11 @@ impl View for Eye<'_> {
         for _ in 0..100 {
             *self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             let mut random = *self.random >> 11;
-            let total: usize =
-                self.partitions.iter().map(|p| p.replica.key_count().0).sum::<usize>().max(1);
+            let here = &self.partitions[self.scope.clone()];
+            let total = here.iter().map(|p| p.replica.key_count().0).sum::<usize>().max(1);
             let mut nth = random as usize % total;
-            let mut at = 0;
-            while at + 1 < self.partitions.len() && nth >= self.partitions[at].replica.key_count().0
-            {
+            let mut at = self.scope.start;
+            while at + 1 < self.scope.end && nth >= self.partitions[at].replica.key_count().0 {
                 nth -= self.partitions[at].replica.key_count().0;
                 at += 1;
             }
@@ -425,7 +428,7 @@ impl View for Eye<'_> {
                 bytes: cache.bytes,
                 bytes_max: cache.capacity,
             },
-            partitions: statuses.iter().map(partition_info).collect(),
+            partitions: self.partitions.iter().zip(&statuses).map(partition_info).collect(),
         }
     }
 }
@@ -444,14 +447,14 @@ fn cluster_info(seen: &crate::control::View) -> ClusterInfo {
     }
 }
 
-fn partition_info(status: &Status) -> PartitionInfo {
+fn partition_info((partition, status): (&Partition, &Status)) -> PartitionInfo {
     PartitionInfo {
         id: status.partition,
         epoch: status.epoch,
         log_end: status.log_end,
         durable_end: status.durable_end,
         high_watermark: status.high_watermark,
-        isr: usize::from(status.state == "serving"),
+        isr: partition.in_sync(),
         segments: status.segments,
         log_bytes: status.log_bytes,
         keys: status.keys,

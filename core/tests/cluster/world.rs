@@ -171,6 +171,7 @@ impl World {
             applied: self.map.applied(),
             wall_ms: self.now().wall_us / 1000,
             log_ends: Vec::new(),
+            resigned: Vec::new(),
             wants_stop: false,
         };
         change(&mut heartbeat);

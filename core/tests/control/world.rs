@@ -172,6 +172,9 @@ impl World {
                     }
                     node.view = Some(view);
                 }
+                Output::Shard(ToShard::Leaving) => {
+                    control.handle(now, Input::Shard(ToControl::Left));
+                }
                 Output::Shard(_) => {}
                 Output::Refused(text) => {
                     node.refused = Some(text);

@@ -103,6 +103,7 @@ impl World {
         let config = Config {
             member: false,
             partitions: setup.partitions,
+            replication: kvnode_core::replication::Settings::default(),
             fsync: setup.fsync,
             index: setup.index,
             segment_bytes: setup.segment_bytes,

@@ -32,7 +32,7 @@ pub(crate) use workload::MIX;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// A client of one node.
+/// A client of one node at a time.
 pub(crate) struct Client {
     world: Arc<World>,
     id: u32,
@@ -71,7 +71,7 @@ impl Waiting {
 }
 
 impl Client {
-    pub(crate) fn new(world: Arc<World>, id: u32, node: u32) -> Self {
+    pub(crate) fn new(world: Arc<World>, id: u32) -> Self {
         let mut chance = Chance::new(world.seed, Purpose::Client(id));
         let wishes = Chance::new(chance.any(), Purpose::Client(id));
         // A later client of the same number writes other tokens.
@@ -79,7 +79,7 @@ impl Client {
         let workload = Workload::new(&world.settings, first_token, wishes);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
-        Self { world, id, node, address, chance, workload, connection: None }
+        Self { world, id, node: 1, address, chance, workload, connection: None }
     }
 
     /// Asks and asks, until told to stop; then waits for what is under way.
@@ -103,6 +103,10 @@ impl Client {
             return false;
         };
         let lane = Lane::Client(self.id);
+        if self.world.settings.nodes > 1 {
+            // Any node will do, and the one that just failed is as good as any.
+            self.node = 1 + self.chance.below(self.world.settings.nodes.into()) as u32;
+        }
         let to = Lane::Node(self.node);
         let connected = self.world.connect(lane, to, &endpoint, address(self.node)).await;
         let Some((wire, inlet)) = connected else {
@@ -156,7 +160,7 @@ impl Client {
             let Some(connection) = &mut self.connection else { return };
             let mut command = vec![b"WATCH".to_vec()];
             command.extend(keys.iter().map(|key| key.to_string().into_bytes()));
-            watched_at = Some(self.world.watch(self.node));
+            watched_at = Some(self.world.watch(self.node, keys.first().map(|key| key.group)));
             send(&self.world, self.id, connection.wire, &command);
             connection.waiting.push_back(Waiting::Simple("OK"));
             for &key in keys {

@@ -119,6 +119,9 @@ fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
     if settings.profile == Profile::Cluster {
         return crate::quorum::draw::fault(class, settings, chance);
     }
+    if settings.profile == Profile::Replication {
+        return crate::replication::draw::fault(class, settings, chance);
+    }
     let node = 1 + chance.below(u64::from(settings.nodes)) as u32;
     // Short is most frequent.
     let down_ms = chance.skewed(1..4000);

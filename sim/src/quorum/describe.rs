@@ -1,12 +1,11 @@
 //! What nodes say to each other, in a few words.
 
-use kvnode_core::IoId;
 use kvnode_core::cluster::{BrokerMessage, Command, ControllerMessage};
 use kvnode_core::control::Message;
 use kvnode_core::election::{self, Entry, Payload};
 
 /// A message in a line that fits beside an arrow.
-pub(super) fn message(message: &Message) -> String {
+pub(crate) fn message(message: &Message) -> String {
     match message {
         Message::Fresh => "I am fresh".to_owned(),
         Message::Join(join) => {
@@ -63,7 +62,7 @@ fn election(message: &election::Message) -> String {
 }
 
 /// An entry of the quorum's log.
-pub(super) fn entry(entry: &Entry) -> String {
+pub(crate) fn entry(entry: &Entry) -> String {
     let what = match &entry.payload {
         Payload::Noop => "noop".to_owned(),
         Payload::Voters(voters) => format!("voters {voters}"),
@@ -100,12 +99,4 @@ fn command(command: &Command) -> String {
 fn list<T: std::fmt::Display>(all: &[T]) -> String {
     let all: Vec<String> = all.iter().map(ToString::to_string).collect();
     format!("[{}]", all.join(" "))
-}
-
-/// Whose disk operation it is.
-pub(super) fn io(IoId(id): IoId) -> String {
-    match id >> 48 {
-        0xfffe => format!("io log:{}", id & ((1 << 48) - 1)),
-        _ => "io meta".to_owned(),
-    }
 }

@@ -43,7 +43,7 @@ struct Monitor {
 }
 
 /// How long a well connected majority may be without a leader, in ns.
-pub(super) fn bound_ns(settings: &Settings) -> u64 {
+pub(crate) fn bound_ns(settings: &Settings) -> u64 {
     let quorum = &settings.quorum;
     let links = &quorum.links;
     let link = links.dial_max + links.retry_max + links.silent_max;
@@ -219,7 +219,7 @@ fn subsets(nodes: &[u32], count: usize) -> Vec<Vec<u32>> {
 }
 
 /// What is still missing of a cluster that is well; `None` if nothing is.
-pub(super) fn missing(world: &World) -> Option<String> {
+pub(crate) fn missing(world: &World) -> Option<String> {
     let watch = lock(&world.watch);
     let map = watch.map();
     let Some(controller) = watch.controller() else { return Some("no controller".to_owned()) };

@@ -1,6 +1,6 @@
 //! The controller quorum in the simulator: nodes that run core's `Control`, connected by bytes.
 //!
-//! - [`process`] is a node's process, the counterpart of the tokio driver. [`tcp`] connects them.
+//! - [`tcp`] connects the nodes.
 //! - [`watch`] looks at every node after every event, with the [`checkers`]; [`liveness`] looks at
 //!   all of them now and then, and says what should have happened by now.
 //! - [`atlas`] decides which disk may be lost next, so that every loss is a bug and never an excuse.
@@ -9,17 +9,15 @@
 
 pub(crate) mod atlas;
 pub(crate) mod checkers;
-mod describe;
+pub(crate) mod describe;
 pub(crate) mod draw;
 pub(crate) mod errands;
-mod liveness;
+pub(crate) mod liveness;
 mod nemesis;
-mod process;
-mod replicas;
+pub(crate) mod replicas;
 pub mod settings;
 pub(crate) mod tcp;
 mod unfold;
 pub(crate) mod watch;
 
-pub(crate) use process::live;
-pub(crate) use unfold::unfold;
+pub(crate) use unfold::{begin, unfold};

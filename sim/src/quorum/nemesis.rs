@@ -1,28 +1,33 @@
 //! What the nemesis does to a cluster alone: whom it aims at, whom it spares, what it asks.
 
-use kvnode_core::cluster::controller::RequestId;
+use kvnode_core::cluster::controller::{Request, RequestId};
 
 use super::errands;
+use crate::replication::atlas::may_lose as may_lose_data;
 use crate::disk::{Doom, Strike, Unsynced};
 use crate::lock;
 use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
 use crate::plan::{Fault, Way};
-use crate::settings::Profile;
 use crate::story::{Kind, Lane};
 
 impl Nemesis {
     fn is_cluster(&self) -> bool {
-        self.world.settings.profile == Profile::Cluster
+        self.world.settings.profile.has_control()
     }
 
-    /// A fault that is aimed at the controller meets whoever that is now, or anybody.
+    /// A fault that is aimed at the controller meets whoever that is now, or who leads a partition, or
+    /// anybody.
     pub(crate) fn aim_at_controller(&self, fault: Fault) -> Fault {
         if !self.is_cluster() {
             return fault;
         }
         let nodes = self.world.settings.nodes;
-        let controller = lock(&self.world.watch).controller();
+        let leaders = lock(&self.world.replicas).leaders();
+        let controller = match leaders.is_empty() || self.chance().percent(50) {
+            true => lock(&self.world.watch).controller(),
+            false => Some(self.chance().pick(&leaders)),
+        };
         let node = controller.unwrap_or_else(|| 1 + self.chance().below(nodes.into()) as u32);
         fault.aimed(node, nodes)
     }
@@ -71,7 +76,10 @@ impl Nemesis {
             let voters = watch.voters();
             // Before the founding damage on every disk would count as the loss of all voters.
             let is_founded = voters.is_some() || !damages;
-            is_founded && atlas.may_lose(self.world.settings.nodes, node, voters)
+            let is_intact = |node| !atlas.is_lost_of(node);
+            is_founded
+                && atlas.may_lose(self.world.settings.nodes, node, voters)
+                && may_lose_data(&lock(&self.world.replicas), watch.map(), node, is_intact)
         };
         if may && damages {
             self.lose_disk(node);
@@ -101,6 +109,7 @@ impl Nemesis {
 
     fn wipe(&self, node: u32) {
         self.disk(node, |disk| disk.empty());
+        lock(&self.world.replicas).emptied(node);
         lock(&self.world.atlas).emptied(node);
     }
 
@@ -137,6 +146,11 @@ impl Nemesis {
         let watch = lock(&self.world.watch);
         let Some(controller) = watch.controller() else { return };
         let request = errands::draw(watch.map(), self.world.settings.nodes, &mut self.chance());
+        let is_unclean = matches!(request, Request::ElectUnclean(..));
+        if is_unclean && self.world.settings.profile.has_shard() {
+            // It may lose what is committed, by intention.
+            return;
+        }
         let id = RequestId(self.world.now_ns());
         self.world.tell(Lane::Node(controller), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")

@@ -1,11 +1,11 @@
-//! The in-sync sets that the leaders of a node want, where no log holds anything: whoever is there
-//! holds all of it, so that a leader wants every active replica in its in-sync set.
+//! The in-sync sets that the leaders of a node want that has no shard, where no log holds anything:
+//! whoever is there holds all of it, so that a leader wants every active replica in its in-sync set.
 
 use kvnode_core::NodeId;
 use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 
 /// The changes that the leader `me` wants, as of this map.
-pub(super) fn wanted(map: &Map, me: Life) -> Vec<AlterPartition> {
+pub(crate) fn wanted(map: &Map, me: Life) -> Vec<AlterPartition> {
     let led = map.partitions().filter(|(_, partition)| partition.leader == Some(me.node));
     let change = |(id, partition): (_, &Partition)| {
         let alive = |node: &NodeId| {

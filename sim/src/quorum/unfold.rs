@@ -23,17 +23,7 @@ pub(crate) async fn unfold(
     nemesis: &Nemesis,
     plan: &Plan,
 ) {
-    nemesis.spawn(Arc::clone(world).carry(Arc::clone(mailboxes)));
-    nemesis.spawn(liveness::monitor(Arc::clone(world)));
-    let late_ms = world.settings.quorum.late_ms;
-    if late_ms > 0 {
-        let nemesis_too = nemesis.clone();
-        let nodes = world.settings.nodes;
-        nemesis.spawn(async move {
-            sleep(Duration::from_millis(late_ms + 1)).await;
-            nemesis_too.start(nodes);
-        });
-    }
+    begin(world, mailboxes, nemesis);
     nemesis.run(plan).await;
     let left_ms = world.settings.duration_ms.saturating_sub(world.now_ns() / 1_000_000);
     sleep(Duration::from_millis(left_ms)).await;
@@ -46,6 +36,21 @@ pub(crate) async fn unfold(
         nemesis.start(node);
     }
     settle(world, mailboxes, nemesis).await;
+}
+
+/// Connects the nodes, watches them, and starts the last one late if it is to be.
+pub(crate) fn begin(world: &Arc<World>, mailboxes: &Arc<Mailboxes>, nemesis: &Nemesis) {
+    nemesis.spawn(Arc::clone(world).carry(Arc::clone(mailboxes)));
+    nemesis.spawn(liveness::monitor(Arc::clone(world)));
+    let late_ms = world.settings.quorum.late_ms;
+    if late_ms > 0 {
+        let nemesis_too = nemesis.clone();
+        let nodes = world.settings.nodes;
+        nemesis.spawn(async move {
+            sleep(Duration::from_millis(late_ms + 1)).await;
+            nemesis_too.start(nodes);
+        });
+    }
 }
 
 /// Waits until nothing is missing.

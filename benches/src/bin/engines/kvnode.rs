@@ -34,6 +34,7 @@ impl Kvnode {
         let config = Config {
             member: false,
             partitions: None,
+            replication: kvnode_core::replication::Settings::default(),
             fsync: FsyncMode::Always,
             index: IndexKind::Hash,
             segment_bytes: SEGMENT_BYTES,

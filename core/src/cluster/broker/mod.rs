@@ -44,7 +44,7 @@ use super::refusal::Refusal;
 use super::words::{Features, Life, PartitionEpoch};
 use crate::random::Random;
 use crate::shard::Severity;
-use crate::{DirectoryId, Incarnation, Instant, NodeId, Now, PartitionId};
+use crate::{DirectoryId, Epoch, Incarnation, Instant, NodeId, Now, PartitionId};
 
 use alters::Wanted;
 use backoff::Backoff;
@@ -117,6 +117,8 @@ pub enum Input {
     LogEnd(LogEnd),
     /// A replica of this node is closed.
     Closed(PartitionId),
+    /// A leader of this node can not go on in its reign. Said until the map shows a later one.
+    Resigned(PartitionId, Epoch),
     /// A leader of this node wants another in-sync set. In the place of what it wanted before,
     /// which may be on its way all the same: until the map has moved on from the partition epoch,
     /// the leader counts everybody whom it has asked for as in sync.
@@ -193,6 +195,7 @@ pub struct Broker {
     duplicate_since: Option<Instant>,
     heartbeat_due: Instant,
     log_ends: BTreeMap<PartitionId, LogEnd>,
+    resigned: BTreeMap<PartitionId, Epoch>,
     wanted: BTreeMap<PartitionId, Wanted>,
     stop: Stop,
     refused: bool,
@@ -215,6 +218,7 @@ impl Broker {
             duplicate_since: None,
             heartbeat_due: now.mono,
             log_ends: BTreeMap::new(),
+            resigned: BTreeMap::new(),
             wanted: BTreeMap::new(),
             stop: Stop::default(),
             refused: false,
@@ -260,6 +264,10 @@ impl Broker {
             Input::LogEnd(end) => self.on_log_end(now, end),
             Input::Closed(partition) => {
                 self.log_ends.remove(&partition);
+            }
+            Input::Resigned(partition, epoch) => {
+                self.resigned.insert(partition, epoch);
+                self.heartbeat_due = now.mono;
             }
             Input::Alter(alter) => self.want(alter),
             Input::Stop => self.on_stop(now),
@@ -332,11 +340,14 @@ impl Broker {
         let Some(life) = self.life() else { return self.say_register(now, leader) };
         if self.heartbeat_due <= now.mono {
             self.heartbeat_due = now.mono.after(self.settings.heartbeat_interval);
+            let later = |id| map.partition(id).map_or(Epoch(0), |partition| partition.epoch);
+            self.resigned.retain(|&id, epoch| later(id) <= *epoch);
             let heartbeat = Heartbeat {
                 incarnation: life.incarnation,
                 applied: map.applied(),
                 wall_ms: now.wall_us / 1000,
                 log_ends: self.log_ends.values().copied().collect(),
+                resigned: self.resigned.iter().map(|(&id, &epoch)| (id, epoch)).collect(),
                 wants_stop: self.stop.is_wanted(),
             };
             self.send(leader, BrokerMessage::Heartbeat(heartbeat));

@@ -6,7 +6,8 @@
 //!    with the longest log, by epoch and end; then the first by the order of the replicas. All but
 //!    the first condition are wishes: whoever fulfils none is elected if nobody else is there.
 //! 2. A leader stays while it can. It is replaced when it is gone, wants to stop, or says that it
-//!    would rather not, and somebody better is there.
+//!    would rather not, and somebody better is there. One that has resigned, since its log had to be
+//!    opened again, is replaced in any case, if need be by itself in another reign.
 //! 3. With nobody in sync the partition is offline until one of them comes back.
 //! 4. Where the last one in sync came back from an unclean stop, what it acknowledged may be
 //!    missing, from it and not from the others. All who were in sync with it are waited for, until
@@ -80,6 +81,11 @@ impl Controller {
         leader: NodeId,
     ) -> Option<NodeId> {
         let alive = self.is_alive(leader);
+        let session = self.sessions.get(&leader);
+        if alive && session.is_some_and(|session| session.has_resigned(id, partition.epoch)) {
+            // Whoever is best, be it the same node in another reign.
+            return self.best(now, map, id, partition, None).map(|(candidate, _)| candidate);
+        }
         let demerits = self.demerits(now, id, leader);
         let stopping = demerits.as_ref().is_some_and(|d| d.stopping);
         let unfit = demerits.as_ref().is_some_and(|d| d.unfit);
@@ -157,7 +163,11 @@ impl Controller {
         right: Right,
     ) {
         let node = map.node(candidate).expect("candidates are registered");
-        let elect = self.election(map, id, node.life(), right);
+        let mut elect = self.election(map, id, node.life(), right);
+        let led = map.partition(id).is_some_and(|partition| partition.leader == Some(candidate));
+        if led && right == Right::InSync {
+            elect.right = Right::Renewal;
+        }
         let last = map.partition(id).map_or(elect.above, |p| p.epoch.max(elect.above));
         if last < Epoch(u32::MAX) {
             // Under way already, or too much is: it is looked at again when that has ended.

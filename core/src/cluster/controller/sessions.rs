@@ -27,7 +27,7 @@ use super::super::words::{Life, Registration};
 use super::proposals::Key;
 use super::{Controller, Ignored, Output};
 use crate::shard::Severity;
-use crate::{Index, Instant, NodeId, Now, PartitionId};
+use crate::{Epoch, Index, Instant, NodeId, Now, PartitionId};
 
 /// What the controller knows of a registered node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub(super) struct Session {
     /// Its wall clock less the controller's, in milliseconds.
     clock_offset_ms: Option<i64>,
     log_ends: BTreeMap<PartitionId, LogEnd>,
+    /// Reigns in which the node can not go on.
+    resigned: BTreeMap<PartitionId, Epoch>,
     stopping: bool,
 }
 
@@ -61,6 +63,11 @@ impl Session {
 
     pub(super) fn heard(&self) -> Instant {
         self.heard
+    }
+
+    /// Whether the node can not go on in this reign of the partition.
+    pub(super) fn has_resigned(&self, partition: PartitionId, epoch: Epoch) -> bool {
+        self.resigned.get(&partition).is_some_and(|&resigned| resigned >= epoch)
     }
 
     pub(super) fn log_end(&self, partition: PartitionId) -> Option<&LogEnd> {
@@ -85,6 +92,7 @@ impl Controller {
             applied: Index::default(),
             clock_offset_ms: None,
             log_ends: BTreeMap::new(),
+            resigned: BTreeMap::new(),
             stopping: false,
         };
         self.sessions.insert(id, session);
@@ -151,7 +159,9 @@ impl Controller {
         session.applied = session.applied.max(heartbeat.applied);
         session.clock_offset_ms = Some(offset_ms(heartbeat.wall_ms, now));
         session.log_ends = heartbeat.log_ends.iter().map(|end| (end.partition, *end)).collect();
+        session.resigned = heartbeat.resigned.iter().copied().collect();
         session.stopping = heartbeat.wants_stop;
+        self.dirty.extend(heartbeat.resigned.iter().map(|&(partition, _)| partition));
         self.clock_median_ms = self.clock_median();
         self.look_at_unfit(map, from);
         self.dirty.extend(self.recoveries.keys());

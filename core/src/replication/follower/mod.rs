@@ -215,6 +215,16 @@ impl Follower {
         self.linked.then_some((at, Reason::Follow))
     }
 
+    /// The reign that it follows.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Who leads it.
+    pub fn leader(&self) -> NodeId {
+        self.leader
+    }
+
     /// Until when this replica must not commit as a leader: the promise of its acknowledgements.
     pub fn promised(&self) -> Instant {
         self.promised

@@ -252,7 +252,10 @@ impl Leader {
 
     fn take_log(&mut self, log: LogState<'_>) {
         assert!(log.acked <= log.end, "what is acknowledged is in the log");
-        assert!(log.end > self.start, "the reign's own record is appended");
+        if log.end <= self.start {
+            // The reign's own record is appended, and waits to be handed to the disk.
+            return;
+        }
         assert!(log.end >= self.log.end && log.acked >= self.log.acked, "a leader cuts nothing");
         self.begun = true;
         self.log = Known { end: log.end, acked: log.acked, horizon: log.tombstone_horizon };

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::Leader;
 use crate::cluster::Life;
-use crate::{Instant, NodeId, Offset};
+use crate::{Epoch, Instant, NodeId, Offset};
 
 /// Too few replicas are in sync to take writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -32,6 +32,11 @@ pub struct FollowerStatus {
 }
 
 impl Leader {
+    /// Its reign.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Everything before this offset is committed.
     pub fn watermark(&self) -> Offset {
         self.watermark

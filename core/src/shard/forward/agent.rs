@@ -1,0 +1,183 @@
+//! The leader's side: a client of this shard that stands in for one of another node's (or of this
+//! one's, where a command is not evaluated in place).
+//!
+//! An agent runs what it is asked one after the other, as any client's commands are run, and sends
+//! the reply to the last command of each ask.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::message::{Ask, Command, Message, Outcome};
+use crate::limits::CLIENT_REPLIES_MAX;
+use crate::reply::Reply;
+use crate::shard::client::Client;
+use crate::shard::{Shard, errors};
+use crate::{ClientId, Epoch, NodeId, PartitionId};
+
+/// See the module's header.
+#[derive(Debug)]
+pub(in crate::shard) struct Agent {
+    /// The node whose client it is.
+    node: NodeId,
+    /// Asks that have not begun.
+    inbox: VecDeque<Ask>,
+    /// The ask under way: for which partition and reign, and its commands that are to come.
+    scope: (PartitionId, Epoch),
+    rest: VecDeque<Command>,
+    /// Asks whose replies are to come.
+    owed: VecDeque<Owed>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    tag: u64,
+    /// Replies to come; the last one counts.
+    left: usize,
+    /// It was given up in between.
+    refused: bool,
+}
+
+/// Ids of agents are none of a client's.
+const AGENT: u64 = 1 << 63;
+
+/// Most asks of one client that wait here; its own node sends no more.
+const INBOX_MAX: usize = 2 * CLIENT_REPLIES_MAX;
+
+impl Agent {
+    fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            inbox: VecDeque::new(),
+            scope: (PartitionId(0), Epoch(0)),
+            rest: VecDeque::new(),
+            owed: VecDeque::new(),
+        }
+    }
+
+    /// Whether the id is an agent's.
+    pub(in crate::shard) fn is(id: ClientId) -> bool {
+        id.0 & AGENT != 0
+    }
+
+    /// The partition of the ask under way.
+    pub(in crate::shard) fn scope(&self) -> PartitionId {
+        self.scope.0
+    }
+}
+
+impl Shard {
+    pub(super) fn on_ask(&mut self, from: NodeId, ask: Ask) {
+        let key = (from, ask.client);
+        let id = match self.forwarding.agents.get(&key) {
+            Some(&id) => id,
+            None => {
+                self.forwarding.last_agent += 1;
+                let id = ClientId(AGENT | self.forwarding.last_agent);
+                let agent = Box::new(Agent::new(from));
+                self.clients.insert(id, Client::agent(id, agent));
+                self.forwarding.agents.insert(key, id);
+                id
+            }
+        };
+        let agent = self.agent(id);
+        if agent.inbox.len() >= INBOX_MAX {
+            let outcome = Outcome::Reply(errors::too_many_asked().into());
+            self.forwarding.say(self.me(), from, Message::Answer { tag: ask.tag, outcome });
+            return;
+        }
+        agent.inbox.push_back(ask);
+        self.run_agent(id);
+    }
+
+    fn agent(&mut self, id: ClientId) -> &mut Agent {
+        let client = self.clients.get_mut(&id).expect("an agent is there until it is dropped");
+        client.agent.as_mut().expect("it is an agent")
+    }
+
+    /// Runs what the agent was asked, until it has to wait.
+    pub(in crate::shard) fn run_agent(&mut self, id: ClientId) {
+        while self.stop == super::super::Stop::No
+            && self.clients.get(&id).is_some_and(Client::accepts)
+            && !self.pressed
+        {
+            let agent = self.agent(id);
+            if let Some(Command(args)) = agent.rest.pop_front() {
+                let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..]).collect();
+                self.counters.commands += 1;
+                self.run_here(id, &args);
+                continue;
+            }
+            let Some(ask) = agent.inbox.pop_front() else { return };
+            let node = agent.node;
+            let leads = self.leads_in(ask.partition, ask.epoch);
+            if !leads || ask.commands.iter().any(|command| command.0.is_empty()) {
+                let message = Message::Answer { tag: ask.tag, outcome: Outcome::NotLeader };
+                self.forwarding.say(self.me(), node, message);
+                continue;
+            }
+            let agent = self.agent(id);
+            let owed = Owed { tag: ask.tag, left: ask.commands.len(), refused: false };
+            agent.scope = (ask.partition, ask.epoch);
+            agent.rest = ask.commands.into();
+            if owed.left > 0 {
+                agent.owed.push_back(owed);
+            }
+        }
+    }
+
+    /// Whether what the agent is at may still be evaluated here: the reign goes on.
+    pub(in crate::shard) fn agent_may_go_on(&self, id: ClientId) -> bool {
+        let agent = self.clients.get(&id).and_then(|client| client.agent.as_ref());
+        agent.is_none_or(|agent| self.leads_in(agent.scope.0, agent.scope.1))
+    }
+
+    /// The reign of the ask under way is over, and its command was not evaluated.
+    pub(in crate::shard) fn refuse_under_way(&mut self, id: ClientId) {
+        let agent = self.agent(id);
+        let more = agent.rest.len();
+        agent.rest.clear();
+        if let Some(owed) = agent.owed.back_mut() {
+            owed.refused = true;
+        }
+        // A transaction of which only a part was taken is over as well.
+        let client = self.clients.get_mut(&id).expect("it is there");
+        client.session.give_up(&[b"EXEC"]).for_each(|key| self.watched.unwatch(&key));
+        for _ in 0..=more {
+            self.enqueue(id, Reply::Null, &[]);
+        }
+    }
+
+    /// The agent has its next reply.
+    pub(in crate::shard) fn on_agent_reply(&mut self, id: ClientId, reply: Reply) {
+        let agent = self.agent(id);
+        let owed = agent.owed.front_mut().expect("every reply is owed to someone");
+        owed.left -= 1;
+        if owed.left > 0 {
+            return;
+        }
+        let outcome = if owed.refused { Outcome::NotLeader } else { Outcome::Reply(reply.into()) };
+        let (tag, node) = (owed.tag, agent.node);
+        agent.owed.pop_front();
+        self.forwarding.say(self.me(), node, Message::Answer { tag, outcome });
+    }
+
+    pub(super) fn unwatch_agent(&mut self, from: NodeId, client: u64) {
+        let Some(&id) = self.forwarding.agents.get(&(from, client)) else { return };
+        let client = self.clients.get_mut(&id).expect("an agent is there until it is dropped");
+        client.session.give_up(&[b"EXEC"]).for_each(|key| self.watched.unwatch(&key));
+    }
+
+    pub(super) fn drop_agent(&mut self, from: NodeId, client: u64) {
+        if let Some(id) = self.forwarding.agents.remove(&(from, client)) {
+            self.on_disconnected(id);
+        }
+    }
+
+    /// Nobody is left at the other node to answer.
+    pub(super) fn drop_agents(&mut self, node: NodeId) {
+        let all = self.forwarding.agents.range((node, 0)..=(node, u64::MAX));
+        let all: Vec<u64> = all.map(|(&(_, client), _)| client).collect();
+        all.into_iter().for_each(|client| self.drop_agent(node, client));
+    }
+}

@@ -1,0 +1,100 @@
+//! A command in parts, and how their replies become one.
+
+use alloc::vec::Vec;
+
+use super::message::Command;
+use crate::reply::Reply;
+use crate::{Instant, PartitionId};
+
+/// A command under way in other places.
+#[derive(Debug)]
+pub(in crate::shard) struct Call {
+    pub(super) parts: Vec<Part>,
+    pub(super) merge: Merge,
+    /// It changes nothing, so that it may be asked twice.
+    pub(super) reads: bool,
+    /// When it is given up.
+    pub(super) until: Instant,
+}
+
+/// What is asked of one partition.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) partition: PartitionId,
+    /// Taken by the last ask that can not be repeated.
+    pub(super) commands: Vec<Command>,
+    pub(super) reply: Option<Reply>,
+}
+
+/// How the replies of the parts become one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// There is one part.
+    Only,
+    /// Numbers are added.
+    Sum,
+    /// Items stand where they were asked for: of which part, in order of the whole.
+    Order(Vec<usize>),
+    /// Arrays follow each other.
+    Concat,
+    /// All are alike.
+    First,
+    /// A step of SCAN in this partition of so many; see [`cursor`](super::split).
+    Scan(PartitionId, u32),
+}
+
+impl Call {
+    /// Whether every part is answered.
+    pub(super) fn is_done(&self) -> bool {
+        self.parts.iter().all(|part| part.reply.is_some())
+    }
+
+    /// The reply to the whole.
+    pub(in crate::shard) fn compose(self) -> Reply {
+        let parts = self.parts.len();
+        let replies: Vec<Reply> = self.parts.into_iter().filter_map(|part| part.reply).collect();
+        assert!(replies.len() == parts, "it is done");
+        let failed = replies.iter().filter(|reply| matches!(reply, Reply::Error(_))).count();
+        if failed > 0 {
+            let error = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_)));
+            let error = error.expect("one has failed");
+            return match error {
+                Reply::Error(text) if failed < parts && !self.reads => {
+                    Reply::error_owned(alloc::format!(
+                        "PARTIAL the command was applied in {} of {parts} partitions; in another: \
+                         {text}",
+                        parts - failed
+                    ))
+                }
+                error => error,
+            };
+        }
+        merge(self.merge, replies)
+    }
+}
+
+fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
+    let items = |reply| match reply {
+        Reply::Array(items) => items,
+        other => alloc::vec![other],
+    };
+    match merge {
+        Merge::Only | Merge::First => {
+            replies.into_iter().next().expect("a call has at least one part")
+        }
+        Merge::Sum => Reply::Int(replies.iter().fold(0, |sum, reply| match reply {
+            Reply::Int(n) => sum + n,
+            _ => sum,
+        })),
+        Merge::Order(order) => {
+            let mut parts: Vec<_> = replies.into_iter().map(|r| items(r).into_iter()).collect();
+            let next = |part: usize| parts[part].next().unwrap_or(Reply::Null);
+            Reply::Array(order.into_iter().map(next).collect())
+        }
+        Merge::Concat => Reply::Array(replies.into_iter().flat_map(items).collect()),
+        Merge::Scan(partition, partitions) => {
+            let reply = replies.into_iter().next().expect("a step is one part");
+            super::split::scanned(reply, partition, partitions)
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! The asker's side: a command is sent where its keys are, and what comes back is its reply.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::CALL_MAX;
+use super::call::{Call, Merge, Part};
+use super::message::{self, Ask, Command, Message, Outcome};
+use super::split::{About, about, owned};
+use crate::args::Args;
+use crate::limits::PEER_FORWARD_BYTES_MAX;
+use crate::marks::Mark;
+use crate::node::Parcel;
+use crate::peer::Channel;
+use crate::reply::Reply;
+use crate::shard::{Output, Shard, errors};
+use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv};
+
+/// What the shard knows of commands that are under way in other places.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Forwarding {
+    last_tag: u64,
+    asked: BTreeMap<u64, Asked>,
+    /// The last reign of each partition that has answered.
+    proven: BTreeMap<PartitionId, Epoch>,
+    /// The last reign of each partition that had answered and then refused: it has ended.
+    over: BTreeMap<PartitionId, Epoch>,
+    /// Clients with stalled parts.
+    stalled: BTreeSet<ClientId>,
+    /// When stalled parts are looked at again, and what waits too long.
+    due: Option<Instant>,
+    /// Messages to be sent, by node.
+    outgoing: BTreeMap<NodeId, VecDeque<Vec<u8>>>,
+    /// Messages to this node itself.
+    own: VecDeque<Message>,
+    /// The clients that stand in for those of other nodes, and for this node's own.
+    pub(super) agents: BTreeMap<(NodeId, u64), ClientId>,
+    pub(super) last_agent: u64,
+}
+
+/// An ask under way.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    node: NodeId,
+    partition: PartitionId,
+    epoch: Epoch,
+    client: ClientId,
+    /// The client's reply of this number, and which part of the command.
+    number: u64,
+    part: usize,
+}
+
+/// What a client has under way in one partition.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shard) struct Abroad {
+    epoch: Epoch,
+    asks: u32,
+}
+
+/// A part that looks for a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::shard) struct Stalled {
+    number: u64,
+    part: usize,
+}
+
+/// Where a client's watched keys are, if not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) struct Watching {
+    partition: PartitionId,
+    node: NodeId,
+    epoch: Epoch,
+}
+
+/// How often stalled parts are looked at although nothing has changed.
+const RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Bytes of messages to one node that leave in one parcel, but for the last of them.
+const PARCEL_BYTES: usize = 256 << 10;
+
+/// Most bytes of a command, beyond its arguments', on the way to its leader: per argument.
+const ARG_BYTES: usize = 10;
+
+impl Forwarding {
+    pub(super) fn over(&self, id: PartitionId) -> Option<Epoch> {
+        self.over.get(&id).copied()
+    }
+
+    pub(in crate::shard) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// To be sent to the node, which may be this one.
+    pub(super) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
+        if node == me {
+            return self.own.push_back(message);
+        }
+        let parcels = self.outgoing.entry(node).or_default();
+        let body = parcels.pop_back_if(|body| body.len() < PARCEL_BYTES).unwrap_or_default();
+        let begun = body.len();
+        let mut body = message::encode(&message, body);
+        if body.len() > PEER_FORWARD_BYTES_MAX {
+            // It does not fit behind others, and perhaps not at all.
+            let alone = body.split_off(begun);
+            if begun > 0 {
+                parcels.push_back(core::mem::take(&mut body));
+            }
+            body = match message {
+                Message::Answer { tag, .. } if alone.len() > PEER_FORWARD_BYTES_MAX => {
+                    let outcome = Outcome::Reply(errors::too_long_to_forward().into());
+                    message::encode(&Message::Answer { tag, outcome }, Vec::new())
+                }
+                Message::Ask(_)
+                | Message::Answer { .. }
+                | Message::Unwatch { .. }
+                | Message::Gone { .. } => alone,
+            };
+        }
+        parcels.push_back(body);
+    }
+
+    /// What is to be sent next.
+    pub(in crate::shard) fn take_parcel(&mut self) -> Option<Parcel> {
+        let mut first = self.outgoing.first_entry()?;
+        let node = *first.key();
+        let body = first.get_mut().pop_front();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        Some(Parcel { node, channel: Channel::Forward, body: Bytes::from(body?) })
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+/// From the client to the parts of its command.
+impl Shard {
+    /// Evaluates the command here, or has it evaluated where its keys are.
+    pub(in crate::shard) fn dispatch(&mut self, id: ClientId, args: Args<'_>) {
+        let client = self.clients.get(&id).expect("the caller has looked");
+        let partitions = self.homes.count();
+        let Ok(command) = kv::resolve(args) else { return self.run_here(id, args) };
+        if partitions == 0 || client.session.queues(command) {
+            return self.run_here(id, args);
+        }
+        match command.name {
+            "exec" => return self.dispatch_exec(id, args),
+            "watch" => return self.dispatch_watch(id, args),
+            "discard" | "unwatch" | "reset" => {
+                self.unwatch_abroad(id);
+                return self.run_here(id, args);
+            }
+            _ => {}
+        }
+        let reads = !command.flags.has(kv::Flags::WRITE);
+        match about(command, args, partitions, self.draw()) {
+            About::Nothing | About::Scattered => self.run_here(id, args),
+            About::One(partition) if self.runs_here(id, partition) => self.run_here(id, args),
+            About::One(partition) => {
+                let part = (partition, alloc::vec![owned(args)]);
+                self.call(id, alloc::vec![part], Merge::Only, reads);
+            }
+            About::Parts(parts, merge) => {
+                let keyed = command.keys(args).next().is_some();
+                if keyed && parts.iter().all(|&(partition, _)| self.runs_here(id, partition)) {
+                    return self.run_here(id, args);
+                }
+                let parts = parts.into_iter().map(|(id, command)| (id, alloc::vec![command]));
+                self.call(id, parts.collect(), merge, reads);
+            }
+        }
+    }
+
+    /// Whether a command about the partition may be evaluated here and now: this node leads it, and
+    /// nothing that the client asked of it is under way elsewhere.
+    fn runs_here(&self, id: ClientId, partition: PartitionId) -> bool {
+        let client = &self.clients[&id];
+        self.leads(partition) && !client.abroad.contains_key(&partition)
+    }
+
+    fn dispatch_watch(&mut self, id: ClientId, args: Args<'_>) {
+        let client = &self.clients[&id];
+        let inside = client.session.in_transaction();
+        let command = kv::find(args[0]).expect("it was resolved");
+        let About::One(partition) = about(command, args, self.homes.count(), 0) else {
+            return self.enqueue(id, errors::scattered(), &[]);
+        };
+        let watches_here = client.session.watched_keys().next().is_some();
+        match (client.watching, self.route(partition)) {
+            (None, _) if inside || self.runs_here(id, partition) => self.run_here(id, args),
+            (Some(known), Some((node, epoch)))
+                if known == (Watching { partition, node, epoch }) && !watches_here => {}
+            (None, Some(_)) if !watches_here => {}
+            (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
+            _ => return self.enqueue(id, errors::scattered(), &[]),
+        }
+        if self.runs_here(id, partition) || inside {
+            return;
+        }
+        let Some((node, epoch)) = self.route(partition) else { return };
+        let client = self.clients.get_mut(&id).expect("it is there");
+        client.watching = Some(Watching { partition, node, epoch });
+        let part = (partition, alloc::vec![owned(args)]);
+        self.call(id, alloc::vec![part], Merge::Only, true);
+    }
+
+    fn dispatch_exec(&mut self, id: ClientId, args: Args<'_>) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let partitions = self.homes.count();
+        let home = |key: &[u8]| super::split::home(key, partitions);
+        let queued = client.session.queued();
+        let mut homes = BTreeSet::new();
+        let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
+        let mut reads = true;
+        for (command, args) in queued {
+            let args = args.as_slices();
+            homes.extend(command.keys(&args).map(home));
+            reads &= !command.flags.has(kv::Flags::WRITE);
+            commands.push(owned(&args));
+        }
+        commands.push(owned(args));
+        let watching = client.watching.take();
+        let watches_here = client.session.watched_keys().next().is_some();
+        let partition = match (homes.len(), watching) {
+            (1, _) => *homes.first().expect("there is one"),
+            // Nothing but what is watched says where.
+            (0, Some(watching)) => watching.partition,
+            _ => return self.run_here(id, args),
+        };
+        let lost = match watching {
+            Some(watching) => {
+                self.route(partition) != Some((watching.node, watching.epoch))
+                    || watching.partition != partition
+            }
+            None => watches_here && !self.leads(partition),
+        };
+        if lost {
+            // Whether what was watched has changed can not be known any more.
+            self.give_up_transaction(id, args);
+            return self.enqueue(id, Reply::NullArray, &[]);
+        }
+        if watching.is_none() && self.runs_here(id, partition) {
+            return self.run_here(id, args);
+        }
+        self.give_up_transaction(id, args);
+        // What was watched in this reign can not be asked of another.
+        let reads = reads && watching.is_none();
+        self.call(id, alloc::vec![(partition, commands)], Merge::Only, reads);
+    }
+
+    fn give_up_transaction(&mut self, id: ClientId, args: Args<'_>) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
+    }
+
+    fn unwatch_abroad(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        if let Some(watching) = client.watching.take() {
+            let gone = Message::Unwatch { client: id.0 };
+            self.forwarding.say(self.me(), watching.node, gone);
+        }
+    }
+
+    /// Queues a reply that the parts will give, and asks for them.
+    fn call(
+        &mut self,
+        id: ClientId,
+        parts: Vec<(PartitionId, Vec<Command>)>,
+        merge: Merge,
+        reads: bool,
+    ) {
+        self.marks.hit_if(parts.len() > 1, Mark::FannedOut);
+        let part = |(partition, commands)| Part { partition, commands, reply: None };
+        let parts: Vec<Part> = parts.into_iter().map(part).collect();
+        let count = parts.len();
+        let call = Call { parts, merge, reads, until: self.now.mono.after(CALL_MAX) };
+        let number = self.enqueue_call(id, Box::new(call));
+        let client = self.clients.get_mut(&id).expect("it is there");
+        client.stalled.extend((0..count).map(|part| Stalled { number, part }));
+        self.advance_stalled(id);
+    }
+}
+
+/// Asking.
+impl Shard {
+    /// Asks for as many of the client's stalled parts as may be asked for now, in their order.
+    fn advance_stalled(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        if client.stalled.is_empty() {
+            return;
+        }
+        let mut waits = BTreeSet::new();
+        for stalled in client.stalled.clone() {
+            let partition = self.part(id, stalled).partition;
+            // One that waits holds up those behind it in the same partition.
+            if !waits.contains(&partition) && self.ask(id, stalled, partition) {
+                let client = self.clients.get_mut(&id).expect("it is there");
+                client.stalled.remove(&stalled);
+            } else {
+                waits.insert(partition);
+            }
+        }
+        let client = &self.clients[&id];
+        if client.stalled.is_empty() {
+            if self.forwarding.stalled.remove(&id) && client.accepts() {
+                self.out.push_back(Output::Resume(id));
+            }
+        } else if self.forwarding.stalled.insert(id) {
+            self.marks.hit(Mark::Stalled);
+        }
+        self.forwarding.wake_at(self.now.mono.after(RETRY_EVERY));
+    }
+
+    fn part(&self, id: ClientId, stalled: Stalled) -> &Part {
+        let call = self.clients[&id].call(stalled.number).expect("a stalled part has a call");
+        &call.parts[stalled.part]
+    }
+
+    /// Asks for the part if a leader is known and the order allows it.
+    fn ask(&mut self, id: ClientId, stalled: Stalled, partition: PartitionId) -> bool {
+        if part_bytes(self.part(id, stalled)) > PEER_FORWARD_BYTES_MAX {
+            let error = errors::too_long_to_forward();
+            self.finish_part(id, stalled.number, stalled.part, error);
+            return true;
+        }
+        let Some((node, epoch)) = self.route(partition) else { return false };
+        let me = self.me();
+        if node != me && !self.linked.contains(&node) {
+            return false;
+        }
+        let proven = self.forwarding.proven.get(&partition) == Some(&epoch);
+        let client = self.clients.get_mut(&id).expect("it is there");
+        let abroad = client.abroad.entry(partition).or_insert(Abroad { epoch, asks: 0 });
+        if abroad.asks > 0 && (abroad.epoch != epoch || !proven) {
+            return false;
+        }
+        *abroad = Abroad { epoch, asks: abroad.asks + 1 };
+        client.visited.insert(node);
+        let commands = self.part(id, stalled).commands.clone();
+        self.forwarding.last_tag += 1;
+        let tag = self.forwarding.last_tag;
+        let Stalled { number, part } = stalled;
+        let asked = Asked { node, partition, epoch, client: id, number, part };
+        self.forwarding.asked.insert(tag, asked);
+        let ask = Ask { client: id.0, tag, partition, epoch, commands };
+        self.forwarding.say(me, node, Message::Ask(ask));
+        self.marks.hit_if(node != me, Mark::Forwarded);
+        true
+    }
+
+    pub(super) fn on_answer(&mut self, from: NodeId, tag: u64, outcome: Outcome) {
+        let Some(asked) = self.forwarding.asked.get(&tag).copied() else { return };
+        if asked.node != from {
+            return;
+        }
+        self.forwarding.asked.remove(&tag);
+        match outcome {
+            Outcome::Reply(reply) => {
+                self.forwarding.proven.insert(asked.partition, asked.epoch);
+                self.on_part(asked, Reply::from(reply));
+            }
+            Outcome::NotLeader => {
+                if self.forwarding.proven.get(&asked.partition) == Some(&asked.epoch) {
+                    self.forwarding.over.insert(asked.partition, asked.epoch);
+                }
+                self.stall(asked);
+            }
+        }
+    }
+
+    /// The client has one ask fewer under way.
+    fn settle_abroad(&mut self, asked: Asked) -> bool {
+        let Some(client) = self.clients.get_mut(&asked.client) else { return false };
+        if let Some(abroad) = client.abroad.get_mut(&asked.partition) {
+            abroad.asks -= 1;
+            if abroad.asks == 0 {
+                client.abroad.remove(&asked.partition);
+            }
+        }
+        true
+    }
+
+    fn stall(&mut self, asked: Asked) {
+        if !self.settle_abroad(asked) {
+            return;
+        }
+        let client = self.clients.get_mut(&asked.client).expect("it was there just now");
+        client.stalled.insert(Stalled { number: asked.number, part: asked.part });
+        self.forwarding.stalled.insert(asked.client);
+        self.forwarding.wake_at(self.now.mono.after(RETRY_EVERY));
+    }
+
+    fn on_part(&mut self, asked: Asked, reply: Reply) {
+        if self.settle_abroad(asked) {
+            self.finish_part(asked.client, asked.number, asked.part, reply);
+            self.advance_stalled(asked.client);
+        }
+    }
+
+    fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let call = client.call_mut(number).expect("a part has a call");
+        call.parts[part].reply = Some(reply);
+        if call.is_done() {
+            self.finish_call(id, number);
+        }
+    }
+}
+
+/// What changes around.
+impl Shard {
+    /// Leaders have changed, or a link has come up: stalled parts look again.
+    pub(in crate::shard) fn look_for_leaders(&mut self) {
+        for id in self.forwarding.stalled.clone() {
+            if self.clients.contains_key(&id) {
+                self.advance_stalled(id);
+            } else {
+                self.forwarding.stalled.remove(&id);
+            }
+        }
+    }
+
+    /// Nothing more will come from the node, neither answers nor asks.
+    pub(in crate::shard) fn forget_node(&mut self, node: NodeId) {
+        let lost: Vec<(u64, Asked)> = self
+            .forwarding
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.node == node)
+            .map(|(&tag, &asked)| (tag, asked))
+            .collect();
+        for (tag, asked) in lost {
+            self.forwarding.asked.remove(&tag);
+            self.lose(asked, errors::unknown_abroad(node, asked.partition));
+        }
+        self.forwarding.outgoing.remove(&node);
+        for client in self.clients.values_mut() {
+            client.watching = client.watching.filter(|watching| watching.node != node);
+        }
+        self.drop_agents(node);
+    }
+
+    /// An ask will not be answered: a read is asked again.
+    fn lose(&mut self, asked: Asked, unknown: Reply) {
+        let call = self.clients.get(&asked.client).and_then(|client| client.call(asked.number));
+        match call {
+            Some(call) if call.reads => self.stall(asked),
+            Some(_) => self.on_part(asked, unknown),
+            None => {}
+        }
+    }
+
+    /// The parcel could not be sent: nothing of it was.
+    pub(in crate::shard) fn on_returned(&mut self, mut body: Bytes) {
+        while let Some(message) = message::decode(&mut body) {
+            if let Message::Ask(ask) = message
+                && let Some(asked) = self.forwarding.asked.remove(&ask.tag)
+            {
+                self.stall(asked);
+            }
+        }
+    }
+
+    pub(in crate::shard) fn on_forward(&mut self, from: NodeId, mut body: Bytes) {
+        while let Some(message) = message::decode(&mut body) {
+            self.on_forward_message(from, message);
+        }
+    }
+
+    fn on_forward_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::Ask(ask) => self.on_ask(from, ask),
+            Message::Answer { tag, outcome } => self.on_answer(from, tag, outcome),
+            Message::Unwatch { client } => self.unwatch_agent(from, client),
+            Message::Gone { client } => self.drop_agent(from, client),
+        }
+    }
+
+    /// Takes the next message that this node has sent to itself. Returns whether there was one.
+    pub(in crate::shard) fn take_own_message(&mut self) -> bool {
+        let Some(message) = self.forwarding.own.pop_front() else { return false };
+        self.on_forward_message(self.me(), message);
+        true
+    }
+
+    /// A client is gone: so are those that stand in for it.
+    pub(in crate::shard) fn leave_agents(&mut self, id: ClientId, visited: BTreeSet<NodeId>) {
+        for node in visited {
+            self.forwarding.say(self.me(), node, Message::Gone { client: id.0 });
+        }
+    }
+
+    /// Looks at what stalls, and gives up what has waited too long.
+    pub(in crate::shard) fn tick_forwarding(&mut self) {
+        let now = self.now.mono;
+        if self.forwarding.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.forwarding.due = None;
+        self.look_for_leaders();
+        let overdue = |id: ClientId, number: u64| {
+            let call = self.clients.get(&id).and_then(|client| client.call(number));
+            call.is_none_or(|call| call.until <= now)
+        };
+        let late: Vec<(u64, Asked)> = self
+            .forwarding
+            .asked
+            .iter()
+            .filter(|(_, asked)| overdue(asked.client, asked.number))
+            .map(|(&tag, &asked)| (tag, asked))
+            .collect();
+        for (tag, asked) in late {
+            // Its answer, should it come yet, is no one's.
+            self.forwarding.asked.remove(&tag);
+            let unknown = errors::unknown_abroad(asked.node, asked.partition);
+            self.on_part(asked, unknown);
+        }
+        for id in self.forwarding.stalled.clone() {
+            self.give_up_stalled(id);
+        }
+        if !self.forwarding.asked.is_empty() || !self.forwarding.stalled.is_empty() {
+            self.forwarding.wake_at(now.after(RETRY_EVERY));
+        }
+    }
+
+    fn give_up_stalled(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let now = self.now.mono;
+        let late = |s: &Stalled| client.call(s.number).is_some_and(|call| call.until <= now);
+        let late: Vec<Stalled> = client.stalled.iter().copied().filter(late).collect();
+        for stalled in late {
+            let partition = self.part(id, stalled).partition;
+            let client = self.clients.get_mut(&id).expect("it is there");
+            client.stalled.remove(&stalled);
+            self.finish_part(id, stalled.number, stalled.part, errors::no_leader(partition));
+        }
+        self.advance_stalled(id);
+    }
+}
+
+/// Bytes of a part on its way, at most.
+fn part_bytes(part: &Part) -> usize {
+    let args = part.commands.iter().flat_map(|command| &command.0);
+    args.map(|arg| arg.len() + ARG_BYTES).sum::<usize>() + 64
+}

@@ -1,0 +1,255 @@
+//! What the shards of two nodes say to each other about their clients' commands, over the forward
+//! channel.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::reply::Reply;
+use crate::{Epoch, PartitionId, Value};
+
+/// One message; a parcel holds a run of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// To a leader: evaluate this for a client of mine.
+    Ask(Ask),
+    /// To the node that has asked.
+    Answer {
+        /// The asker's number.
+        tag: u64,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// The asker's client watches nothing any more.
+    Unwatch {
+        /// The client, as its own node knows it.
+        client: u64,
+    },
+    /// The asker's client is gone, and with it what it watches.
+    Gone {
+        /// The client, as its own node knows it.
+        client: u64,
+    },
+}
+
+/// See [`Message::Ask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The client, as its own node knows it. What one client asks is evaluated in its order.
+    pub client: u64,
+    /// The asker's number for it.
+    pub tag: u64,
+    /// Which partition it is for, and in which reign: another is refused, or a command could
+    /// overtake one of the same client that was refused.
+    pub partition: PartitionId,
+    /// See above.
+    pub epoch: Epoch,
+    /// The commands, one after the other; the reply to the last one is the answer.
+    pub commands: Vec<Command>,
+}
+
+/// A command and its arguments, the name first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command(#[serde(with = "args")] pub Vec<Value>);
+
+/// What became of a forwarded command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was evaluated, and this is the reply.
+    Reply(WireReply),
+    /// The node does not lead the partition in that reign: nothing was evaluated.
+    NotLeader,
+}
+
+/// A reply as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WireReply {
+    /// One of [`SIMPLE`].
+    Simple(u8),
+    /// See [`Reply::Error`].
+    Error(String),
+    /// See [`Reply::Int`].
+    Int(i64),
+    /// See [`Reply::Bulk`].
+    Bulk(#[serde(with = "value")] Value),
+    /// See [`Reply::Null`].
+    Null,
+    /// See [`Reply::NullArray`].
+    NullArray,
+    /// See [`Reply::Array`].
+    Array(Vec<WireReply>),
+    /// See [`Reply::Map`].
+    Map(Vec<(WireReply, WireReply)>),
+    /// See [`Reply::Set`].
+    Set(Vec<WireReply>),
+    /// See [`Reply::Double`].
+    Double(String),
+    /// See [`Reply::Verbatim`].
+    Verbatim(String),
+}
+
+/// The simple replies that there are.
+const SIMPLE: [&str; 6] = ["OK", "PONG", "QUEUED", "RESET", "none", "string"];
+
+impl From<Reply> for WireReply {
+    fn from(reply: Reply) -> Self {
+        let all = |items: Vec<Reply>| items.into_iter().map(Self::from).collect();
+        match reply {
+            Reply::Simple(text) => {
+                let at = SIMPLE.iter().position(|&known| known == text);
+                Self::Simple(at.expect("SIMPLE lists all simple replies") as u8)
+            }
+            Reply::Error(text) => Self::Error(text.into_owned()),
+            Reply::Int(n) => Self::Int(n),
+            Reply::Bulk(value) => Self::Bulk(value),
+            Reply::Null => Self::Null,
+            Reply::NullArray => Self::NullArray,
+            Reply::Array(items) => Self::Array(all(items)),
+            Reply::Map(items) => Self::Map(
+                items.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            ),
+            Reply::Set(items) => Self::Set(all(items)),
+            Reply::Double(text) => Self::Double(text.into()),
+            Reply::Verbatim(text) => Self::Verbatim(text.into()),
+        }
+    }
+}
+
+impl From<WireReply> for Reply {
+    fn from(reply: WireReply) -> Self {
+        let all = |items: Vec<WireReply>| items.into_iter().map(Self::from).collect();
+        match reply {
+            WireReply::Simple(at) => match SIMPLE.get(usize::from(at)) {
+                Some(text) => Self::Simple(text),
+                None => Self::error("ERR the leader's answer is of a newer version than this node"),
+            },
+            WireReply::Error(text) => Self::Error(Cow::Owned(text)),
+            WireReply::Int(n) => Self::Int(n),
+            WireReply::Bulk(value) => Self::Bulk(value),
+            WireReply::Null => Self::Null,
+            WireReply::NullArray => Self::NullArray,
+            WireReply::Array(items) => Self::Array(all(items)),
+            WireReply::Map(items) => Self::Map(
+                items.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            ),
+            WireReply::Set(items) => Self::Set(all(items)),
+            WireReply::Double(text) => Self::Double(Box::from(text)),
+            WireReply::Verbatim(text) => Self::Verbatim(Box::from(text)),
+        }
+    }
+}
+
+/// Appends a message to a parcel's body.
+pub fn encode(message: &Message, mut body: Vec<u8>) -> Vec<u8> {
+    let at = body.len();
+    body.extend_from_slice(&[0; 4]);
+    let mut body = postcard::to_extend(message, body).expect("plain data can be written to memory");
+    let len = u32::try_from(body.len() - at - 4).expect("limits.rs bounds a message");
+    body[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    body
+}
+
+/// Takes the first message off a parcel's body; `None` at its end, or where it is none of ours.
+pub fn decode(body: &mut Bytes) -> Option<Message> {
+    let len = u32::from_le_bytes(*body.first_chunk()?) as usize;
+    let message = postcard::from_bytes(body.get(4..4usize.checked_add(len)?)?).ok()?;
+    let _ = body.split_to(4 + len);
+    Some(message)
+}
+
+mod value {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    use crate::Value;
+
+    pub(super) fn serialize<S: Serializer>(value: &Value, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+        from.deserialize_bytes(Copied)
+    }
+
+    struct Copied;
+
+    impl Visitor<'_> for Copied {
+        type Value = Value;
+
+        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value, E> {
+            Ok(Value::copy_from(bytes))
+        }
+    }
+}
+
+mod args {
+    use alloc::vec::Vec;
+
+    use serde::de::Deserializer;
+    use serde::ser::{SerializeSeq, Serializer};
+    use serde::{Deserialize, Serialize};
+
+    use crate::Value;
+
+    #[derive(Serialize, Deserialize)]
+    struct Arg(#[serde(with = "super::value")] Value);
+
+    pub(super) fn serialize<S: Serializer>(args: &[Value], to: S) -> Result<S::Ok, S::Error> {
+        let mut seq = to.serialize_seq(Some(args.len()))?;
+        args.iter().try_for_each(|arg| seq.serialize_element(&Arg(arg.clone())))?;
+        seq.end()
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
+        Ok(Vec::<Arg>::deserialize(from)?.into_iter().map(|arg| arg.0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        let values = |all: &[&[u8]]| Command(all.iter().map(|v| Value::copy_from(v)).collect());
+        let ask = Message::Ask(Ask {
+            client: 3,
+            tag: 300,
+            partition: PartitionId(7),
+            epoch: Epoch(2),
+            commands: alloc::vec![values(&[b"SET", b"k", &[0; 300]]), values(&[b"GET", b""])],
+        });
+        let reply = Reply::Array(alloc::vec![
+            Reply::OK,
+            Reply::Int(-1),
+            Reply::Null,
+            Reply::error("ERR x"),
+            Reply::bulk(b"v"),
+        ]);
+        let answer = Message::Answer { tag: 300, outcome: Outcome::Reply(reply.clone().into()) };
+        let body = encode(&answer, encode(&ask, Vec::new()));
+        let mut body = Bytes::from(body);
+        assert_eq!(decode(&mut body), Some(ask));
+        let Some(Message::Answer { outcome: Outcome::Reply(told), .. }) = decode(&mut body) else {
+            panic!("the second message is an answer")
+        };
+        assert_eq!(Reply::from(told), reply);
+        assert_eq!(decode(&mut body), None);
+    }
+
+    #[test]
+    fn cut_bytes_are_no_message() {
+        let body = encode(&Message::Gone { client: 9 }, Vec::new());
+        for len in 0..body.len() {
+            assert_eq!(decode(&mut Bytes::copy_from_slice(&body[..len])), None);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Commands whose partition another node leads: forwarding, and commands over several partitions.
+//!
+//! Any node answers any command. A command is cut into *parts*, one for each partition that it is
+//! about; each part is [asked](message::Ask) of the node that leads its partition, be it this one, and
+//! the replies are put together again ([`call`]). At the leader a part is run for an [`agent`], a
+//! client that stands in for the asker's, so that its WATCH and MULTI live where its keys are.
+//!
+//! # Order
+//!
+//! What one client asks of one partition is evaluated in the order in which it was asked, pipelined
+//! or not:
+//! - an ask names the reign it is meant for, and a leader refuses any other, with nothing evaluated;
+//! - until a leader has answered in a reign, a client has one ask under way there, since the node may
+//!   yet become leader between two of them; from then on, any number, for a reign that has ended does
+//!   not begin again;
+//! - a part that is refused *stalls*, and with it its client: nothing more is taken from it until
+//!   its stalled parts, in their order, have found a leader.
+//!
+//! # What can not be known
+//!
+//! A part that was asked and not answered when the link breaks may have taken effect. If it only
+//! reads, it is asked again; if not, its client is told that the outcome is unknown. A part that finds
+//! no leader in [`CALL_MAX`] was not applied, and that is said.
+
+mod agent;
+mod call;
+mod dispatch;
+pub mod message;
+mod route;
+mod split;
+
+use core::time::Duration;
+
+pub(super) use agent::Agent;
+pub(super) use call::Call;
+pub(super) use dispatch::{Abroad, Forwarding, Stalled, Watching};
+pub(super) use route::Homes;
+
+/// How long a command waits for a leader, or for its answer.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,108 @@
+//! Which partitions a command is about, and how it is cut into a part for each.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::call::Merge;
+use super::message::Command;
+use crate::args::Args;
+use crate::reply::Reply;
+use crate::{PartitionId, Value, kv, slot};
+
+/// What a command is about.
+pub(super) enum About {
+    /// No key: any node answers by itself.
+    Nothing,
+    /// Keys of one partition.
+    One(PartitionId),
+    /// Keys of several, each part with its arguments.
+    Parts(Vec<(PartitionId, Command)>, Merge),
+    /// Keys of several that must change together.
+    Scattered,
+}
+
+/// The partition of a key.
+pub(super) fn home(key: &[u8], partitions: u32) -> PartitionId {
+    slot::partition(slot::slot(key), partitions)
+}
+
+/// What `command` with these arguments is about. `random` chooses where the choice is free.
+pub(super) fn about(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64) -> About {
+    let mut keys = command.keys(args).map(|key| home(key, partitions));
+    let Some(first) = keys.next() else { return over_all(command, args, partitions, random) };
+    if keys.all(|other| other == first) {
+        return About::One(first);
+    }
+    if !command.fan_out {
+        return About::Scattered;
+    }
+    let mut parts: BTreeMap<PartitionId, Vec<Value>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for key in command.keys(args) {
+        let partition = home(key, partitions);
+        let part = parts.entry(partition).or_insert_with(|| alloc::vec![Value::copy_from(args[0])]);
+        part.push(Value::copy_from(key));
+        order.push(partition);
+    }
+    let at = |partition: &PartitionId| parts.keys().position(|known| known == partition);
+    let merge = match command.name {
+        "mget" => Merge::Order(order.iter().filter_map(at).collect()),
+        _ => Merge::Sum,
+    };
+    About::Parts(parts.into_iter().map(|(id, args)| (id, Command(args))).collect(), merge)
+}
+
+/// A command without keys: about all partitions, one of them, or none.
+fn over_all(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64) -> About {
+    let merge = match command.name {
+        "dbsize" => Merge::Sum,
+        "keys" => Merge::Concat,
+        "flushdb" | "flushall" => Merge::First,
+        "scan" => return scan(args, partitions),
+        "randomkey" => {
+            let at = PartitionId((random % u64::from(partitions)) as u32);
+            return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);
+        }
+        _ => return About::Nothing,
+    };
+    let all = (0..partitions).map(|id| (PartitionId(id), owned(args)));
+    About::Parts(all.collect(), merge)
+}
+
+/// A cursor of the whole counts partitions in its remainder: each is walked to its end before the
+/// next.
+fn scan(args: Args<'_>, partitions: u32) -> About {
+    let cursor = core::str::from_utf8(args[1]).ok().and_then(|text| text.parse::<u64>().ok());
+    // What is no cursor is refused by whoever evaluates it.
+    let (inner, at) = match cursor {
+        Some(cursor) => (Some(cursor / u64::from(partitions)), cursor % u64::from(partitions)),
+        None => (None, 0),
+    };
+    let mut command = owned(args);
+    if let Some(inner) = inner {
+        command.0[1] = Value::from(alloc::format!("{inner}").into_bytes());
+    }
+    let at = PartitionId(at as u32);
+    About::Parts(alloc::vec![(at, command)], Merge::Scan(at, partitions))
+}
+
+/// The step of SCAN that one partition has answered, as a step over all.
+pub(super) fn scanned(reply: Reply, partition: PartitionId, partitions: u32) -> Reply {
+    let Reply::Array(mut items) = reply else { return reply };
+    if let Some(Reply::Bulk(cursor)) = items.first() {
+        let inner = core::str::from_utf8(cursor).ok().and_then(|text| text.parse::<u64>().ok());
+        let count = u64::from(partitions);
+        let next = match inner.unwrap_or(0) {
+            0 if partition.0 + 1 < partitions => u64::from(partition.0) + 1,
+            0 => 0,
+            inner => inner.checked_mul(count).map_or(0, |next| next + u64::from(partition.0)),
+        };
+        items[0] = Reply::bulk(alloc::format!("{next}").as_bytes());
+    }
+    Reply::Array(items)
+}
+
+/// The command as it stands, to be sent.
+pub(super) fn owned(args: Args<'_>) -> Command {
+    Command(args.iter().map(|arg| Value::copy_from(arg)).collect())
+}

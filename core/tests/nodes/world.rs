@@ -1,0 +1,499 @@
+//! Whole nodes in virtual time: control and shard of each, links by bytes, disks in memory, clients
+//! that call any of them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvnode_core::cluster::Map;
+use kvnode_core::control::{self, Control, FoundingOptions, View};
+use kvnode_core::disk::{CacheKey, CacheStats, File, ValueCache};
+use kvnode_core::peer::{self, ConnId};
+use kvnode_core::replication;
+use kvnode_core::reply::Reply;
+use kvnode_core::shard::{self, FsyncMode, IndexKind, ReplicaGlance, Shard};
+use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId, Value};
+
+use crate::disk::{MemDisk, Unsynced};
+
+const LATENCY: Duration = Duration::from_millis(1);
+const WALL_US: u64 = 1_700_000_000_000_000;
+
+/// Remembers nothing: every value is read from disk.
+struct NoCache;
+
+impl ValueCache for NoCache {
+    fn get(&mut self, _: &[u8], _: CacheKey) -> Option<Value> {
+        None
+    }
+    fn put(&mut self, _: &[u8], _: CacheKey, _: &Value) {}
+    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
+        None
+    }
+    fn moved(&mut self, _: &[u8], _: CacheKey, _: CacheKey) {}
+    fn warm(&self, _: &[u8]) {}
+    fn stats(&self) -> CacheStats {
+        CacheStats::default()
+    }
+}
+
+/// A node: its disk outlives its process.
+pub(crate) struct Node {
+    pub(crate) process: Option<Process>,
+    pub(crate) disk: MemDisk,
+    pub(crate) notices: Vec<String>,
+    pub(crate) refused: Option<String>,
+    pub(crate) stopped: bool,
+    lives: u64,
+}
+
+pub(crate) struct Process {
+    pub(crate) control: Option<Control>,
+    pub(crate) shard: Shard,
+    pub(crate) view: Option<Arc<View>>,
+}
+
+/// One end of a connection.
+type End = (NodeId, ConnId);
+
+/// A client of a node: what it was told, in order.
+#[derive(Default)]
+pub(crate) struct Client {
+    pub(crate) told: VecDeque<Reply>,
+    waiting: VecDeque<Vec<Vec<u8>>>,
+}
+
+/// How a world is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) nodes: u32,
+    pub(crate) founding: FoundingOptions,
+    pub(crate) replication: replication::Settings,
+    pub(crate) fsync: FsyncMode,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            founding: FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 },
+            replication: replication::Settings::default(),
+            fsync: FsyncMode::Always,
+            segment_bytes: 64 << 10,
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) now: Instant,
+    setup: Setup,
+    wires: BTreeMap<End, End>,
+    /// Nothing gets from the first to the second.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    events: BTreeMap<(Instant, u64), (NodeId, u64, peer::Input)>,
+    last_event: u64,
+    last_conn: u64,
+    pub(crate) clients: BTreeMap<(NodeId, ClientId), Client>,
+    last_client: u64,
+}
+
+impl World {
+    /// Nodes that have been started and form a cluster.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let nodes = (1..=setup.nodes).map(|id| (NodeId(id), Node::new()));
+        let mut world = Self {
+            nodes: nodes.collect(),
+            now: Instant(1_000_000_000),
+            setup,
+            wires: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            events: BTreeMap::new(),
+            last_event: 0,
+            last_conn: 0,
+            clients: BTreeMap::new(),
+            last_client: 0,
+        };
+        (1..=setup.nodes).for_each(|id| world.start(id));
+        world.until("every partition serves, with all in sync", World::is_whole);
+        world
+    }
+
+    fn wall(&self) -> Now {
+        Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 }
+    }
+
+    pub(crate) fn start(&mut self, id: u32) {
+        let (now, setup) = (self.wall(), self.setup);
+        let nodes = (1..=setup.nodes).map(|id| (NodeId(id), format!("n{id}:1"))).collect();
+        let node = self.nodes.get_mut(&NodeId(id)).unwrap();
+        node.lives += 1;
+        let seed = u64::from(id) * 1000 + node.lives;
+        let control = control::Config {
+            node: NodeId(id),
+            nodes,
+            client_address: format!("n{id}:6379"),
+            rack: None,
+            founding: setup.founding,
+            election: Default::default(),
+            links: Default::default(),
+            session_timeout: Duration::from_millis(1500),
+            segment_bytes: 16 << 10,
+            snapshot_every: 200,
+            seed,
+        };
+        let shard = shard::Config {
+            member: true,
+            partitions: None,
+            replication: setup.replication,
+            fsync: setup.fsync,
+            index: IndexKind::Hash,
+            segment_bytes: setup.segment_bytes,
+            zero_ahead_bytes: 4096,
+            merge: MergeSettings {
+                garbage_percent: 40,
+                small_files: 4,
+                bytes_per_second: 64 << 20,
+                check_every: Duration::from_millis(50),
+            },
+            seed,
+            port: 6379,
+            process_id: 1,
+            cache: Box::new(NoCache),
+        };
+        node.process = Some(Process {
+            control: Some(Control::new(control, now)),
+            shard: Shard::new(shard, now),
+            view: None,
+        });
+        (node.refused, node.stopped) = (None, false);
+        self.drain(NodeId(id));
+    }
+
+    /// The process is killed; what it wrote stays.
+    pub(crate) fn kill(&mut self, id: u32) {
+        self.nodes.get_mut(&NodeId(id)).unwrap().process = None;
+        self.hang_up(NodeId(id));
+    }
+
+    /// Power is lost: what was not fsynced is gone.
+    pub(crate) fn lose_power(&mut self, id: u32) {
+        self.kill(id);
+        let node = self.nodes.get_mut(&NodeId(id)).unwrap();
+        node.disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
+    }
+
+    /// The node is asked to stop: control first, then the shard.
+    pub(crate) fn ask_to_stop(&mut self, id: u32) {
+        let now = self.wall();
+        if let Some(control) = self.process(id).and_then(|p| p.control.as_mut()) {
+            control.handle(now, control::Input::Stop);
+        }
+        self.drain(NodeId(id));
+    }
+
+    fn process(&mut self, id: u32) -> Option<&mut Process> {
+        self.nodes.get_mut(&NodeId(id)).unwrap().process.as_mut()
+    }
+
+    fn hang_up(&mut self, node: NodeId) {
+        let ends: Vec<(End, End)> =
+            self.wires.iter().filter(|(end, _)| end.0 == node).map(|(&a, &b)| (a, b)).collect();
+        for (end, other) in ends {
+            self.wires.remove(&end);
+            self.wires.remove(&other);
+            self.later(other.0, peer::Input::Closed(other.1));
+        }
+        self.clients.retain(|(at, _), _| *at != node);
+    }
+
+    fn later(&mut self, node: NodeId, input: peer::Input) {
+        self.last_event += 1;
+        let life = self.nodes[&node].lives;
+        let at = (self.now.after(LATENCY), self.last_event);
+        self.events.insert(at, (node, life, input));
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let now = self.wall();
+        let mut disk = VecDeque::new();
+        loop {
+            let node = self.nodes.get_mut(&id).unwrap();
+            let Some(process) = &mut node.process else { return };
+            if let Some(output) = process.control.as_mut().and_then(Control::poll) {
+                match output {
+                    control::Output::Disk(io, op) => disk.push_back((io, op)),
+                    control::Output::Peer(output) => self.on_peer(id, output),
+                    control::Output::Shard(said) => {
+                        if let kvnode_core::node::ToShard::View(view) = &said {
+                            process.view = Some(Arc::clone(view));
+                        }
+                        process.shard.handle(now, shard::Input::Control(said));
+                    }
+                    control::Output::Refused(text) => {
+                        node.refused = Some(text);
+                        return self.kill(id.0);
+                    }
+                    control::Output::Stopped => {
+                        process.control = None;
+                        process.shard.handle(now, shard::Input::Stop);
+                        self.hang_up(id);
+                    }
+                    control::Output::Notice(_, text) => node.notices.push(text),
+                    control::Output::Trace(_)
+                    | control::Output::Reply(..)
+                    | control::Output::NotController(..) => {}
+                }
+                continue;
+            }
+            if let Some(output) = process.shard.poll() {
+                match output {
+                    shard::Output::Disk(io, op) => disk.push_back((io, op)),
+                    shard::Output::Control(said) => {
+                        if let Some(control) = &mut process.control {
+                            control.handle(now, control::Input::Shard(said));
+                        }
+                    }
+                    shard::Output::Reply(client, _, reply) => {
+                        if let Some(client) = self.clients.get_mut(&(id, client)) {
+                            client.told.push_back(reply);
+                        }
+                    }
+                    shard::Output::Resume(client) => self.feed(id, client),
+                    shard::Output::Notice(_, text) => node.notices.push(text),
+                    shard::Output::Refused(text) => {
+                        node.refused = Some(text);
+                        return self.kill(id.0);
+                    }
+                    shard::Output::Stopped => {
+                        node.stopped = true;
+                        node.process = None;
+                        return self.hang_up(id);
+                    }
+                    shard::Output::Opened | shard::Output::Close(_) => {}
+                }
+                continue;
+            }
+            let Some((io, op)) = disk.pop_front() else { return };
+            let result = node.disk.run(op);
+            if io.0 >> 48 >= 0xfffd && io.0 >> 48 != 0xffff {
+                if let Some(control) = &mut process.control {
+                    control.handle(now, control::Input::Disk(io, result));
+                }
+            } else {
+                process.shard.handle(now, shard::Input::Disk(io, result));
+            }
+        }
+    }
+
+    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
+        match output {
+            peer::Output::Dial(conn, to, _) => {
+                let lives = self.nodes[&to].process.is_some();
+                if self.cut.contains(&(id, to)) || self.cut.contains(&(to, id)) {
+                    // Nobody answers.
+                } else if lives {
+                    self.last_conn += 1;
+                    let accepted = ConnId::Accepted(self.last_conn);
+                    self.wires.insert((id, conn), (to, accepted));
+                    self.wires.insert((to, accepted), (id, conn));
+                    self.later(to, peer::Input::Accepted(accepted));
+                    self.later(id, peer::Input::Dialled(conn));
+                } else {
+                    self.later(id, peer::Input::DialFailed { conn, refused: true });
+                }
+            }
+            peer::Output::Write(conn, bytes) => {
+                let Some(&other) = self.wires.get(&(id, conn)) else { return };
+                self.later(id, peer::Input::Sent(conn, bytes.len()));
+                if !self.cut.contains(&(id, other.0)) {
+                    self.later(other.0, peer::Input::Bytes(other.1, bytes));
+                }
+            }
+            peer::Output::Close(conn) => {
+                if let Some(other) = self.wires.remove(&(id, conn)) {
+                    self.wires.remove(&other);
+                    self.later(other.0, peer::Input::Closed(other.1));
+                }
+            }
+            output => panic!("{output:?} is control's own"),
+        }
+    }
+
+    /// The next thing happens; time passes until then.
+    fn step(&mut self, until: Instant) -> bool {
+        let due = |(&id, node): (&NodeId, &Node)| {
+            let process = node.process.as_ref()?;
+            let control = process.control.as_ref().and_then(|c| c.deadline()).map(|(at, _)| at);
+            let shard = process.shard.deadline().map(|(at, _)| at);
+            Some((control.into_iter().chain(shard).min()?, id))
+        };
+        let tick = self.nodes.iter().filter_map(due).min();
+        let event = self.events.keys().next().copied();
+        match (tick, event) {
+            (Some((at, id)), event) if event.is_none_or(|(when, _)| at < when) => {
+                if at > until {
+                    return false;
+                }
+                self.now = self.now.max(at);
+                let now = self.wall();
+                let process = self.process(id.0).unwrap();
+                let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+                if let Some(control) = &mut process.control
+                    && is_due(control.deadline().map(|(at, _)| at))
+                {
+                    control.handle(now, control::Input::Tick);
+                }
+                if is_due(process.shard.deadline().map(|(at, _)| at)) {
+                    process.shard.handle(now, shard::Input::Tick);
+                }
+                self.drain(id);
+            }
+            (_, Some(key)) if key.0 <= until => {
+                self.now = self.now.max(key.0);
+                let now = self.wall();
+                let (id, life, input) = self.events.remove(&key).unwrap();
+                if self.nodes[&id].lives == life
+                    && let Some(process) = self.process(id.0)
+                    && let Some(control) = &mut process.control
+                {
+                    control.handle(now, control::Input::Peer(input));
+                    self.drain(id);
+                }
+            }
+            (_, _) => return false,
+        }
+        true
+    }
+
+    pub(crate) fn pass(&mut self, by: Duration) {
+        let until = self.now.after(by);
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Goes on until it is so; how long that took.
+    pub(crate) fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
+        let (start, until) = (self.now, self.now.after(Duration::from_secs(60)));
+        while !so(self) {
+            if !self.step(until) {
+                self.dump();
+                panic!("not in a minute: {what}");
+            }
+        }
+        self.now.since(start)
+    }
+
+    fn dump(&self) {
+        for (id, node) in &self.nodes {
+            println!("{id}: refused {:?}, {:#?}", node.refused, node.notices);
+            let Some(process) = &node.process else { continue };
+            for replica in process.shard.replicas() {
+                println!("  {replica:?}");
+            }
+            if let Some(map) = process.control.as_ref().and_then(Control::map) {
+                for (partition, entry) in map.partitions() {
+                    println!("  {partition} {entry:?}");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn map(&self, id: u32) -> &Map {
+        self.nodes[&NodeId(id)].process.as_ref().unwrap().control.as_ref().unwrap().map().unwrap()
+    }
+
+    pub(crate) fn replica(&self, id: u32, partition: u32) -> Option<ReplicaGlance> {
+        let process = self.nodes[&NodeId(id)].process.as_ref()?;
+        process.shard.replicas().find(|r| r.partition == PartitionId(partition))
+    }
+
+    /// Who leads the partition and serves it.
+    pub(crate) fn leader(&self, partition: u32) -> Option<u32> {
+        let serves = |id: &u32| self.replica(*id, partition).is_some_and(|r| r.serves);
+        (1..=self.setup.nodes).find(serves)
+    }
+
+    /// Whether every partition is served by a node that lives, and all living replicas are in sync.
+    pub(crate) fn is_whole(&self) -> bool {
+        let live = |id: NodeId| self.nodes[&id].process.is_some();
+        (0..self.setup.founding.partitions).all(|partition| {
+            let Some(leader) = self.leader(partition) else { return false };
+            let Some(map) = self.nodes[&NodeId(leader)]
+                .process
+                .as_ref()
+                .and_then(|process| process.control.as_ref())
+                .and_then(Control::map)
+            else {
+                return false;
+            };
+            let Some(entry) = map.partition(PartitionId(partition)) else { return false };
+            entry.replicas.iter().all(|&id| !live(id) || entry.seat(id).is_some())
+        })
+    }
+}
+
+/// Clients.
+impl World {
+    pub(crate) fn connect(&mut self, id: u32) -> (NodeId, ClientId) {
+        self.last_client += 1;
+        let (node, client) = (NodeId(id), ClientId(self.last_client));
+        let now = self.wall();
+        let process = self.process(id).expect("the node lives");
+        process.shard.handle(now, shard::Input::Connected(client));
+        self.clients.insert((node, client), Client::default());
+        self.drain(node);
+        (node, client)
+    }
+
+    /// Hands a command in, or as soon as the node takes it.
+    pub(crate) fn send(&mut self, (node, client): (NodeId, ClientId), args: &[&[u8]]) {
+        let args = args.iter().map(|arg| arg.to_vec()).collect();
+        self.clients.get_mut(&(node, client)).expect("it is connected").waiting.push_back(args);
+        self.feed(node, client);
+        self.drain(node);
+    }
+
+    fn feed(&mut self, node: NodeId, client: ClientId) {
+        let now = self.wall();
+        let Some(known) = self.clients.get_mut(&(node, client)) else { return };
+        let Some(process) = &mut self.nodes.get_mut(&node).unwrap().process else { return };
+        while process.shard.accepts(client)
+            && let Some(args) = known.waiting.pop_front()
+        {
+            let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..]).collect();
+            process.shard.handle(now, shard::Input::Command(client, &args));
+        }
+    }
+
+    /// Sends a command and waits for its reply.
+    pub(crate) fn call(&mut self, at: (NodeId, ClientId), args: &[&str]) -> Reply {
+        assert!(self.clients[&at].told.is_empty(), "all replies were taken");
+        let bytes: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        self.send(at, &bytes);
+        self.reply(at, &format!("a reply to {args:?}"))
+    }
+
+    /// Waits for the client's next reply.
+    pub(crate) fn reply(&mut self, at: (NodeId, ClientId), what: &str) -> Reply {
+        self.until(what, |world| world.clients.get(&at).is_none_or(|c| !c.told.is_empty()));
+        let client = self.clients.get_mut(&at).expect("its node lives");
+        client.told.pop_front().expect("it was waited for")
+    }
+}
+
+impl Node {
+    fn new() -> Self {
+        Self {
+            process: None,
+            disk: MemDisk::default(),
+            notices: Vec::new(),
+            refused: None,
+            stopped: false,
+            lives: 0,
+        }
+    }
+}

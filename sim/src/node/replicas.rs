@@ -1,0 +1,99 @@
+//! A node of a cluster that has a shard: what control and shard say to each other, and what the checkers
+//! see of the replicas.
+
+use std::sync::Arc;
+
+use kvnode_core::control::View;
+use kvnode_core::node::{ToControl, ToShard};
+use kvnode_core::shard::{Input, Shard};
+
+use super::process::Process;
+use crate::lock;
+use crate::replication::parcels;
+use crate::story::{Kind, Lane};
+
+impl Process {
+    /// Control shows the cluster.
+    pub(super) fn on_view(&mut self, view: &Arc<View>) {
+        lock(&self.world.replicas).shown(self.id, view);
+    }
+
+    /// Control says something else to the shard.
+    pub(super) fn hand_on(&mut self, said: ToShard) {
+        if self.shard.is_none() {
+            return;
+        }
+        match &said {
+            ToShard::Parcel(parcel) => {
+                self.world.note((self.id, parcel.node, &parcel.body));
+                let number = lock(&self.world.parcels).received(parcel.node.0, self.id, parcel);
+                if let Some(number) = number {
+                    let end = (number, Lane::Node(parcel.node.0));
+                    let words = || parcels::words(parcel);
+                    self.world.tell_message(self.lane(), Kind::Receive, end, (), words);
+                }
+            }
+            // A client whose leader is not there any more has its WATCH broken.
+            ToShard::Linked(_) | ToShard::Unlinked(_) => self.world.note_change(),
+            ToShard::View(_)
+            | ToShard::Returned(_)
+            | ToShard::Leaving
+            | ToShard::AlterRefused { .. } => {}
+        }
+        self.to_shard(Input::Control(said));
+    }
+
+    /// The shard says something to control.
+    pub(super) fn replication_says(&mut self, said: &ToControl) {
+        match said {
+            ToControl::Parcel(parcel) => {
+                let number = lock(&self.world.parcels).sent(self.id, parcel.node.0, parcel);
+                let end = (number, Lane::Node(parcel.node.0));
+                let words = || parcels::words(parcel);
+                self.world.tell_message(self.lane(), Kind::Send, end, (), words);
+            }
+            ToControl::Alter(alter) => {
+                lock(&self.world.replicas).asks(alter);
+                self.world.tell(self.lane(), Kind::Role, format!("{alter:?}"), || {
+                    let isr: Vec<String> = alter.isr.iter().map(ToString::to_string).collect();
+                    format!("{}: wants in sync [{}]", alter.partition, isr.join(" "))
+                });
+            }
+            ToControl::LogEnds(_)
+            | ToControl::Left
+            | ToControl::Closed(_)
+            | ToControl::Resigned(..) => {}
+        }
+    }
+
+    /// The checkers look at the replicas.
+    pub(super) fn observe_replicas(&mut self) {
+        let Some(shard) = &self.shard else { return };
+        let look = {
+            let watch = lock(&self.world.watch);
+            let life = self.world.life(self.id);
+            lock(&self.world.replicas).look(self.id, life, shard.replicas(), watch.map())
+        };
+        for news in look.news {
+            self.world.tell(self.lane(), Kind::Role, &news, || news.clone());
+        }
+        self.world.found(look.found);
+        if look.leaders_changed {
+            self.world.note_change();
+        }
+        self.observe_clock();
+        let marks = self.shard.as_ref().map(Shard::marks);
+        self.world.mark(marks.unwrap_or_default());
+    }
+
+    fn observe_clock(&mut self) {
+        let Some(shard) = &self.shard else { return };
+        let clock = shard.glance().clock;
+        if let Some((before, at)) = self.clock.filter(|(before, _)| clock < *before) {
+            let text = format!("of n{} went back from {before} to {clock} after {at:?}", self.id);
+            self.world.violation("log clock", text);
+        }
+        self.clock = Some((clock, self.handled_at));
+        self.world.clock_is(clock);
+    }
+}

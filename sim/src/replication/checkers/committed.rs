@@ -1,0 +1,88 @@
+//! What is committed stays: a record that any replica's watermark has covered is the same wherever one
+//! covers it, and stands in the log of everybody who leads later (PacificA's commit invariant; KIP-101
+//! and KIP-966 tell of the losses when it does not hold).
+
+use std::collections::BTreeMap;
+
+use kvnode_core::{Offset, PartitionId};
+
+use super::Found;
+use crate::replication::log::{Entry, Log};
+
+/// The committed log of each partition, as the first who knew of each record had it.
+#[derive(Default)]
+pub(crate) struct Committed(BTreeMap<PartitionId, BTreeMap<Offset, Entry>>);
+
+impl Committed {
+    /// A replica takes what its log holds from `from` on, and before `to`, for committed.
+    pub(crate) fn covers(
+        &mut self,
+        who: &str,
+        partition: PartitionId,
+        log: &Log,
+        (from, to): (Offset, Offset),
+    ) -> Option<Found> {
+        let known = self.0.entry(partition).or_default();
+        let mut other = None;
+        for (offset, entry) in log.range(from, to) {
+            let first = *known.entry(offset).or_insert(entry);
+            if !is(&first, &entry) {
+                other = other.or(Some((offset, entry, first)));
+            }
+        }
+        let (offset, entry, first) = other?;
+        let text = format!(
+            "{who} has {partition}:{}@{} committed, which was @{} before",
+            offset.0, entry.epoch, first.epoch
+        );
+        Some(("committed never lost", text))
+    }
+
+    /// Somebody begins to lead with this log.
+    pub(crate) fn leads(&self, who: &str, partition: PartitionId, log: &Log) -> Option<Found> {
+        let known = self.0.get(&partition)?;
+        let lacks = |(offset, entry): &(&Offset, &Entry)| {
+            !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
+        };
+        let (offset, entry) = known.iter().find(lacks)?;
+        let own = match log.at(*offset) {
+            Some(own) => format!("has @{} there", own.epoch),
+            None => "has nothing there".to_owned(),
+        };
+        let text = format!(
+            "{who} leads {partition} without {partition}:{}@{}, which was committed: it {own}",
+            offset.0, entry.epoch
+        );
+        Some(("committed never lost", text))
+    }
+}
+
+fn is(a: &Entry, b: &Entry) -> bool {
+    a.epoch == b.epoch && a.content.is(&b.content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::log::forge::log;
+
+    #[test]
+    fn another_record_in_the_place_of_a_committed_one_is_seen() {
+        let (p, mut committed) = (PartitionId(0), Committed::default());
+        let all = (Offset(0), Offset(2));
+        assert_eq!(committed.covers("n1", p, &log(&[1, 1, 1]), all), None);
+        assert_eq!(committed.covers("n2", p, &log(&[1, 1, 2]), all), None, "not covered");
+        assert!(committed.covers("n3", p, &log(&[1, 2]), all).is_some());
+    }
+
+    #[test]
+    fn a_leader_without_what_is_committed_is_seen() {
+        let (p, mut committed) = (PartitionId(0), Committed::default());
+        assert_eq!(committed.leads("n1", p, &log(&[])), None, "nothing is committed");
+        committed.covers("n1", p, &log(&[1, 1, 1]), (Offset(0), Offset(2)));
+        assert_eq!(committed.leads("n2", p, &log(&[1, 1])), None);
+        assert_eq!(committed.leads("n2", p, &log(&[1, 1, 9])), None);
+        assert!(committed.leads("n2", p, &log(&[1])).is_some(), "it is short");
+        assert!(committed.leads("n2", p, &log(&[1, 3])).is_some(), "it is another");
+    }
+}

@@ -1,0 +1,35 @@
+//! The faults of a run of whole nodes: as the quorum's, and on the way between clients and nodes.
+
+use crate::chance::Chance;
+use crate::disk::Strike;
+use crate::plan::{Class, Fault};
+use crate::settings::Settings;
+use crate::story::Lane;
+
+/// In how many of a hundred cases a link that fails is one of a client.
+const CLIENT_PERCENT: u64 = 20;
+
+/// A fault of this class.
+pub(crate) fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
+    let mut fault = crate::quorum::draw::fault(class, settings, chance);
+    if let Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } = &mut fault
+        && chance.percent(CLIENT_PERCENT)
+    {
+        let client = Lane::Client(1 + chance.below(settings.clients.into()) as u32);
+        *(if chance.percent(50) { from } else { to }) = client;
+    }
+    fault
+}
+
+/// How many of a hundred runs have this class at all.
+pub(crate) fn share(class: Class) -> u64 {
+    match class {
+        // What is damaged on one disk is not given back by the others yet.
+        Class::Rot
+        | Class::BadSector
+        | Class::Strike(
+            Strike::Read | Strike::LostWrite | Strike::MisdirectedWrite | Strike::MisdirectedRead,
+        ) => 0,
+        class => crate::quorum::draw::share(class),
+    }
+}

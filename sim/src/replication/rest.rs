@@ -1,0 +1,138 @@
+//! What is to be so once all faults are over: every partition is led and served, every replica is in sync
+//! and holds what the others do, and clients can read and write every key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvnode_core::PartitionId;
+use kvnode_core::cluster::controller::{Request, RequestId};
+use madsim::task::spawn_local;
+use madsim::time::sleep;
+
+use super::checkers::contents;
+use crate::client::Client;
+use crate::lock;
+use crate::nemesis::Nemesis;
+use crate::node::{Mailboxes, NodeEvent};
+use crate::quorum::liveness;
+use crate::storage;
+use crate::world::World;
+
+/// How long it may take beyond elections and links: registrations, refused ones that are tried again
+/// slowly, recoveries that wait for the longest log, catching up.
+const SETTLE_NS: u64 = 60_000_000_000;
+
+/// How long every key may take to be read and written, in half seconds.
+const AUDIT_TRIES: u64 = 60;
+
+/// Waits until nothing is missing; whether that came to pass in time.
+pub(super) async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) -> bool {
+    let from_ns = world.now_ns();
+    let bound_ns = 2 * liveness::bound_ns(&world.settings) + SETTLE_NS;
+    let mut asked = 0;
+    while let Some(missing) = missing(world) {
+        let took_ns = world.now_ns() - from_ns;
+        if took_ns > bound_ns {
+            let text =
+                format!("{} s after the end of all faults: {missing}", took_ns / 1_000_000_000);
+            world.violation("liveness", text);
+            return false;
+        }
+        if took_ns > bound_ns / 2 {
+            asked += 1;
+            ask(world, mailboxes, asked);
+        }
+        // A stop that was asked for before may have ended since.
+        for node in (1..=world.settings.nodes).filter(|&node| world.refused(node).is_none()) {
+            nemesis.start(node);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    true
+}
+
+fn missing(world: &World) -> Option<String> {
+    if let Some(missing) = liveness::missing(world) {
+        return Some(missing);
+    }
+    let (watch, replicas) = (lock(&world.watch), lock(&world.replicas));
+    let map = watch.map();
+    map.partitions().find_map(|(p, _)| replicas.missing(p, map))
+}
+
+/// A partition whose last replica in sync has lost its disk is an operator's to decide: somebody else has
+/// all that is committed.
+fn ask(world: &World, mailboxes: &Mailboxes, number: u64) {
+    let (watch, replicas) = (lock(&world.watch), lock(&world.replicas));
+    let Some(controller) = watch.controller() else { return };
+    let map = watch.map();
+    for (p, partition) in map.partitions() {
+        let lost = partition.isr.iter().all(|seat| {
+            let node = map.node(seat.life.node);
+            node.is_none_or(|node| node.registration.directory != seat.directory)
+        });
+        let whole = |node: u32| {
+            let active = map.node(kvnode_core::NodeId(node)).is_some_and(|node| node.is_active());
+            active && replicas.holds_committed(node, p)
+        };
+        let heir = partition.replicas.iter().find(|node| whole(node.0));
+        if partition.leader.is_none()
+            && lost
+            && let Some(&heir) = heir
+        {
+            let id = RequestId(1 << 32 | number << 8 | u64::from(p.0));
+            mailboxes.post(controller, NodeEvent::Request(id, Request::ElectUnclean(p, heir)));
+        }
+    }
+}
+
+/// A client reads every key, and writes with `write`; whether it could.
+pub(super) async fn audit(world: &Arc<World>, nemesis: &Nemesis, write: bool) -> bool {
+    let auditor = world.settings.clients + 1;
+    let shared = Arc::clone(world);
+    let audit = nemesis.client(auditor).spawn(async move {
+        spawn_local(async move { tries(&mut Client::new(shared, auditor), write).await }).await
+    });
+    let served = matches!(audit.await, Ok(Ok(true)));
+    if !served {
+        let text = format!("not every key is served {} s after the end of all faults", AUDIT_TRIES / 2);
+        world.violation("liveness", text);
+    }
+    served
+}
+
+async fn tries(client: &mut Client, write: bool) -> bool {
+    for _ in 0..AUDIT_TRIES {
+        if client.probe().await && client.audit(write).await {
+            client.leave();
+            return true;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    false
+}
+
+/// Every replica holds what the others do.
+pub(super) fn compare(world: &World, nemesis: &Nemesis) {
+    let found: Vec<_> = {
+        let (watch, clock_ms) = (lock(&world.watch), world.latest_ms());
+        let compared = watch.map().partitions().filter_map(|(p, held)| {
+            let content = |node| Some((node, content(nemesis, node, p)?));
+            let replicas: Option<Vec<_>> = held.replicas.iter().copied().map(content).collect();
+            match replicas {
+                Some(replicas) => contents::check(p, &replicas, clock_ms),
+                None => Some(("replicas equal", format!("a replica of {p} lacks a file"))),
+            }
+        });
+        compared.collect()
+    };
+    world.found(found);
+}
+
+fn content(
+    nemesis: &Nemesis,
+    node: kvnode_core::NodeId,
+    partition: PartitionId,
+) -> Option<storage::Content> {
+    storage::content_of(&nemesis.image(node.0), partition)
+}

@@ -1,0 +1,294 @@
+//! Looks at every replica after every event of its node, and tells the [checkers](super::checkers) what is
+//! new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kvnode_core::cluster::{AlterPartition, Life, Map};
+use kvnode_core::control::View;
+use kvnode_core::disk::DiskOp;
+use kvnode_core::shard::ReplicaGlance;
+use kvnode_core::{NodeId, Offset, PartitionId};
+
+use super::checkers::committed::Committed;
+use super::checkers::matching::LogMatching;
+use super::checkers::reigns::Reigns;
+use super::checkers::watermark::{self, Standing};
+use super::checkers::{Found, complete};
+use super::log::{Log, written};
+
+/// See the module's header.
+#[derive(Default)]
+pub(crate) struct Watch {
+    reigns: Reigns,
+    matching: LogMatching,
+    committed: Committed,
+    logs: BTreeMap<(u32, PartitionId), Log>,
+    replicas: BTreeMap<(u32, PartitionId), Seen>,
+    /// What the shard of each node was shown last.
+    views: BTreeMap<u32, Arc<View>>,
+    /// What a leader last asked for, whatever became of it.
+    asked: BTreeMap<PartitionId, AlterPartition>,
+    /// The latest clock that a leader has had committed, in ms.
+    clocks: BTreeMap<PartitionId, u64>,
+    /// Led by an operator's word: what was committed may be lost.
+    unclean: BTreeSet<PartitionId>,
+}
+
+/// A replica as it was seen last.
+#[derive(Clone, Copy)]
+struct Seen {
+    life: u64,
+    is_up: bool,
+    glance: ReplicaGlance,
+}
+
+/// What a look has shown.
+#[derive(Default)]
+pub(crate) struct Look {
+    pub(crate) found: Vec<Found>,
+    /// What is new, for the story.
+    pub(crate) news: Vec<String>,
+    /// Somebody begins or ceases to lead.
+    pub(crate) leaders_changed: bool,
+}
+
+impl Watch {
+    /// A node asks its disk for something.
+    pub(crate) fn submits(&mut self, node: u32, op: &DiskOp) -> Vec<Found> {
+        let who = format!("n{node}");
+        let mut found = Vec::new();
+        for (partition, offset, entry) in written(op) {
+            let log = self.logs.entry((node, partition)).or_default();
+            if log.write(offset, entry) && !entry.is_gap() {
+                let before = offset.0.checked_sub(1).and_then(|at| log.at(Offset(at)));
+                let before = before.filter(|entry| !entry.is_gap()).map(|entry| entry.epoch);
+                found.extend(self.matching.holds(&who, (partition, offset), entry, before));
+            }
+        }
+        found
+    }
+
+    /// A node is shown the cluster.
+    pub(crate) fn shown(&mut self, node: u32, view: &Arc<View>) {
+        self.views.insert(node, Arc::clone(view));
+    }
+
+    /// A leader asks for another in-sync set.
+    pub(crate) fn asks(&mut self, alter: &AlterPartition) {
+        self.asked.insert(alter.partition, alter.clone());
+    }
+
+    /// A process has ended.
+    pub(crate) fn died(&mut self, node: u32) {
+        self.views.remove(&node);
+        for (_, seen) in self.replicas.iter_mut().filter(|((at, _), _)| *at == node) {
+            seen.is_up = false;
+            seen.glance.open = false;
+        }
+    }
+
+    /// A node was given an empty disk.
+    pub(crate) fn emptied(&mut self, node: u32) {
+        self.logs.retain(|(at, _), _| *at != node);
+        self.replicas.retain(|(at, _), _| *at != node);
+    }
+
+    /// The latest clock that a leader of the partition has had committed, in ms.
+    pub(crate) fn clock(&self, partition: PartitionId) -> u64 {
+        self.clocks.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// A replica, if its process runs.
+    pub(crate) fn replica(&self, node: u32, partition: PartitionId) -> Option<&ReplicaGlance> {
+        let seen = self.replicas.get(&(node, partition)).filter(|seen| seen.is_up);
+        seen.map(|seen| &seen.glance)
+    }
+
+    /// Those who lead partitions, each as often as it leads one.
+    pub(crate) fn leaders(&self) -> Vec<u32> {
+        let leads = |(_, seen): &(&(u32, PartitionId), &Seen)| seen.glance.leads.is_some();
+        let up = self.replicas.iter().filter(|(_, seen)| seen.is_up);
+        up.filter(leads).map(|((node, _), _)| *node).collect()
+    }
+
+    /// Whether an in-sync set may be about to change, as far as its leader has asked for it.
+    pub(crate) fn is_asked(&self, partition: PartitionId, map: &Map) -> bool {
+        let Some(held) = map.partition(partition) else { return false };
+        let asked = self.asked.get(&partition);
+        asked.is_some_and(|asked| {
+            asked.epoch == held.epoch && asked.partition_epoch == held.partition_epoch
+        })
+    }
+
+    /// Whether all that is known to be committed is in the log on a node's disk.
+    pub(crate) fn holds_committed(&self, node: u32, partition: PartitionId) -> bool {
+        let empty = Log::default();
+        let log = self.logs.get(&(node, partition)).unwrap_or(&empty);
+        self.committed.leads("", partition, log).is_none()
+    }
+
+    /// Looks at the replicas of a node after an event. `map`: the committed one.
+    pub(crate) fn look(
+        &mut self,
+        node: u32,
+        life: u64,
+        glances: impl Iterator<Item = ReplicaGlance>,
+        map: &Map,
+    ) -> Look {
+        let mut look = Look::default();
+        for glance in glances {
+            let key = (node, glance.partition);
+            let before = self.replicas.get(&key).filter(|seen| seen.life == life).copied();
+            if before.is_some_and(|seen| seen.glance == glance) {
+                continue;
+            }
+            let seen = Seen { life, is_up: true, glance };
+            self.replicas.insert(key, seen);
+            self.is(node, life, before.map(|seen| seen.glance), glance, map, &mut look);
+        }
+        look
+    }
+
+    fn is(
+        &mut self,
+        node: u32,
+        life: u64,
+        before: Option<ReplicaGlance>,
+        now: ReplicaGlance,
+        map: &Map,
+        look: &mut Look,
+    ) {
+        let (p, who) = (now.partition, format!("n{node}"));
+        let log = self.logs.entry((node, p)).or_default();
+        if now.open && log.cut(now.log_end) {
+            look.news.push(format!("{p}: the log ends at {}", now.log_end.0));
+        }
+        if map.partition(p).is_some_and(|held| held.doubt.is_some()) {
+            self.unclean.insert(p);
+        }
+        let (led, leads) = (before.and_then(|before| before.leads), now.leads);
+        if let Some(epoch) = leads
+            && led != leads
+        {
+            look.leaders_changed = true;
+            look.news.push(format!("{p}: leads in {epoch}, log end {}", now.log_end.0));
+            look.found.extend(self.reigns.leads(p, epoch, (node, life)));
+            if !self.unclean.contains(&p) {
+                look.found.extend(self.committed.leads(&who, p, &self.logs[&(node, p)]));
+            }
+        }
+        if led.is_some() && leads.is_none() {
+            look.leaders_changed = true;
+        }
+        if let Some((leader, epoch)) = now.follows
+            && before.is_none_or(|before| before.follows != now.follows)
+        {
+            look.news.push(format!("{p}: follows {leader} in {epoch}, log end {}", now.log_end.0));
+        }
+        let idle = |glance: ReplicaGlance| glance.leads.is_none() && glance.follows.is_none();
+        if idle(now) && before.is_some_and(|before| !idle(before)) {
+            look.news.push(format!("{p}: neither leads nor follows"));
+        }
+        if now.serves && !before.is_some_and(|before| before.serves) {
+            look.news.push(format!("{p}: serves"));
+        }
+        if now.serves {
+            let clock = self.clocks.entry(p).or_default();
+            *clock = now.committed_clock.max(*clock);
+        }
+        let was = before.filter(|before| before.open).map_or(Offset(0), |b| b.watermark);
+        if now.open && now.watermark != was {
+            look.news.push(format!("{p}: committed to {}", now.watermark.0));
+            if now.watermark > was && !self.unclean.contains(&p) {
+                let log = &self.logs[&(node, p)];
+                let range = (was, now.watermark);
+                look.found.extend(self.committed.covers(&who, p, log, range));
+            }
+        }
+        if let Some(epoch) = leads {
+            let stands = |epoch, glance: ReplicaGlance| Standing {
+                epoch,
+                watermark: glance.watermark,
+                acked: glance.acked_end,
+            };
+            let before = before.and_then(|before| Some(stands(before.leads?, before)));
+            let count = self.count(node, p);
+            let whose = format!("{who} for {p}");
+            look.found.extend(watermark::check(&whose, before, stands(epoch, now), count));
+        }
+        if !self.unclean.contains(&p) {
+            look.found.extend(self.complete(p, map));
+        }
+    }
+
+    /// How many replicas the node takes to be in sync, and how many it needs.
+    fn count(&self, node: u32, partition: PartitionId) -> (usize, usize) {
+        let Some(view) = self.views.get(&node) else { return (0, 0) };
+        let isr = view.map.partition(partition).map_or(0, |held| held.isr.len());
+        (isr, view.map.min_isr())
+    }
+
+    fn complete(&self, p: PartitionId, map: &Map) -> Option<Found> {
+        let held = map.partition(p)?;
+        let leader = held.leader?;
+        let glance = self.replica(leader.0, p).filter(|own| own.leads == Some(held.epoch))?;
+        // Who has lost its disk since holds nothing, and can not lead.
+        let has = |node: NodeId, directory| {
+            self.views.get(&node.0).is_some_and(|view| view.me.directory == directory)
+        };
+        let seats = held.isr.iter().filter(|seat| has(seat.life.node, seat.directory));
+        let mut members: BTreeSet<NodeId> = seats.map(|seat| seat.life.node).collect();
+        if self.is_asked(p, map) {
+            let present = |life: &&Life| {
+                let node = map.node(life.node).filter(|node| node.life() == **life);
+                node.is_some_and(|node| has(life.node, node.registration.directory))
+            };
+            members.extend(self.asked[&p].isr.iter().filter(present).map(|life| life.node));
+        }
+        members.remove(&leader);
+        let acked = |node: NodeId| {
+            let seen = self.replicas.get(&(node.0, p))?;
+            // What it has on disk is known once it is open.
+            seen.glance.open.then_some(seen.glance.acked_end)
+        };
+        let members: Vec<_> = members.into_iter().map(|node| (node, acked(node))).collect();
+        complete::check(&format!("{leader}"), p, glance.watermark, &members)
+    }
+
+    /// In which reign everything is as it should be at rest; if it is not, what is missing.
+    pub(crate) fn missing(&self, p: PartitionId, map: &Map) -> Option<String> {
+        let held = map.partition(p)?;
+        let Some(leader) = held.leader else {
+            return Some(format!("{p} is not led: in sync {:?}", held.isr_lives()));
+        };
+        let Some(own) = self.replica(leader.0, p) else {
+            return Some(format!("{leader}, which is to lead {p}, has no replica"));
+        };
+        if own.leads != Some(held.epoch) || !own.serves {
+            return Some(format!("{leader} does not serve {p} in {}", held.epoch));
+        }
+        for &node in &held.replicas {
+            let present = map.node(node).map(|node| node.life());
+            if !held.seat(node).is_some_and(|seat| Some(seat.life) == present) {
+                return Some(format!("{node} is not in sync with {leader} for {p}"));
+            }
+            if node == leader {
+                continue;
+            }
+            let follows = Some((leader, held.epoch));
+            let Some(replica) = self.replica(node.0, p).filter(|r| r.follows == follows) else {
+                return Some(format!("{node} does not follow {leader} for {p}"));
+            };
+            let at = |glance: &ReplicaGlance| (glance.log_end, glance.acked_end, glance.watermark);
+            if at(replica) != at(own) {
+                return Some(format!(
+                    "{node} stands at {:?} of {p}, {leader} at {:?}",
+                    at(replica),
+                    at(own)
+                ));
+            }
+        }
+        (own.watermark != own.log_end).then(|| format!("{p} is not committed to its end"))
+    }
+}
