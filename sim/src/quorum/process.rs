@@ -54,6 +54,8 @@ struct Process {
     ended: bool,
     serves: bool,
     queue_max: usize,
+    /// When a timer was due last, in ns, and how often in that moment.
+    ticks: (u64, usize),
 }
 
 impl Process {
@@ -90,6 +92,7 @@ impl Process {
             ended: false,
             serves: false,
             queue_max: 0,
+            ticks: (0, 0),
         }
     }
 
@@ -194,6 +197,13 @@ impl Process {
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
             self.handle(Input::Tick);
+            let now_ns = self.world.now_ns();
+            self.ticks = (now_ns, if self.ticks.0 == now_ns { self.ticks.1 + 1 } else { 0 });
+            if self.ticks.1 > TICKS_MAX {
+                let text = format!("n{} is due without end, for {reason:?}", self.id);
+                self.world.violation("bounded", text);
+                self.end();
+            }
         }
     }
 
@@ -376,6 +386,9 @@ impl Process {
 
 /// Most outputs of one turn.
 const OUTPUTS_MAX: usize = 20_000;
+
+/// Most timers that are due in one moment.
+const TICKS_MAX: usize = 1_000;
 
 /// Most disk operations under way at once.
 const FLYING_MAX: usize = 100;
