@@ -4,7 +4,8 @@
 //! - [`watch`] looks at every node after every event, with the [`checkers`]; [`liveness`] looks at
 //!   all of them now and then, and says what should have happened by now.
 //! - [`atlas`] decides which disk may be lost next, so that every loss is a bug and never an excuse.
-//! - [`errands`] are what operators ask for; [`draw`] plans the faults; [`settings`] is the swarm.
+//! - [`errands`] are what operators ask for; [`draw`] plans the faults, [`hunt`] lies in wait;
+//!   [`settings`] is the swarm.
 //! - [mod@unfold] is a run from the first start to the verdict.
 
 pub(crate) mod atlas;
@@ -12,6 +13,7 @@ pub(crate) mod checkers;
 mod describe;
 pub(crate) mod draw;
 pub(crate) mod errands;
+mod hunt;
 mod liveness;
 mod nemesis;
 mod process;

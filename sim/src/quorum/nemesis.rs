@@ -3,6 +3,7 @@
 use kvnode_core::cluster::controller::RequestId;
 
 use super::errands;
+use crate::chance::Chance;
 use crate::disk::{Doom, Strike, Unsynced};
 use crate::lock;
 use crate::nemesis::Nemesis;
@@ -59,6 +60,7 @@ impl Nemesis {
             | Fault::Flip { .. }
             | Fault::Roll { .. }
             | Fault::Ask
+            | Fault::Hunt { .. }
             | Fault::Reset { .. }
             | Fault::Strike { .. }
             | Fault::Spot { .. }
@@ -134,14 +136,21 @@ impl Nemesis {
 
     /// An operator asks the controller for something.
     pub(crate) fn ask(&self) {
+        let controller = lock(&self.world.watch).controller();
+        if let Some(controller) = controller {
+            self.ask_of(controller, &mut self.chance());
+        }
+    }
+
+    /// The same of this node, whether it is the controller or not.
+    pub(super) fn ask_of(&self, node: u32, chance: &mut Chance) {
         let watch = lock(&self.world.watch);
-        let Some(controller) = watch.controller() else { return };
-        let request = errands::draw(watch.map(), self.world.settings.nodes, &mut self.chance());
-        let id = RequestId(self.world.now_ns());
-        self.world.tell(Lane::Node(controller), Kind::Call, (id, format!("{request:?}")), || {
+        let request = errands::draw(watch.map(), self.world.settings.nodes, chance);
+        let id = RequestId(self.world.now_ns() + chance.below(1000));
+        self.world.tell(Lane::Node(node), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")
         });
-        self.mailboxes.post(controller, NodeEvent::Request(id, request));
+        self.mailboxes.post(node, NodeEvent::Request(id, request));
     }
 
     /// Power is lost, whether a process runs there or not.
