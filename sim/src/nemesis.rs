@@ -177,6 +177,7 @@ impl Nemesis {
                 }
             }
             Fault::Ask => self.ask(),
+            Fault::Hunt { trap, for_ms } => self.hunt(trap, for_ms).await,
             Fault::Loss { for_ms, .. }
             | Fault::Lag { for_ms, .. }
             | Fault::Flip { for_ms, .. }
@@ -227,13 +228,13 @@ impl Nemesis {
         }
     }
 
-    fn open(&self, fault: Fault) -> WindowId {
+    pub(crate) fn open(&self, fault: Fault) -> WindowId {
         let window = lock(&self.world.windows).open(fault, self.world.now_ns());
         self.enforce();
         window
     }
 
-    fn close(&self, window: WindowId) {
+    pub(crate) fn close(&self, window: WindowId) {
         lock(&self.world.windows).close(window, self.world.now_ns());
         self.enforce();
     }
@@ -258,7 +259,7 @@ impl Nemesis {
         }
     }
 
-    fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
     }
 
@@ -348,7 +349,7 @@ impl Nemesis {
     }
 
     /// A node is started, if nobody else has done so.
-    fn raise(&self, node: u32) {
+    pub(crate) fn raise(&self, node: u32) {
         if !self.world.is_up(node) {
             self.world.reset_wires(Lane::Node(node));
             let id = self.nodes[node as usize - 1];
@@ -508,7 +509,7 @@ impl Nemesis {
         self.enforce();
     }
 
-    fn clog(&self, from: Lane, to: Lane, both_ways: bool) {
+    pub(crate) fn clog(&self, from: Lane, to: Lane, both_ways: bool) {
         for (from, to) in directions(from, to, both_ways) {
             if lock(&self.world.windows).clog_link(from, to) {
                 self.net.clog_link(self.id(from), self.id(to));
@@ -516,7 +517,7 @@ impl Nemesis {
         }
     }
 
-    fn unclog(&self, from: Lane, to: Lane, both_ways: bool) {
+    pub(crate) fn unclog(&self, from: Lane, to: Lane, both_ways: bool) {
         for (from, to) in directions(from, to, both_ways) {
             if lock(&self.world.windows).unclog_link(from, to) {
                 self.net.unclog_link(self.id(from), self.id(to));

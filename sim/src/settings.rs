@@ -14,6 +14,9 @@ use crate::quorum::settings::Quorum;
 /// In how many of a hundred runs all records are of one length.
 const UNIFORM_PERCENT: u64 = 15;
 
+/// In how many of a hundred runs of a cluster all machines are the same.
+const EVEN_PERCENT: u64 = 15;
+
 /// A named sort of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
@@ -72,7 +75,9 @@ impl Profile {
             Self::Clock => "clocks that jump and drift, crashes, much expiry",
             Self::Network => "network faults alone",
             Self::Cluster => "one to seven nodes and their controller quorum",
-            Self::Replication => "three to seven nodes, replicated partitions, clients of all of them",
+            Self::Replication => {
+                "three to seven nodes, replicated partitions, clients of all of them"
+            }
             Self::Short => "a few seconds without faults, for sweeps over single ones",
         }
     }
@@ -277,7 +282,7 @@ impl Settings {
     fn cluster(self, c: &mut Chance) -> Self {
         let nodes = c.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
         let quick_ns = c.of(100_000..1_000_000);
-        Self {
+        let settings = Self {
             nodes,
             clients: 0,
             fsync: FsyncMode::Always,
@@ -285,6 +290,20 @@ impl Settings {
             pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..20) },
             faults: c.pick(&[6, 16, 30]),
             quorum: Quorum::draw(nodes, c),
+            ..self
+        };
+        if c.percent(EVEN_PERCENT) { settings.even(c) } else { settings }
+    }
+
+    /// Machines, disks and links that are all the same: what does not draw lots by itself does
+    /// everything at the same time as the others.
+    fn even(self, c: &mut Chance) -> Self {
+        let latency_us = c.of(1000..20_000);
+        let pace_ns = self.pace.min_ns;
+        Self {
+            drift_ppm_max: 0,
+            pace: Pace { min_ns: pace_ns, max_ns: pace_ns + 1 },
+            latency_us: (latency_us, latency_us + 1),
             ..self
         }
     }

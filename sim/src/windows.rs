@@ -270,6 +270,7 @@ impl Window {
             | Fault::Flip { .. }
             | Fault::Roll { .. }
             | Fault::Ask
+            | Fault::Hunt { .. }
             | Fault::Reset { .. }
             | Fault::Strike { .. }
             | Fault::Rot { .. }

@@ -3,13 +3,20 @@
 
 use kvnode_core::disk::File;
 use kvnode_core::{Offset, PartitionId, SegmentId};
-use kvnode_sim::plan::{Fault, Harm, Plan, Planned};
+use kvnode_sim::plan::{Fault, Harm, Plan, Planned, text};
 use kvnode_sim::run::{Request, run};
 use kvnode_sim::settings::Profile;
 
 fn holds(profile: Profile, seed: u64, plan: Option<Plan>) {
     let outcome = run(&Request { plan, ..Request::new(profile, seed) });
     assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+}
+
+/// The plan of a seed of the cluster profile as it was before there were hunts.
+fn without_hunts(seed: u64) -> Plan {
+    let mut plan = run(&Request::new(Profile::Cluster, seed)).plan;
+    plan.retain(|planned| !matches!(planned.fault, Fault::Hunt { .. }));
+    plan
 }
 
 /// A stop wanted to seal the active segment while the disk was taken for full: it never ended.
@@ -55,7 +62,7 @@ fn a_stop_while_opening_lost_what_an_earlier_life_had_acknowledged() {
 /// not say why. Mended by "sim: mark the quorum's rare states, forge thirteen bugs into it".
 #[test]
 fn a_control_log_that_could_not_be_read_was_read_for_ever() {
-    holds(Profile::Cluster, 16, None);
+    holds(Profile::Cluster, 16, Some(without_hunts(16)));
 }
 
 /// A follower came back without an entry that it had held in memory only, and its leader took the
@@ -63,7 +70,7 @@ fn a_control_log_that_could_not_be_read_was_read_for_ever() {
 /// durable when it restarted".
 #[test]
 fn a_follower_that_forgot_what_was_not_durable_never_caught_up() {
-    holds(Profile::Cluster, 54, None);
+    holds(Profile::Cluster, 54, Some(without_hunts(54)));
 }
 
 /// A flipped bit in the length of a frame made the receiver wait for megabytes that nobody sent: it
@@ -71,14 +78,14 @@ fn a_follower_that_forgot_what_was_not_durable_never_caught_up() {
 /// a frame by itself".
 #[test]
 fn a_flipped_length_swallowed_everything_behind_it() {
-    holds(Profile::Cluster, 266, None);
+    holds(Profile::Cluster, 266, Some(without_hunts(266)));
 }
 
 /// An operator raised the feature level before any node had registered: none understood it, and none
 /// was ever taken in again. Mended by "core: raise no feature level that nobody understands".
 #[test]
 fn a_feature_level_that_nobody_understood_shut_every_node_out() {
-    holds(Profile::Cluster, 345, None);
+    holds(Profile::Cluster, 345, Some(without_hunts(345)));
 }
 
 /// A node that was asked to stop while its disk was full looked at no timer any more: the control log
@@ -86,7 +93,7 @@ fn a_feature_level_that_nobody_understood_shut_every_node_out() {
 /// its store's timers".
 #[test]
 fn a_control_that_stopped_on_a_full_disk_never_ended() {
-    holds(Profile::Cluster, 3_000_016, None);
+    holds(Profile::Cluster, 3_000_016, Some(without_hunts(3_000_016)));
 }
 
 /// A disk gave the records of another segment of the log for those that were sealed in one: each was
@@ -95,4 +102,20 @@ fn a_control_that_stopped_on_a_full_disk_never_ended() {
 #[test]
 fn sound_records_of_another_segment_were_believed() {
     holds(Profile::Standard, 37, None);
+}
+
+/// A mistake of the simulator: reads that were to go astray on a disk that was swapped for an empty one
+/// went astray on that one, and its node was said to refuse an undamaged disk. Found as seed 12362.
+/// Mended by "sim: let what waits to strike go with its disk".
+#[test]
+fn what_was_to_strike_a_disk_struck_the_one_that_was_put_in_its_place() {
+    let plan = "
+         3.432 s  misdirected-read n3
+         5.804 s  wipe n3, down 12 ms
+        26.663 s  power-lost n3, down 77 ms
+        34.000 s  power-lost n3, down 77 ms";
+    let plan = text::read(plan).expect("these are faults");
+    for seed in [12362, 1, 2] {
+        holds(Profile::Cluster, seed, Some(plan.clone()));
+    }
 }

@@ -1,7 +1,9 @@
 //! Where the quorum's term, vote and log are kept: a partition like any other.
 //!
 //! The store is a [`Replica`] of its own, with an fsync before every answer whatever the data's mode
-//! is: a vote and an entry are durable before they are spoken of. Its keys are
+//! is: a vote and an entry are durable before they are spoken of. So is MARK, which says so: a record
+//! that damage hides is missed at the next start, and the node takes no part; it is never cut away as
+//! what a crash left half written, and with it a vote. The store's keys are
 //!
 //! ```text
 //! c            the cluster
@@ -125,6 +127,7 @@ impl Store {
             segment_bytes,
             zero_ahead_bytes: (64 << 10).min(segment_bytes / 4),
             merge: MERGE,
+            mark_first: true,
             must_exist,
             replicated: false,
             seed,

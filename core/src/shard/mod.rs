@@ -541,6 +541,7 @@ impl Shard {
             segment_bytes: self.config.segment_bytes,
             zero_ahead_bytes: self.config.zero_ahead_bytes,
             merge: self.config.merge,
+            mark_first: false,
             must_exist: !member && self.directory.meta().complete,
             replicated: member,
             seed: self.config.seed ^ u64::from(id.0),

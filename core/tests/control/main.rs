@@ -144,6 +144,43 @@ fn a_member_whose_log_is_damaged_takes_no_part_and_nobody_can_accept_that() {
     world.until("it joins as a new member", World::is_whole);
 }
 
+/// A record at the end of the log that had been spoken of was cut away as a torn tail if damage hid it
+/// before another segment had begun: nothing durable said that it had ever been whole.
+#[test]
+fn damage_in_the_last_record_that_was_spoken_of_is_no_torn_tail() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    for round in 0..4 {
+        // Something new at the end: a member's leaving and coming, and perhaps a vote.
+        let other = 1 + round % 2;
+        world.kill(other);
+        world.until("the others go on", |world| world.controller().is_some_and(|id| id != other));
+        world.start(other);
+        world.until("it is back", World::is_whole);
+        world.pass(Duration::from_secs(1));
+        world.lose_power(3);
+        let whole = world.nodes[&NodeId(3)].disk.clone();
+        let log = whole.segments().into_iter().filter(|name| name.starts_with("control/"));
+        let log = log.max().expect("it has a log");
+        let last = whole.bytes(&log).iter().rposition(|&byte| byte != 0).expect("it has records");
+        for at in (last - 90..=last).step_by(9) {
+            let mut disk = whole.clone();
+            disk.edit(&log, |bytes| bytes[at] ^= 1);
+            world.nodes.get_mut(&NodeId(3)).unwrap().disk = disk;
+            world.start(3);
+            world.pass(Duration::from_millis(100));
+            assert!(
+                world.nodes[&NodeId(3)].refused.is_some(),
+                "round {round}: byte {at} of {last}"
+            );
+            world.kill(3);
+        }
+        world.nodes.get_mut(&NodeId(3)).unwrap().disk = whole;
+        world.start(3);
+        world.until("the undamaged log is taken", World::is_whole);
+    }
+}
+
 #[test]
 fn a_single_node_is_a_cluster() {
     let options = FoundingOptions { partitions: 2, replication_factor: 1, min_isr: 1 };

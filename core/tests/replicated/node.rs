@@ -28,6 +28,7 @@ pub const SETTINGS: Settings = Settings {
         bytes_per_second: 64 << 20,
         check_every: Duration::from_millis(100),
     },
+    mark_first: false,
     must_exist: false,
     replicated: true,
     seed: 7,

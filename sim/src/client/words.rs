@@ -147,8 +147,8 @@ pub(crate) fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
             "TRYAGAIN" if text.contains("its other part was applied") => {
                 Outcome::Unknown(text.to_string())
             }
-            "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "EXECABORT" | "CLUSTERDOWN" | "TRYAGAIN"
-            | "NOREPLICAS" => Outcome::Refused(text.to_string()),
+            "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "EXECABORT" | "CLUSTERDOWN"
+            | "TRYAGAIN" | "NOREPLICAS" => Outcome::Refused(text.to_string()),
             "ERR" if text.contains("this one was not applied") => {
                 Outcome::Refused(text.to_string())
             }

@@ -5,10 +5,11 @@
 //! manifest calls sealed, where it is told from a torn tail. A lone node can not give back what is
 //! damaged there; it must say so, and must not say anything else. A read goes astray to anything but
 //! another record of the same key. Where the log is still open above
-//! the durable mark, a drive that lies can not be told from a crash, so that no fault lies there.
+//! the durable mark, a drive that lies can not be told from a crash, so that no fault lies there; but
+//! for the quorum's log, which is told of its damage up to the last record that was spoken of.
 
 use kvnode_core::disk::{DiskOp, File};
-use kvnode_core::storage::format::Manifest;
+use kvnode_core::storage::format::{Manifest, SEGMENT_HEADER_BYTES, decode_mark};
 use kvnode_core::storage::record::{self, Parsed};
 use kvnode_core::{Offset, PartitionId, SegmentId};
 
@@ -117,6 +118,7 @@ pub(super) fn target(image: &Image, chance: &mut Chance) -> Option<(String, usiz
             let number = dir.strip_prefix('p').and_then(|id| id.parse().ok()).map(PartitionId);
             let control = (dir == PartitionId::CONTROL.to_string()).then_some(PartitionId::CONTROL);
             targets.extend(number.or(control).map(|id| sealed(image, id)).unwrap_or_default());
+            targets.extend(control.and_then(|id| below_mark(image, id)));
         }
     }
     if targets.is_empty() {
@@ -134,6 +136,22 @@ fn sealed(image: &Image, partition: PartitionId) -> Vec<(String, usize)> {
         Some((file.to_string(), segment.sealed?.len as usize))
     });
     sealed.filter(|(name, len)| *len > 0 && image.durable(name).is_some()).collect()
+}
+
+/// The bytes of the active segment that MARK speaks of, durable or not. Of a replica that waits for MARK
+/// before anything counts, what is damaged there and was ever spoken of is missed.
+fn below_mark(image: &Image, partition: PartitionId) -> Option<(String, usize)> {
+    let active = manifest(image, partition)?.segments.pop().filter(|last| last.sealed.is_none())?;
+    let file = File::Segment(partition, Offset(active.base), SegmentId(active.id)).to_string();
+    let mark = decode_mark(image.now(&File::Mark(partition).to_string())?).durable_end;
+    let bytes = image.durable(&file)?;
+    let mut at = SEGMENT_HEADER_BYTES;
+    while let Some(Parsed::Record(found, len)) = bytes.get(at..).map(record::parse)
+        && found.head.offset < mark
+    {
+        at += len;
+    }
+    (at > SEGMENT_HEADER_BYTES).then_some((file, at))
 }
 
 /// The durable manifest of a partition.

@@ -286,10 +286,12 @@ impl NodeDisk {
         self.image.lose_power(unsynced, &mut self.chance);
     }
 
-    /// An empty disk is put in its place, while no process uses it.
+    /// An empty disk is put in its place, while no process uses it. What waited to strike goes with the
+    /// old one: whether the new one may be harmed is for the atlas to say.
     pub(crate) fn empty(&mut self) {
         self.image.wipe();
         self.armed.clear();
+        self.spots.clear();
     }
 
     /// What struck operations that were under way at crashes, since this was last asked.
@@ -324,7 +326,7 @@ impl NodeDisk {
         match std::mem::replace(&mut self.doom, Doom::Process) {
             Doom::Process => self.image.evict(&mut self.chance),
             Doom::Power(unsynced) => self.image.lose_power(unsynced, &mut self.chance),
-            Doom::Wiped => self.image.wipe(),
+            Doom::Wiped => self.empty(),
         }
     }
 

@@ -83,4 +83,3 @@ impl ValueCache for Cache {
         CacheStats::default()
     }
 }
-

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use kvnode_core::ClientId;
 use kvnode_core::args::OwnedArgs;
 use kvnode_core::control;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Input, Output};
-use kvnode_core::ClientId;
 
 use super::process::Process;
 use crate::marks::Seen;

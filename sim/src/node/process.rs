@@ -53,15 +53,12 @@ pub(super) struct Process {
     /// When the shard was last handed something: its clock stands until then.
     pub(super) handled_at: Instant,
     queue_max: usize,
+    /// When a timer was due last, in ns, and how often in that moment.
+    ticks: (u64, usize),
 }
 
 impl Process {
-    pub(super) fn new(
-        world: Arc<World>,
-        id: u32,
-        life: u64,
-        mailboxes: Arc<Mailboxes>,
-    ) -> Self {
+    pub(super) fn new(world: Arc<World>, id: u32, life: u64, mailboxes: Arc<Mailboxes>) -> Self {
         let (machine, disk) = (madsim::plugin::node(), simulator::<DiskSim>());
         let mut chance = Chance::new(world.seed ^ life.rotate_left(40), Purpose::Node(id));
         if world.spoilt == Some(Spoilt::Chance) {
@@ -94,6 +91,7 @@ impl Process {
             clock: None,
             handled_at: Instant::default(),
             queue_max: 0,
+            ticks: (0, 0),
         }
     }
 
@@ -227,6 +225,7 @@ impl Process {
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
             self.to_control(control::Input::Tick);
+            self.count_tick(&reason);
         }
         let due = self.shard.as_ref().and_then(Shard::deadline);
         if let Some((at, reason)) = due
@@ -234,6 +233,18 @@ impl Process {
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
             self.to_shard(shard::Input::Tick);
+            self.count_tick(&reason);
+        }
+    }
+
+    /// Time has to pass between two deadlines, sooner or later.
+    fn count_tick(&mut self, reason: &dyn std::fmt::Debug) {
+        let now_ns = self.world.now_ns();
+        self.ticks = (now_ns, if self.ticks.0 == now_ns { self.ticks.1 + 1 } else { 0 });
+        if self.ticks.1 > TICKS_MAX {
+            let text = format!("n{} is due without end, for {reason:?}", self.id);
+            self.world.violation("bounded", text);
+            self.ended = true;
         }
     }
 
@@ -348,6 +359,9 @@ fn true_chance() -> u64 {
 
 /// Most outputs of one turn.
 const OUTPUTS_MAX: usize = 200_000;
+
+/// Most timers that are due in one moment.
+const TICKS_MAX: usize = 1_000;
 
 /// Most disk operations under way at once: reads of clients, which are few here, and what each
 /// partition needs for itself.

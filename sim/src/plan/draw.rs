@@ -21,11 +21,10 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     if settings.faults == 0 {
         return Plan::new();
     }
-    let weights: Vec<u64> = Class::ALL
-        .iter()
+    let weights: Vec<u64> = Class::weighed()
         .map(|class| {
-            let weight = if settings.favours(*class) { 20..40 } else { 1..10 };
-            if chance.percent(settings.share(*class)) { chance.of(weight) } else { 0 }
+            let weight = if settings.favours(class) { 20..40 } else { 1..10 };
+            if chance.percent(settings.share(class)) { chance.of(weight) } else { 0 }
         })
         .collect();
     if weights.iter().sum::<u64>() == 0 {
@@ -54,6 +53,9 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
         let weights = if unfinished { &ends } else { &weights };
         let class = Class::ALL[chance.weighted(weights)];
         plan.push(Planned { at_ms, fault: fault(class, settings, chance) });
+    }
+    if settings.profile == Profile::Cluster {
+        plan.extend(crate::quorum::draw::hunts(settings, chance));
     }
     plan.sort_by_key(|planned| planned.at_ms);
     plan
@@ -101,6 +103,7 @@ fn leaves_unfinished(class: Class) -> bool {
         | Class::Flip
         | Class::Roll
         | Class::Ask
+        | Class::Hunt(_)
         | Class::Reset => false,
     }
 }
@@ -110,8 +113,8 @@ fn ends(weights: &[u64]) -> Vec<u64> {
     let ends = |class| {
         matches!(class, Class::Kill | Class::PowerKept | Class::PowerLost | Class::PowerMixed)
     };
-    let of_class = |(class, &weight): (&Class, &u64)| if ends(*class) { weight } else { 0 };
-    let masked: Vec<u64> = Class::ALL.iter().zip(weights).map(of_class).collect();
+    let of_class = |(class, &weight): (Class, &u64)| if ends(class) { weight } else { 0 };
+    let masked: Vec<u64> = Class::weighed().zip(weights).map(of_class).collect();
     if masked.iter().any(|&weight| weight > 0) { masked } else { weights.to_vec() }
 }
 
@@ -152,9 +155,12 @@ fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
             Fault::Flap { from, to, times: chance.of(2..8), each_ms: chance.skewed(5..500) }
         }
         Class::Swizzle => Fault::Swizzle { step_ms: chance.skewed(5..1000) },
-        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => {
-            unreachable!("these are of clusters")
-        }
+        Class::SplitOneWay
+        | Class::SplitBothWays
+        | Class::Flip
+        | Class::Roll
+        | Class::Ask
+        | Class::Hunt(_) => unreachable!("these are of clusters"),
         Class::Loss => Fault::Loss { percent: chance.of(1..60), for_ms },
         Class::Lag => Fault::Lag { max_ms: chance.skewed(20..2000), for_ms },
         Class::Reset => Fault::Reset { node },
@@ -179,7 +185,12 @@ pub(crate) fn usual_share(class: Class) -> u64 {
     match class {
         Class::PowerMixed => 70,
         Class::Kill | Class::PowerLost | Class::Restart => 50,
-        Class::SplitOneWay | Class::SplitBothWays | Class::Flip | Class::Roll | Class::Ask => 0,
+        Class::SplitOneWay
+        | Class::SplitBothWays
+        | Class::Flip
+        | Class::Roll
+        | Class::Ask
+        | Class::Hunt(_) => 0,
         Class::Wipe => 4,
         Class::Rot => 20,
         Class::BadSector => 12,

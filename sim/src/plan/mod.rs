@@ -194,6 +194,30 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
+    /// The nemesis waits for a moment and strikes then, again and again.
+    Hunt {
+        /// For which.
+        trap: Trap,
+        /// For how long.
+        for_ms: u64,
+    },
+}
+
+/// A moment at which a fault does most harm: what the nemesis waits for, and what it does then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trap {
+    /// Somebody begins to lead the quorum: it reaches few of the others or nobody, and is asked for
+    /// much, while it writes; then it dies, or stays alone.
+    Leader,
+    /// The leader of the quorum dies, and a voter that takes part in the election of another loses
+    /// its disk and is back at once.
+    Voter,
+    /// The quorum's voters are to change, for one of them has lost its disk: the leader dies, and the
+    /// next one reaches few or nobody when it begins.
+    Change,
+    /// A leader of a partition asks for the seat of a node that has come back: what it says is held
+    /// up, while that node dies again, and perhaps comes back again.
+    Seat,
 }
 
 /// In which direction nothing goes.
@@ -282,11 +306,13 @@ pub enum Class {
     SlowDisk,
     /// [`Fault::Stall`].
     Stall,
+    /// [`Fault::Hunt`].
+    Hunt(Trap),
 }
 
 impl Class {
-    /// All of them.
-    pub const ALL: [Self; 34] = [
+    /// All of them; hunts, which are drawn apart from the others, stand last.
+    pub const ALL: [Self; 38] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -321,13 +347,27 @@ impl Class {
         Self::Flip,
         Self::Roll,
         Self::Ask,
+        Self::Hunt(Trap::Leader),
+        Self::Hunt(Trap::Voter),
+        Self::Hunt(Trap::Change),
+        Self::Hunt(Trap::Seat),
     ];
+
+    /// Those that are drawn by weights.
+    pub(crate) fn weighed() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().take_while(|class| !matches!(class, Self::Hunt(_)))
+    }
 
     /// Whether it needs more than one node.
     pub fn is_of_clusters(self) -> bool {
         matches!(
             self,
-            Self::SplitOneWay | Self::SplitBothWays | Self::Flip | Self::Roll | Self::Ask
+            Self::SplitOneWay
+                | Self::SplitBothWays
+                | Self::Flip
+                | Self::Roll
+                | Self::Ask
+                | Self::Hunt(_)
         )
     }
 
@@ -370,6 +410,10 @@ impl Class {
             Self::Full => "disk-full",
             Self::SlowDisk => "disk-slow",
             Self::Stall => "disk-stalled",
+            Self::Hunt(Trap::Leader) => "hunt-leaders",
+            Self::Hunt(Trap::Voter) => "hunt-voters",
+            Self::Hunt(Trap::Change) => "hunt-changes",
+            Self::Hunt(Trap::Seat) => "hunt-seats",
         }
     }
 }
@@ -409,6 +453,7 @@ impl Fault {
             Self::Full { .. } => Class::Full,
             Self::SlowDisk { .. } => Class::SlowDisk,
             Self::Stall { .. } => Class::Stall,
+            Self::Hunt { trap, .. } => Class::Hunt(*trap),
         }
     }
 
@@ -458,6 +503,7 @@ impl Fault {
             | Self::Lag { .. }
             | Self::Flip { .. }
             | Self::Roll { .. }
+            | Self::Hunt { .. }
             | Self::Ask => {}
         }
         self
@@ -496,6 +542,7 @@ impl fmt::Display for Fault {
             }
             Self::Roll { down_ms } => write!(f, "{class}, each down {down_ms} ms"),
             Self::Ask => f.write_str(class),
+            Self::Hunt { for_ms, .. } => write!(f, "{class} for {for_ms} ms"),
             Self::Reset { node }
             | Self::Strike { node, .. }
             | Self::Rot { node }

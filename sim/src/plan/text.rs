@@ -113,6 +113,7 @@ fn fault(text: &str) -> Option<Fault> {
         Class::Full => Fault::Full { node: node()?, room: number(0)?, for_ms: number(1)? },
         Class::SlowDisk => Fault::SlowDisk { node: node()?, times: number(0)?, for_ms: number(1)? },
         Class::Stall => Fault::Stall { node: node()?, for_ms: number(0)? },
+        Class::Hunt(trap) => Fault::Hunt { trap, for_ms: number(0)? },
     })
 }
 
@@ -167,9 +168,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for seed in 0..200 {
-            let settings = Settings::draw(Profile::Standard, seed);
-            let plan = crate::plan::draw(&settings, &mut Chance::new(seed, Purpose::Plan));
-            assert_eq!(read(&write(&plan)), Ok(plan));
+            for profile in [Profile::Standard, Profile::Cluster] {
+                let settings = Settings::draw(profile, seed);
+                let plan = crate::plan::draw(&settings, &mut Chance::new(seed, Purpose::Plan));
+                assert_eq!(read(&write(&plan)), Ok(plan));
+            }
         }
         let p = PartitionId(3);
         for file in [

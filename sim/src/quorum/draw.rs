@@ -1,9 +1,11 @@
 //! The faults of a run of the quorum: as the others', between nodes, and aimed at the controller now
 //! and then. Node zero of a plan is whoever is the controller when the time has come.
 
+use std::ops::Range;
+
 use crate::chance::Chance;
 use crate::disk::Unsynced;
-use crate::plan::{Class, Fault, Way};
+use crate::plan::{Class, Fault, Planned, Trap, Way};
 use crate::settings::Settings;
 use crate::story::Lane;
 
@@ -62,7 +64,33 @@ pub(crate) fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> F
         Class::Full => Fault::Full { node, room: chance.skewed(1..8192) - 1, for_ms },
         Class::SlowDisk => Fault::SlowDisk { node, times: chance.of(2..40), for_ms },
         Class::Stall => Fault::Stall { node, for_ms },
+        Class::Hunt(trap) => Fault::Hunt { trap, for_ms: chance.of(HUNT_MS) },
     }
+}
+
+/// In how many of a hundred runs there are hunts, and each sort of them then.
+const HUNTS_PERCENT: u64 = 60;
+const HUNT_PERCENT: u64 = 50;
+
+/// How long one lasts.
+const HUNT_MS: Range<u64> = 3_000..20_000;
+
+/// The hunts of a run, which come on top of its other faults. They need a quorum that can do without
+/// one.
+pub(crate) fn hunts(settings: &Settings, chance: &mut Chance) -> Vec<Planned> {
+    let mut hunts = Vec::new();
+    if settings.nodes < 3 || !chance.percent(HUNTS_PERCENT) {
+        return hunts;
+    }
+    for trap in [Trap::Leader, Trap::Voter, Trap::Change, Trap::Seat] {
+        if chance.percent(HUNT_PERCENT) {
+            for _ in 0..chance.of(1..4) {
+                let at_ms = chance.of(2000..settings.duration_ms - HUNT_MS.start);
+                hunts.push(Planned { at_ms, fault: fault(Class::Hunt(trap), settings, chance) });
+            }
+        }
+    }
+    hunts
 }
 
 fn node(settings: &Settings, chance: &mut Chance) -> u32 {
@@ -104,5 +132,6 @@ pub(crate) fn share(class: Class) -> u64 {
         | Class::Stall => 20,
         Class::Jump | Class::Drift | Class::Swizzle | Class::Full | Class::Strike(_) => 15,
         Class::Rot | Class::BadSector => 10,
+        Class::Hunt(_) => HUNT_PERCENT,
     }
 }

@@ -6,6 +6,8 @@
 //! - As long as that goes on, the term does not grow: nobody deposes a leader that is well followed
 //!   (dissertation §4.2.3 and §9.6).
 //! - While that goes on, a node that is down is fenced within a bound (DESIGN §4).
+//! - A leader that hears from no majority for the longest election timeout has stepped down
+//!   ([`heard`](super::checkers::heard)).
 //! - A while after the end of all faults every node is an active member, all follow one leader, all
 //!   voters are there, and every partition is led.
 
@@ -26,6 +28,9 @@ use crate::world::World;
 
 /// How often it is looked.
 const LOOK_MS: u64 = 100;
+
+/// How much later than it should a leader may step down: it looks at its clock when a timer is due.
+const UNHEARD_SLOP: Duration = Duration::from_millis(50);
 
 /// Since when what is so.
 #[derive(Default)]
@@ -68,6 +73,9 @@ impl Monitor {
         let now_ns = world.now_ns();
         let watch = lock(&world.watch);
         self.update(world, &watch, now_ns);
+        if let Some(found) = self.unheard(world, &watch, now_ns) {
+            return Some(found);
+        }
         let (voters, is_settled) = watch.voters()?;
         let ids: Vec<u32> = voters
             .iter()
@@ -99,6 +107,19 @@ impl Monitor {
             return Some(("liveness", text));
         }
         self.stays(world, &watch, &well, now_ns)
+    }
+
+    /// A leader that hears from no majority, though its process and its clock go on.
+    fn unheard(&self, world: &World, watch: &Watch, now_ns: u64) -> Option<Found> {
+        let patience = world.settings.quorum.election.election_max + UNHEARD_SLOP;
+        let goes_on = |node: &u32| {
+            let since = self.well.get(node);
+            since.is_some_and(|since| now_ns - since >= UNHEARD_SLOP.as_nanos() as u64)
+        };
+        let nodes = (1..=world.settings.nodes).filter(goes_on);
+        let mut found =
+            nodes.filter_map(|node| watch.unheard(node, world.node_now(node).mono, patience));
+        found.next()
     }
 
     /// A leader that is well stays one as long as a majority with it is well.

@@ -3,12 +3,13 @@
 use kvnode_core::cluster::controller::{Request, RequestId};
 
 use super::errands;
-use crate::replication::atlas::may_lose as may_lose_data;
+use crate::chance::Chance;
 use crate::disk::{Doom, Strike, Unsynced};
 use crate::lock;
 use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
 use crate::plan::{Fault, Way};
+use crate::replication::atlas::may_lose as may_lose_data;
 use crate::story::{Kind, Lane};
 
 impl Nemesis {
@@ -64,6 +65,7 @@ impl Nemesis {
             | Fault::Flip { .. }
             | Fault::Roll { .. }
             | Fault::Ask
+            | Fault::Hunt { .. }
             | Fault::Reset { .. }
             | Fault::Strike { .. }
             | Fault::Spot { .. }
@@ -143,19 +145,26 @@ impl Nemesis {
 
     /// An operator asks the controller for something.
     pub(crate) fn ask(&self) {
+        let controller = lock(&self.world.watch).controller();
+        if let Some(controller) = controller {
+            self.ask_of(controller, &mut self.chance());
+        }
+    }
+
+    /// The same of this node, whether it is the controller or not.
+    pub(super) fn ask_of(&self, node: u32, chance: &mut Chance) {
         let watch = lock(&self.world.watch);
-        let Some(controller) = watch.controller() else { return };
-        let request = errands::draw(watch.map(), self.world.settings.nodes, &mut self.chance());
+        let request = errands::draw(watch.map(), self.world.settings.nodes, chance);
         let is_unclean = matches!(request, Request::ElectUnclean(..));
         if is_unclean && self.world.settings.profile.has_shard() {
             // It may lose what is committed, by intention.
             return;
         }
-        let id = RequestId(self.world.now_ns());
-        self.world.tell(Lane::Node(controller), Kind::Call, (id, format!("{request:?}")), || {
+        let id = RequestId(self.world.now_ns() + chance.below(1000));
+        self.world.tell(Lane::Node(node), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")
         });
-        self.mailboxes.post(controller, NodeEvent::Request(id, request));
+        self.mailboxes.post(node, NodeEvent::Request(id, request));
     }
 
     /// Power is lost, whether a process runs there or not.

@@ -1,17 +1,18 @@
 //! Looks at every node after every event, and tells the [checkers](super::checkers) what is new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use kvnode_core::cluster::{BrokerMessage, Command, Life, Map};
+use kvnode_core::cluster::{BrokerMessage, Command, Life, Map, Partition};
 use kvnode_core::control::{Control, Message};
 use kvnode_core::election::{self, Entry, Ignored, Payload, Position, Raft, Role, Voters};
 use kvnode_core::{Index, Instant, Member, NodeId, Term};
 
-use super::checkers::Found;
 use super::checkers::committed::Committed;
 use super::checkers::complete::Completeness;
+use super::checkers::electable::{self, Kept};
+use super::checkers::heard::Heard;
 use super::checkers::leaders::OneLeader;
 use super::checkers::maps::Maps;
 use super::checkers::matching::LogMatching;
@@ -20,6 +21,7 @@ use super::checkers::promises::Promises;
 use super::checkers::sessions::Sessions;
 use super::checkers::votes::Votes;
 use super::checkers::wire::Wire;
+use super::checkers::{Found, changes};
 
 /// See the module's header.
 #[derive(Default)]
@@ -33,6 +35,7 @@ pub(crate) struct Watch {
     votes: Votes,
     promises: Promises,
     sessions: Sessions,
+    heard: Heard,
     wire: Wire,
     nodes: BTreeMap<u32, Seen>,
     /// The last voter set that any log held, by its place.
@@ -41,6 +44,38 @@ pub(crate) struct Watch {
     term_max: Term,
     /// Nodes that a dial was made to, by connection.
     dials: BTreeMap<u64, u32>,
+    /// What members that do not run have on disk, at least.
+    asleep: BTreeMap<Member, Log>,
+    /// How often a controller wanted a node to be unfenced, and somebody wanted a seat for it.
+    unfenced: BTreeMap<NodeId, u64>,
+    asked: BTreeMap<NodeId, u64>,
+}
+
+/// A member's log, as it was seen last.
+#[derive(Clone, Default)]
+struct Log {
+    /// The last entry that was compacted.
+    base: Position,
+    terms: BTreeMap<Index, Term>,
+    /// Up to here it is on disk.
+    durable: Index,
+}
+
+impl Log {
+    /// Where what is on disk ends, if that is known.
+    fn end(&self) -> Option<Position> {
+        if self.durable == self.base.index {
+            return Some(self.base);
+        }
+        let term = *self.terms.get(&self.durable)?;
+        Some(Position { term, index: self.durable })
+    }
+
+    /// Whether an entry that is committed is on disk.
+    fn has(&self, at: Position) -> bool {
+        self.durable >= at.index
+            && (at.index <= self.base.index || self.terms.get(&at.index) == Some(&at.term))
+    }
 }
 
 /// A node as it was seen last.
@@ -62,7 +97,7 @@ pub(crate) struct Seen {
     office_since: Instant,
     monotone: Monotone,
     last: Position,
-    log: BTreeMap<Index, Term>,
+    log: Log,
 }
 
 impl Watch {
@@ -77,7 +112,9 @@ impl Watch {
 
     /// A process has ended.
     pub(crate) fn died(&mut self, node: u32) {
+        self.heard.leads_not(node);
         if let Some(seen) = self.nodes.get_mut(&node) {
+            fall_asleep(&mut self.asleep, seen);
             let life = seen.life;
             *seen = Seen { life, ..Seen::default() };
         }
@@ -118,12 +155,57 @@ impl Watch {
         self.term_max
     }
 
+    /// Who leads, in which terms.
+    pub(crate) fn leaders(&self) -> impl Iterator<Item = (u32, Term)> + '_ {
+        let leads = |seen: &Seen| seen.role == Some(Role::Leader);
+        self.nodes.iter().filter(move |(_, seen)| leads(seen)).map(|(&id, seen)| (id, seen.term))
+    }
+
+    /// How often a controller has wanted a node to be unfenced.
+    pub(crate) fn unfenced(&self, node: NodeId) -> u64 {
+        self.unfenced.get(&node).copied().unwrap_or_default()
+    }
+
+    /// How often a leader of a partition has asked the controller for a seat for a node.
+    pub(crate) fn asked(&self, node: NodeId) -> u64 {
+        self.asked.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Who leads a partition of which the node holds a replica and is not in sync, but for the
+    /// controller.
+    pub(crate) fn askers(&self, node: NodeId) -> BTreeSet<u32> {
+        let controller = self.controller();
+        let lacks = |p: &&Partition| p.replicas.contains(&node) && p.seat(node).is_none();
+        let partitions = self.map().partitions().map(|(_, partition)| partition);
+        let leaders = partitions.filter(lacks).filter_map(|partition| partition.leader);
+        leaders.map(|leader| leader.0).filter(|&leader| Some(leader) != controller).collect()
+    }
+
+    /// Whether the voters are to change for the sake of a node that has come back with another disk:
+    /// it is to replace itself, or was taken out already and the voters are to be made complete.
+    pub(crate) fn change_is_due(&self, node: NodeId, complete: bool) -> bool {
+        let (Some((voters, _)), Some(known)) = (self.voters(), self.map().node(node)) else {
+            return false;
+        };
+        match voters.directory(node) {
+            Some(directory) => !complete && directory != known.registration.directory,
+            None => complete,
+        }
+    }
+
+    /// Whether a node leads that hears from no majority. `patience`: how long it may.
+    pub(crate) fn unheard(&self, node: u32, now: Instant, patience: Duration) -> Option<Found> {
+        self.heard.look(node, now, patience)
+    }
+
     /// Looks at a node after an event.
     pub(crate) fn look(&mut self, node: u32, mono: Instant, control: &Control) -> Vec<Found> {
         let mut found = Vec::new();
         let seen = self.nodes.get_mut(&node).expect("it was born");
         let (Some(raft), Some(map)) = (control.raft(), control.map()) else {
             if seen.is_member {
+                self.heard.leads_not(node);
+                fall_asleep(&mut self.asleep, seen);
                 let (life, is_stopping) = (seen.life, seen.is_stopping);
                 *seen = Seen { life, is_stopping, ..Seen::default() };
             }
@@ -149,6 +231,11 @@ impl Watch {
         (seen.role, seen.term) = (Some(raft.role()), raft.term());
         self.term_max = self.term_max.max(raft.term());
         seen.leader = raft.leader();
+        if raft.role() == Role::Leader {
+            self.heard.leads((node, seen.life), me, raft.term(), raft.voters(), mono);
+        } else {
+            self.heard.leads_not(node);
+        }
         let office =
             raft.role() == Role::Leader && raft.term_at(raft.applied()) == Some(raft.term());
         if office && !(seen.is_controller && was.1 == raft.term()) {
@@ -159,8 +246,12 @@ impl Watch {
             self.look_at_log(node, &who, mono, raft, &mut found);
         }
         let seen = self.nodes.get_mut(&node).expect("it is there");
+        seen.log.durable = raft.durable();
         if raft.commit() != seen.commit {
             let from = std::mem::replace(&mut seen.commit, raft.commit());
+            if raft.role() == Role::Leader {
+                found.extend(self.counts(&who, raft));
+            }
             for index in (from.0 + 1..=raft.commit().0).map(Index) {
                 let Some(term) = raft.term_at(index) else { continue };
                 let content = raft.entry(index).map(content);
@@ -177,6 +268,22 @@ impl Watch {
             found.extend(self.maps.shows(&who, map));
         }
         found
+    }
+
+    /// A leader counts its log as committed up to another entry.
+    fn counts(&self, who: &str, raft: &Raft) -> Option<Found> {
+        let at = Position { index: raft.commit(), term: raft.term_at(raft.commit())? };
+        let kept = |voter: Member| {
+            let awake = self.nodes.get(&voter.node.0).filter(|seen| seen.me == Some(voter));
+            let log = awake.map(|seen| &seen.log).or_else(|| self.asleep.get(&voter));
+            let Some(log) = log else {
+                return Some(Kept { voter, last: Position::default(), has: false });
+            };
+            Some(Kept { voter, last: log.end()?, has: log.has(at) })
+        };
+        // Of one that is about to have a snapshot in the place of its log too little is known.
+        let logs: Option<Vec<Kept>> = raft.voters().iter().map(kept).collect();
+        electable::check(who, at, &logs?)
     }
 
     fn elected(&mut self, who: &str, raft: &Raft) -> Vec<Found> {
@@ -207,32 +314,43 @@ impl Watch {
         let seen = self.nodes.get_mut(&node).expect("it was born");
         let (last, base) = (raft.last().index, Index(raft.first_index().0 - 1));
         let mut same = last;
-        while same > base && seen.log.get(&same) != raft.term_at(same).as_ref() {
+        while same > base && seen.log.terms.get(&same) != raft.term_at(same).as_ref() {
             same = Index(same.0 - 1);
         }
         if same < seen.last.index && same >= base {
             self.promises.cuts(raft.me(), same);
         }
-        drop(seen.log.split_off(&same.plus(1)));
-        seen.log = seen.log.split_off(&base);
+        drop(seen.log.terms.split_off(&same.plus(1)));
+        seen.log.terms = seen.log.terms.split_off(&base);
+        let base_term = raft.term_at(base).unwrap_or_default();
+        seen.log.base = Position { term: base_term, index: base };
         seen.last = raft.last();
         for index in (same.0 + 1..=last.0).map(Index) {
             let Some(entry) = raft.entry(index) else { continue };
-            seen.log.insert(index, entry.term);
+            seen.log.terms.insert(index, entry.term);
             let before = raft.term_at(Index(index.0 - 1));
             let at = (index, entry.term);
             found.extend(self.matching.holds(who, at, content(entry), before));
             match &entry.payload {
                 Payload::Noop => {}
                 Payload::Voters(voters) => {
+                    if raft.role() == Role::Leader && entry.term == raft.term() {
+                        let commit = (raft.commit(), raft.term_at(raft.commit()));
+                        let (since, before) = voters_before(raft, index);
+                        let at = entry.position();
+                        found.extend(changes::begins(who, at, commit, (since, before), voters));
+                    }
                     if self.voters.as_ref().is_none_or(|(at, _)| *at < entry.position()) {
                         self.voters = Some((entry.position(), voters.clone()));
                     }
                 }
                 Payload::Command(bytes) => {
                     let proposed = raft.role() == Role::Leader && entry.term == raft.term();
-                    if proposed
-                        && let Ok(Command::Fence(life)) = Command::decode(bytes)
+                    let command = proposed.then(|| Command::decode(bytes)).and_then(Result::ok);
+                    if let Some(Command::Unfence(life)) = command {
+                        *self.unfenced.entry(life.node).or_default() += 1;
+                    }
+                    if let Some(Command::Fence(life)) = command
                         // What it asks of itself goes over no link.
                         && !(life.node.0 == node && seen.is_stopping)
                     {
@@ -269,6 +387,11 @@ impl Watch {
         if !taken {
             return (0, found);
         }
+        if let Message::Broker(BrokerMessage::Alter(alter)) = &message {
+            for life in &alter.isr {
+                *self.asked.entry(life.node).or_default() += 1;
+            }
+        }
         if let Message::Election(message) = &message
             && let Some(seen) = self.nodes.get(&node)
             && let Some(me) = seen.me
@@ -282,7 +405,7 @@ impl Watch {
                     found.extend(self.votes.votes(me, m.term, NodeId(to)));
                 }
                 election::Message::AppendReply(m) => {
-                    if let Some(term) = seen.log.get(&m.durable) {
+                    if let Some(term) = seen.log.terms.get(&m.durable) {
                         self.promises.acknowledges(me, m.durable, *term);
                     }
                 }
@@ -312,6 +435,14 @@ impl Watch {
             let life = Life { node: from.node, incarnation: beat.incarnation };
             self.sessions.hears((node, seen.life), life, mono, beat.wants_stop);
         }
+        if let Message::Election(message) = message
+            && matches!(
+                message,
+                election::Message::AppendReply(_) | election::Message::ChunkReply(_)
+            )
+        {
+            self.heard.hears(node, from, message.term(), mono);
+        }
         self.wire.received(from.node.0, node, message)
     }
 
@@ -331,6 +462,24 @@ impl Watch {
     pub(crate) fn ignored(node: u32, what: &str, why: Ignored) -> Option<Found> {
         why.is_violation().then(|| ("protocol", format!("n{node} ignores {what}: {why}")))
     }
+}
+
+/// A member stops: what it had on disk it has.
+fn fall_asleep(asleep: &mut BTreeMap<Member, Log>, seen: &mut Seen) {
+    if let Some(me) = seen.me {
+        asleep.insert(me, std::mem::take(&mut seen.log));
+    }
+}
+
+/// Who votes by a log up to before an entry of it, and where that stands.
+fn voters_before(raft: &Raft, index: Index) -> (Index, &Voters) {
+    let entries = (raft.first_index().0..index.0).rev().filter_map(|at| raft.entry(Index(at)));
+    for entry in entries {
+        if let Payload::Voters(voters) = &entry.payload {
+            return (entry.index, voters);
+        }
+    }
+    (raft.snapshot().index, &raft.snapshot().voters)
 }
 
 /// A fingerprint of what an entry says.

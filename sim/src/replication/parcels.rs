@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use kvnode_core::peer::Channel;
 use kvnode_core::node::Parcel;
+use kvnode_core::peer::Channel;
 use kvnode_core::replication::{Envelope, Message};
 
 /// Parcels under way, by their two ends.

@@ -95,7 +95,8 @@ pub(super) async fn audit(world: &Arc<World>, nemesis: &Nemesis, write: bool) ->
     });
     let served = matches!(audit.await, Ok(Ok(true)));
     if !served {
-        let text = format!("not every key is served {} s after the end of all faults", AUDIT_TRIES / 2);
+        let text =
+            format!("not every key is served {} s after the end of all faults", AUDIT_TRIES / 2);
         world.violation("liveness", text);
     }
     served

@@ -229,12 +229,37 @@ impl Replica {
         if self.settings.fsync == FsyncMode::Always
             && self.flying.as_ref().is_some_and(|flying| flying.end == end)
         {
-            self.acknowledge(cache);
+            if self.settings.mark_first {
+                let mark = File::Mark(self.id);
+                self.submit(Purpose::MarkFirst(end), DiskOp::Sync(mark));
+            } else {
+                self.acknowledge(cache);
+            }
+        }
+    }
+
+    /// MARK is durable, and says that the log is so up to `end`.
+    pub(super) fn on_marked(
+        &mut self,
+        now: Instant,
+        end: Offset,
+        result: DiskResult,
+        cache: &mut dyn ValueCache,
+    ) {
+        match done(result) {
+            Ok(()) => {
+                let flying = self.flying.as_ref().expect("the write has waited");
+                assert!(flying.end == end && self.durable_end >= end, "the mark is true");
+                self.acknowledge(cache);
+            }
+            // Nobody knows what MARK says on disk; the log itself is durable.
+            Err(error) => self.stop_on_fault(now, Failed::Mark, error),
         }
     }
 
     /// Tells MARK how far the log is durable, so that a later opening can tell a torn tail from
-    /// damage. Nobody waits for it: an older mark is true as well.
+    /// damage. Unless [`mark_first`](super::Settings::mark_first) says so nobody waits for it: an
+    /// older mark is true as well.
     pub(super) fn write_mark(&mut self) {
         self.mark_turn += 1;
         let write = self.mark_slot();
@@ -249,9 +274,13 @@ impl Replica {
         DiskOp::Write { file: File::Mark(self.id), at: mark_slot_at(turn), data }
     }
 
-    pub(super) fn on_mark(&mut self, result: DiskResult) {
+    pub(super) fn on_mark(&mut self, now: Instant, result: DiskResult) {
         match done(result) {
             Ok(()) => self.mark_failing = false,
+            // What waits for it must not count.
+            Err(error) if self.settings.mark_first => {
+                self.stop_on_fault(now, Failed::Mark, error);
+            }
             Err(error) => self.note_mark_failing(error),
         }
     }

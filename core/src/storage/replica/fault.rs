@@ -7,6 +7,8 @@
 //!   disk holds, and asking again would be told a comfortable lie (the system has marked the pages
 //!   clean). The replica stops at once and opens again as after a crash, trusting nothing above
 //!   what was durable, and goes on in a new segment.
+//! - **MARK could not be written**, where a write waits for it: the same, but the log is what it
+//!   was taken for.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -36,6 +38,7 @@ pub(super) enum Failed {
     Fsync,
     Roll,
     Manifest,
+    Mark,
     Open,
 }
 
@@ -250,6 +253,7 @@ impl core::fmt::Display for Failed {
             Self::Fsync => "an fsync failed",
             Self::Roll => "a new segment could not be made",
             Self::Manifest => "the manifest could not be written",
+            Self::Mark => "MARK could not be written",
             Self::Open => "opening failed",
         })
     }

@@ -85,6 +85,10 @@ pub struct Settings {
     pub zero_ahead_bytes: u64,
     /// When and how fast segments are compacted.
     pub merge: MergeSettings,
+    /// Under `--fsync always`: a write counts only once MARK says that it is durable, and that is
+    /// durable too. It costs an fsync more; then nothing that ever counted can be taken for a torn
+    /// tail, wherever damage strikes.
+    pub mark_first: bool,
     /// The partition has been opened before: its files are not made anew.
     pub must_exist: bool,
     /// It is one of several: its owner begins reigns and tells what is committed.
@@ -298,6 +302,8 @@ enum Purpose {
     Sync(Offset, Offset),
     Mark,
     SyncMark,
+    /// The write in flight, which ends here, waits for MARK.
+    MarkFirst(Offset),
     /// A part of a hint that opening reads.
     ReadHint(SegmentId, open::HintPart),
     /// A part of the hint of a segment that is, or was, the active one.
@@ -466,7 +472,8 @@ impl Replica {
             Purpose::Write => self.on_write(now, result, cache),
             Purpose::Zeros => self.on_zeros(now, result),
             Purpose::Sync(end, whole) => self.on_sync(now, (end, whole), result, cache),
-            Purpose::Mark => self.on_mark(result),
+            Purpose::Mark => self.on_mark(now, result),
+            Purpose::MarkFirst(end) => self.on_marked(now, end, result, cache),
             Purpose::SyncMark => self.on_mark_synced(result),
             Purpose::Roll(id, op) => self.on_roll_io(now, id, op, result),
             Purpose::Manifest(attempt, op) => self.on_manifest_io(now, attempt, op, result),

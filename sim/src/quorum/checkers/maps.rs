@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use kvnode_core::cluster::{Command, Life, Map};
+use kvnode_core::cluster::{AlterPartition, Command, Life, Map};
 use kvnode_core::election::{Entry, Payload};
 use kvnode_core::{Epoch, Incarnation, Index, NodeId, PartitionId};
 
+use super::lives::Lives;
 use super::{Found, seats};
 
 /// See the module's header.
@@ -23,6 +24,7 @@ pub(crate) struct Maps {
     ahead: Vec<(String, Index, u32)>,
     reigns: BTreeMap<(PartitionId, Epoch), Life>,
     lives: BTreeMap<Incarnation, (NodeId, u64)>,
+    model: Lives,
 }
 
 impl Maps {
@@ -53,7 +55,14 @@ impl Maps {
                 Ok(command) => {
                     let before = self.map.clone();
                     // A refusal is a part of the story.
-                    let _ = self.map.apply(entry.index, &command);
+                    if self.map.apply(entry.index, &command).is_ok() {
+                        let had_seat = |alter: &AlterPartition, life: Life| {
+                            let partition = before.partition(alter.partition);
+                            let seat = partition.and_then(|partition| partition.seat(life.node));
+                            seat.is_some_and(|seat| seat.life == life)
+                        };
+                        found.extend(self.model.takes_effect(entry.index, &command, had_seat));
+                    }
                     found.extend(seats::check(&before, &command, &self.map));
                     found.extend(follows(&before, &self.map));
                 }

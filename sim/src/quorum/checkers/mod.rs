@@ -6,19 +6,27 @@
 //! | [`matching`] | equal index and term: equal entry and equal log before it | Raft §5.3, Log Matching |
 //! | [`complete`] | a leader has all that earlier terms committed | Raft §5.4, Leader Completeness |
 //! | [`committed`] | one entry at an index, for ever and everywhere | Raft §5.4.3, State Machine Safety |
+//! | [`electable`] | what a leader counts as committed outlives every election that could come next | Raft §5.4.2, figure 8 |
+//! | [`changes`] | voters change one at a time, by a leader that knows what is in force | dissertation §4.1–4.3; raft-dev 2015 |
+//! | [`heard`] | a leader that hears from no majority steps down | dissertation §6.2 |
 //! | [`votes`] | one vote a term and member, remembered; a majority of voters, by their directories, elects | Raft §5.2; KIP-853 |
 //! | [`promises`] | what was acknowledged as durable, or spoken of as a term, outlives a restart | Raft §5.1, figure 2; dissertation §10.2.1 |
 //! | [`monotone`] | terms and commit indexes do not go back in a life | Raft §5.1, figure 2 |
 //! | [`maps`] | equal maps at equal index; a map's invariants; one leader an epoch, one life an incarnation | replicated state machines (Schneider 1990); DESIGN §4 |
 //! | [`seats`] | whoever enters an in-sync set is active, in its present life | DESIGN §4; KIP-966, KIP-841 |
+//! | [`lives`] | what names a life takes effect only while it is the node's, what gives it a part only while it is active | DESIGN §4; KIP-841, KIP-966 |
 //! | [`sessions`] | a node is fenced for a reason | DESIGN §4; KIP-500 |
 //! | [`wire`] | a message that comes was sent, whole, once and in order | core/src/peer |
 //!
 //! None knows how the others do, and each is told plain facts, so that a test can forge a history.
 
+pub(crate) mod changes;
 pub(crate) mod committed;
 pub(crate) mod complete;
+pub(crate) mod electable;
+pub(crate) mod heard;
 pub(crate) mod leaders;
+pub(crate) mod lives;
 pub(crate) mod maps;
 pub(crate) mod matching;
 pub(crate) mod monotone;
