@@ -389,6 +389,7 @@ impl Shard {
         if matches!(self.partitions[at].role, Role::Alone | Role::Idle) {
             return;
         }
+        self.resign_if_taken_back(at);
         let now = self.now.mono;
         let partition = &mut self.partitions[at];
         let seen = partition.seen();
@@ -396,7 +397,14 @@ impl Shard {
             let log = log_state(&partition.replica, seen);
             match &mut partition.role {
                 Role::Leader(leader) => leader.on_log(now, log),
-                Role::Follower(follower) => follower.on_log(now, log),
+                Role::Follower(follower) => {
+                    follower.on_log(now, log);
+                    // It may have known that before the replica could acknowledge it.
+                    let watermark = follower.watermark();
+                    if watermark > partition.replica.high_watermark() {
+                        self.commit(at, watermark);
+                    }
+                }
                 Role::Alone | Role::Idle => {}
             }
         }
@@ -542,6 +550,15 @@ impl Shard {
 
     /// The replica has stopped on a fault: whatever it was, it is that no more.
     pub(super) fn on_replica_down(&mut self, at: usize) {
+        let partition = &self.partitions[at];
+        if partition.replica.serving()
+            && !partition.cutting
+            && matches!(partition.role, Role::Follower(_))
+        {
+            // What it was sent is not all in the log: it is to ask anew.
+            self.step_down(at);
+            return self.settle_role(at);
+        }
         let partition = &mut self.partitions[at];
         if partition.cutting || partition.replica.serving() || matches!(partition.role, Role::Alone)
         {

@@ -225,6 +225,11 @@ impl Follower {
         self.leader
     }
 
+    /// Everything before this offset is committed, as far as the leader has said.
+    pub fn watermark(&self) -> Offset {
+        self.watermark
+    }
+
     /// Until when this replica must not commit as a leader: the promise of its acknowledgements.
     pub fn promised(&self) -> Instant {
         self.promised
