@@ -551,13 +551,20 @@ impl Shard {
     /// The replica has stopped on a fault: whatever it was, it is that no more.
     pub(super) fn on_replica_down(&mut self, at: usize) {
         let partition = &self.partitions[at];
-        if partition.replica.serving()
-            && !partition.cutting
-            && matches!(partition.role, Role::Follower(_))
-        {
-            // What it was sent is not all in the log: it is to ask anew.
-            self.step_down(at);
-            return self.settle_role(at);
+        if partition.replica.serving() && !partition.cutting {
+            // What was to be in the log is not.
+            match &partition.role {
+                Role::Leader(leader) => {
+                    let epoch = leader.epoch();
+                    self.resign(at, epoch);
+                }
+                Role::Follower(_) => {
+                    self.step_down(at);
+                    self.settle_role(at);
+                }
+                Role::Alone | Role::Idle => {}
+            }
+            return;
         }
         let partition = &mut self.partitions[at];
         if partition.cutting || partition.replica.serving() || matches!(partition.role, Role::Alone)

@@ -74,6 +74,8 @@ pub(in crate::shard) struct Watching {
     partition: PartitionId,
     node: NodeId,
     epoch: Epoch,
+    /// The link to that node broke: whether they have changed can not be known any more.
+    lost: bool,
 }
 
 /// How often stalled parts are looked at although nothing has changed.
@@ -194,8 +196,12 @@ impl Shard {
         let watches_here = client.session.watched_keys().next().is_some();
         match (client.watching, self.route(partition)) {
             (None, _) if inside || self.runs_here(id, partition) => self.run_here(id, args),
+            (Some(Watching { lost: true, .. }), _) if !inside => {
+                return self.enqueue(id, Reply::OK, &[]);
+            }
             (Some(known), Some((node, epoch)))
-                if known == (Watching { partition, node, epoch }) && !watches_here => {}
+                if known == (Watching { partition, node, epoch, lost: false })
+                    && !watches_here => {}
             (None, Some(_)) if !watches_here => {}
             (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
             _ => return self.enqueue(id, errors::scattered(), &[]),
@@ -205,7 +211,7 @@ impl Shard {
         }
         let Some((node, epoch)) = self.route(partition) else { return };
         let client = self.clients.get_mut(&id).expect("it is there");
-        client.watching = Some(Watching { partition, node, epoch });
+        client.watching = Some(Watching { partition, node, epoch, lost: false });
         let part = (partition, alloc::vec![owned(args)]);
         self.call(id, alloc::vec![part], Merge::Only, true);
     }
@@ -231,17 +237,22 @@ impl Shard {
             (1, _) => *homes.first().expect("there is one"),
             // Nothing but what is watched says where.
             (0, Some(watching)) => watching.partition,
-            _ => return self.run_here(id, args),
+            _ => {
+                self.forget_watch(id, watching);
+                return self.run_here(id, args);
+            }
         };
         let lost = match watching {
             Some(watching) => {
-                self.route(partition) != Some((watching.node, watching.epoch))
+                watching.lost
+                    || self.route(partition) != Some((watching.node, watching.epoch))
                     || watching.partition != partition
             }
             None => watches_here && !self.leads(partition),
         };
         if lost {
             // Whether what was watched has changed can not be known any more.
+            self.forget_watch(id, watching);
             self.give_up_transaction(id, args);
             return self.enqueue(id, Reply::NullArray, &[]);
         }
@@ -261,7 +272,12 @@ impl Shard {
 
     fn unwatch_abroad(&mut self, id: ClientId) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
-        if let Some(watching) = client.watching.take() {
+        let watching = client.watching.take();
+        self.forget_watch(id, watching);
+    }
+
+    fn forget_watch(&mut self, id: ClientId, watching: Option<Watching>) {
+        if let Some(watching) = watching {
             let gone = Message::Unwatch { client: id.0 };
             self.forwarding.say(self.me(), watching.node, gone);
         }
@@ -441,7 +457,9 @@ impl Shard {
         }
         self.forwarding.outgoing.remove(&node);
         for client in self.clients.values_mut() {
-            client.watching = client.watching.filter(|watching| watching.node != node);
+            if let Some(watching) = &mut client.watching {
+                watching.lost |= watching.node == node;
+            }
         }
         self.drop_agents(node);
     }
