@@ -9,22 +9,29 @@ use std::collections::BTreeMap;
 
 use kvnode_core::PartitionId;
 use kvnode_core::disk::File;
-use kvnode_core::storage::check::{Checker, Severity};
+use kvnode_core::storage::check::{Checker, Problem, Severity};
 use kvnode_core::storage::format::{Manifest, SEGMENT_HEADER_BYTES};
 use kvnode_core::storage::record::{self, Kind, Parsed};
 use kvnode_core::{Offset, SegmentId};
 
 use crate::disk::Image;
 
-/// The first damage that the offline check finds, in words.
-pub(crate) fn damage(mut image: Image) -> Option<String> {
+/// The first damage that the offline check finds, in words. A replica of a cluster is made while the node
+/// serves: that one is begun and not finished is no damage if `replicated`.
+pub(crate) fn damage(mut image: Image, replicated: bool) -> Option<String> {
     let mut checker = Checker::new();
     while let Some(op) = checker.poll() {
         let result = image.run(&op);
         checker.on_disk(result);
     }
     let report = checker.finish().expect("the check has nothing more to ask");
-    let finding = report.findings.iter().find(|finding| finding.severity == Severity::Damage)?;
+    let begun = |problem: &Problem| {
+        replicated && matches!(problem, Problem::ManifestMissing { beside_log: false })
+    };
+    let finding = report
+        .findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Damage && !begun(&finding.problem))?;
     Some(format!("{} at {}: {:?}", finding.file, finding.position, finding.problem))
 }
 

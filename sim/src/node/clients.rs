@@ -126,7 +126,7 @@ impl Process {
     /// What the outside sees of the shard.
     pub(super) fn observe(&mut self) {
         let Some(shard) = &self.shard else { return };
-        if self.control.is_some() || self.is_member {
+        if self.world.settings.profile.has_control() {
             return self.observe_replicas();
         }
         let glance = shard.glance();

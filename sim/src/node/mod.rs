@@ -54,7 +54,7 @@ pub(crate) async fn live(world: Arc<World>, id: u32, mailboxes: Arc<Mailboxes>) 
     world.tell(lane, Kind::Life, life, || format!("{}: life {life}", Life::Starts));
     if profile.has_shard() && world.is_sound(id) {
         let image = simulator::<DiskSim>().with(madsim::plugin::node(), |disk| disk.image());
-        if let Some(damage) = storage::damage(image) {
+        if let Some(damage) = storage::damage(image, profile.has_control()) {
             let text = format!("n{id} starts on damage that no fault has done: {damage}");
             world.violation("storage", text);
         }

@@ -275,7 +275,7 @@ impl Process {
             format!("{} {}", describe::io(io), describe::op(&op))
         });
         self.world.met(|windows| windows.meet_operation(self.id));
-        if self.control.is_some() && self.shard.is_some() && !describe::is_of_control(io) {
+        if self.world.settings.profile.has_control() && !describe::is_of_control(io) {
             let found = lock(&self.world.replicas).submits(self.id, &op);
             self.world.found(found);
         }

@@ -10,7 +10,7 @@ use kvnode_core::disk::DiskOp;
 use kvnode_core::shard::ReplicaGlance;
 use kvnode_core::{NodeId, Offset, PartitionId};
 
-use super::checkers::committed::Committed;
+use super::checkers::committed::{Committed, NEVER};
 use super::checkers::matching::LogMatching;
 use super::checkers::reigns::Reigns;
 use super::checkers::watermark::{self, Standing};
@@ -125,7 +125,7 @@ impl Watch {
     pub(crate) fn holds_committed(&self, node: u32, partition: PartitionId) -> bool {
         let empty = Log::default();
         let log = self.logs.get(&(node, partition)).unwrap_or(&empty);
-        self.committed.leads("", partition, log).is_none()
+        self.committed.leads("", partition, log, NEVER).is_none()
     }
 
     /// Looks at the replicas of a node after an event. `map`: the committed one.
@@ -175,7 +175,7 @@ impl Watch {
             look.news.push(format!("{p}: leads in {epoch}, log end {}", now.log_end.0));
             look.found.extend(self.reigns.leads(p, epoch, (node, life)));
             if !self.unclean.contains(&p) {
-                look.found.extend(self.committed.leads(&who, p, &self.logs[&(node, p)]));
+                look.found.extend(self.committed.leads(&who, p, &self.logs[&(node, p)], epoch));
             }
         }
         if led.is_some() && leads.is_none() {
@@ -203,7 +203,9 @@ impl Watch {
             if now.watermark > was && !self.unclean.contains(&p) {
                 let log = &self.logs[&(node, p)];
                 let range = (was, now.watermark);
-                look.found.extend(self.committed.covers(&who, p, log, range));
+                let follows = now.follows.map(|(_, epoch)| epoch);
+                let reign = leads.or(follows).unwrap_or(NEVER);
+                look.found.extend(self.committed.covers(&who, p, log, range, reign));
             }
         }
         if let Some(epoch) = leads {

@@ -4,30 +4,36 @@
 
 use std::collections::BTreeMap;
 
-use kvnode_core::{Offset, PartitionId};
+use kvnode_core::{Epoch, Offset, PartitionId};
 
 use super::Found;
 use crate::replication::log::{Entry, Log};
 
-/// The committed log of each partition, as the first who knew of each record had it.
+/// The committed log of each partition, as the first who knew of each record had it, and in which reign
+/// each was committed first. A leader of an earlier one, who does not know that it is over, lacks it.
 #[derive(Default)]
-pub(crate) struct Committed(BTreeMap<PartitionId, BTreeMap<Offset, Entry>>);
+pub(crate) struct Committed(BTreeMap<PartitionId, BTreeMap<Offset, (Entry, Epoch)>>);
+
+/// Later than all reigns.
+pub(crate) const NEVER: Epoch = Epoch(u32::MAX);
 
 impl Committed {
-    /// A replica takes what its log holds from `from` on, and before `to`, for committed.
+    /// A replica takes what its log holds from `from` on, and before `to`, for committed, in this reign.
     pub(crate) fn covers(
         &mut self,
         who: &str,
         partition: PartitionId,
         log: &Log,
         (from, to): (Offset, Offset),
+        reign: Epoch,
     ) -> Option<Found> {
         let known = self.0.entry(partition).or_default();
         let mut other = None;
         for (offset, entry) in log.range(from, to) {
-            let first = *known.entry(offset).or_insert(entry);
-            if !is(&first, &entry) {
-                other = other.or(Some((offset, entry, first)));
+            let (first, since) = known.entry(offset).or_insert((entry, reign));
+            *since = reign.min(*since);
+            if !is(first, &entry) {
+                other = other.or(Some((offset, entry, *first)));
             }
         }
         let (offset, entry, first) = other?;
@@ -38,19 +44,27 @@ impl Committed {
         Some(("committed never lost", text))
     }
 
-    /// Somebody begins to lead with this log.
-    pub(crate) fn leads(&self, who: &str, partition: PartitionId, log: &Log) -> Option<Found> {
+    /// Somebody begins to lead in this reign with this log.
+    pub(crate) fn leads(
+        &self,
+        who: &str,
+        partition: PartitionId,
+        log: &Log,
+        reign: Epoch,
+    ) -> Option<Found> {
         let known = self.0.get(&partition)?;
-        let lacks = |(offset, entry): &(&Offset, &Entry)| {
-            !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
+        let lacks = |(offset, (entry, since)): &(&Offset, &(Entry, Epoch))| {
+            *since < reign
+                && !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
         };
-        let (offset, entry) = known.iter().find(lacks)?;
+        let (offset, (entry, since)) = known.iter().find(lacks)?;
         let own = match log.at(*offset) {
             Some(own) => format!("has @{} there", own.epoch),
             None => "has nothing there".to_owned(),
         };
         let text = format!(
-            "{who} leads {partition} without {partition}:{}@{}, which was committed: it {own}",
+            "{who} leads {partition} in {reign} without {partition}:{}@{}, which was committed in \
+             {since}: it {own}",
             offset.0, entry.epoch
         );
         Some(("committed never lost", text))
@@ -66,23 +80,27 @@ mod tests {
     use super::*;
     use crate::replication::log::forge::log;
 
+    const FIRST: Epoch = Epoch(1);
+
     #[test]
     fn another_record_in_the_place_of_a_committed_one_is_seen() {
         let (p, mut committed) = (PartitionId(0), Committed::default());
         let all = (Offset(0), Offset(2));
-        assert_eq!(committed.covers("n1", p, &log(&[1, 1, 1]), all), None);
-        assert_eq!(committed.covers("n2", p, &log(&[1, 1, 2]), all), None, "not covered");
-        assert!(committed.covers("n3", p, &log(&[1, 2]), all).is_some());
+        assert_eq!(committed.covers("n1", p, &log(&[1, 1, 1]), all, FIRST), None);
+        assert_eq!(committed.covers("n2", p, &log(&[1, 1, 2]), all, FIRST), None, "not covered");
+        assert!(committed.covers("n3", p, &log(&[1, 2]), all, FIRST).is_some());
     }
 
     #[test]
     fn a_leader_without_what_is_committed_is_seen() {
         let (p, mut committed) = (PartitionId(0), Committed::default());
-        assert_eq!(committed.leads("n1", p, &log(&[])), None, "nothing is committed");
-        committed.covers("n1", p, &log(&[1, 1, 1]), (Offset(0), Offset(2)));
-        assert_eq!(committed.leads("n2", p, &log(&[1, 1])), None);
-        assert_eq!(committed.leads("n2", p, &log(&[1, 1, 9])), None);
-        assert!(committed.leads("n2", p, &log(&[1])).is_some(), "it is short");
-        assert!(committed.leads("n2", p, &log(&[1, 3])).is_some(), "it is another");
+        let next = Epoch(2);
+        assert_eq!(committed.leads("n1", p, &log(&[]), next), None, "nothing is committed");
+        committed.covers("n1", p, &log(&[1, 1, 1]), (Offset(0), Offset(2)), FIRST);
+        assert_eq!(committed.leads("n2", p, &log(&[1, 1]), next), None);
+        assert_eq!(committed.leads("n2", p, &log(&[1, 1, 9]), next), None);
+        assert!(committed.leads("n2", p, &log(&[1]), next).is_some(), "it is short");
+        assert!(committed.leads("n2", p, &log(&[1, 3]), next).is_some(), "it is another");
+        assert_eq!(committed.leads("n2", p, &log(&[1]), FIRST), None, "its reign is over");
     }
 }
