@@ -306,6 +306,9 @@ impl Client {
             Some("PARTIAL") => Seen::Partly,
             Some("CORRUPT") => Seen::Corrupt,
             Some("LOADING") => Seen::Loading,
+            Some("CLUSTERDOWN") => Seen::NoLeader,
+            Some("TRYAGAIN") => Seen::Moved,
+            Some("NOREPLICAS") => Seen::TooFew,
             _ => return,
         };
         self.world.see(seen);

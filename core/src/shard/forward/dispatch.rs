@@ -200,8 +200,8 @@ impl Shard {
                 return self.enqueue(id, Reply::OK, &[]);
             }
             (Some(known), Some((node, epoch)))
-                if known == (Watching { partition, node, epoch, lost: false })
-                    && !watches_here => {}
+                if known == (Watching { partition, node, epoch, lost: false }) && !watches_here => {
+            }
             (None, Some(_)) if !watches_here => {}
             (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
             _ => return self.enqueue(id, errors::scattered(), &[]),

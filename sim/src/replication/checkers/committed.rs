@@ -54,8 +54,7 @@ impl Committed {
     ) -> Option<Found> {
         let known = self.0.get(&partition)?;
         let lacks = |(offset, (entry, since)): &(&Offset, &(Entry, Epoch))| {
-            *since < reign
-                && !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
+            *since < reign && !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
         };
         let (offset, (entry, since)) = known.iter().find(lacks)?;
         let own = match log.at(*offset) {
