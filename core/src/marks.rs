@@ -109,11 +109,15 @@ pub enum Mark {
     LogCut,
     /// A follower was sent what the leader had to read from disk.
     CaughtUpFromDisk,
+    /// A node found that it lacks what it may have acknowledged, and began another life.
+    BeganUnclean,
+    /// A replica whose log was damaged began again from zero.
+    Refetched,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 53] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -165,6 +169,8 @@ impl Mark {
         Self::Resigned,
         Self::LogCut,
         Self::CaughtUpFromDisk,
+        Self::BeganUnclean,
+        Self::Refetched,
     ];
 
     /// Whether it is a state of the controller quorum.
@@ -231,6 +237,8 @@ impl Mark {
             Self::Resigned => "leader resigned",
             Self::LogCut => "follower's log cut",
             Self::CaughtUpFromDisk => "follower caught up from disk",
+            Self::BeganUnclean => "unclean life begun",
+            Self::Refetched => "damaged replica refetched",
         }
     }
 }

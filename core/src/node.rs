@@ -59,6 +59,9 @@ pub enum ToControl {
     Closed(PartitionId),
     /// A leader of this node can not go on in its reign.
     Resigned(PartitionId, Epoch),
+    /// Something is missing that this node had acknowledged: it registers anew, as one that has no
+    /// claim to a seat.
+    Unclean,
 }
 
 /// What goes from shard to shard.

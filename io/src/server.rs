@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::replication;
-use kvnode_core::shard::{Config, Input, Shard};
+use kvnode_core::shard::{Config, FsyncMode, Input, Shard};
 use kvnode_core::storage::replica::MergeSettings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -167,6 +167,7 @@ fn join_cluster(
         election: kvnode_core::election::Settings::default(),
         links: kvnode_core::peer::Settings::default(),
         session_timeout: SESSION_TIMEOUT,
+        durable: options.fsync == FsyncMode::Always,
         segment_bytes: CONTROL_SEGMENT_BYTES,
         snapshot_every: SNAPSHOT_EVERY,
         seed: draw_seed()?,

@@ -84,6 +84,9 @@ pub struct Config {
     pub links: peer::Settings,
     /// How long a node may be silent before it is fenced.
     pub session_timeout: Duration,
+    /// Every write of the node's partitions is fsynced before it is acknowledged. If not, what a
+    /// process had acknowledged may be missing after it ended, and each of its lives begins unclean.
+    pub durable: bool,
     /// Size at which the store's segments roll, in bytes.
     pub segment_bytes: u64,
     /// Entries applied since the last snapshot before another is made.
@@ -477,6 +480,7 @@ impl Control {
         let broker = broker::Settings {
             rack: self.config.rack.clone(),
             features: FEATURES,
+            clean: self.config.durable,
             seed: self.random.next(),
             ..broker::Settings::new(me.node, me.directory, peer, client)
         };

@@ -70,6 +70,9 @@ impl Control {
             }
             (ToControl::Alter(alter), Stage::Member(member)) => member.on_alter(self.now, alter),
             (ToControl::LogEnds(ends), Stage::Member(member)) => member.on_log_ends(self.now, ends),
+            (ToControl::Unclean, Stage::Member(member)) => {
+                member.on_replica(self.now, broker::Input::Unclean);
+            }
             (ToControl::Left, _) => self.left = super::Left::Done,
             (ToControl::Closed(partition), Stage::Member(member)) => {
                 member.on_replica(self.now, broker::Input::Closed(partition));
@@ -81,6 +84,7 @@ impl Control {
                 ToControl::Alter(_)
                 | ToControl::LogEnds(_)
                 | ToControl::Closed(_)
+                | ToControl::Unclean
                 | ToControl::Resigned(..),
                 Stage::Opening
                 | Stage::Fresh(_)

@@ -43,7 +43,9 @@ use crate::replication::{self, Round};
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, PartitionId};
+use crate::{
+    ClientId, DirectoryId, Epoch, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId,
+};
 
 use client::{Client, Confirm, Waiter};
 use forward::{Forwarding, Homes};
@@ -241,6 +243,12 @@ struct Partition {
     next_round: u32,
     /// The log is being cut for a leader.
     cutting: bool,
+    /// The reign that the map knew of when the replica was opened first.
+    opened_in: Epoch,
+    /// What it had acknowledged when it went down.
+    had_acked: Offset,
+    /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
+    spoilt: bool,
     waiters: VecDeque<Waiter>,
     /// Reads that wait until the leader is known to be one still.
     confirms: VecDeque<Confirm>,
@@ -555,6 +563,9 @@ impl Shard {
             promised: self.started.mono.after(lease),
             next_round: 0,
             cutting: false,
+            opened_in: self.known_epoch(id),
+            had_acked: Offset(0),
+            spoilt: false,
             waiters: VecDeque::new(),
             confirms: VecDeque::new(),
             touched: false,

@@ -289,8 +289,15 @@ impl Shard {
                     return;
                 }
                 self.step_down(at);
+                let in_sync = entry.seat(life.node).is_some();
                 let settings = self.config.replication;
                 let partition = &mut self.partitions[at];
+                if core::mem::take(&mut partition.spoilt) && !in_sync {
+                    self.marks.hit(Mark::Refetched);
+                    partition.cutting = true;
+                    partition.replica.cut(now, Offset(0));
+                    return self.touch(at);
+                }
                 let round = partition.next_round;
                 let follower = Follower::new(now, id, life, epoch, leader, round, settings);
                 partition.role = Role::Follower(Box::new(follower));
@@ -535,10 +542,44 @@ impl Shard {
         }
     }
 
+    /// The reign of the partition that the map shows.
+    pub(super) fn known_epoch(&self, id: PartitionId) -> Epoch {
+        let entry = self.cluster.as_ref().and_then(|view| view.map.partition(id));
+        entry.map_or(Epoch(0), |entry| entry.epoch)
+    }
+
+    /// Whether the replica that has just opened lacks what this node may have acknowledged: its
+    /// directory is gone although the map gives it a seat, its log ends too early, or a part of it can
+    /// not be read and others have it.
+    fn may_have_lost(&mut self, at: usize) -> bool {
+        let partition = &mut self.partitions[at];
+        let Some(view) = &self.cluster else { return false };
+        let Some(entry) = view.map.partition(partition.id) else { return false };
+        if matches!(partition.role, Role::Alone) {
+            return false;
+        }
+        let node = view.me.node;
+        let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
+        let others = entry.isr.iter().any(|seat| seat.life.node != node);
+        let gone = partition.replica.made_anew() && partition.opened_in > Epoch(0);
+        let short = partition.replica.log_end() < partition.had_acked;
+        partition.had_acked = Offset(0);
+        partition.spoilt = partition.replica.damaged();
+        seated && (gone || short || partition.spoilt && others)
+    }
+
     /// The replica has opened, for the first time or again.
     pub(super) fn on_replica_opened(&mut self, at: usize) {
         let partition = &mut self.partitions[at];
         let cut = core::mem::take(&mut partition.cutting);
+        if !cut && self.may_have_lost(at) {
+            // Nothing is said in the name of the old life any more.
+            self.step_down(at);
+            self.marks.hit(Mark::BeganUnclean);
+            self.out.push_back(Output::Control(ToControl::Unclean));
+            return;
+        }
+        let partition = &mut self.partitions[at];
         match &partition.role {
             Role::Follower(_) if cut => {
                 self.with_follower(at, |follower, now, log| follower.on_cut(now, log));
@@ -572,6 +613,7 @@ impl Shard {
             return;
         }
         let id = partition.id;
+        partition.had_acked = partition.had_acked.max(partition.told.acked);
         match partition.reign() {
             Some(epoch) => self.resign(at, epoch),
             None => self.step_down(at),

@@ -94,6 +94,7 @@ impl World {
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),
+            durable: true,
             segment_bytes: 4096,
             snapshot_every: 20,
             seed: u64::from(id) * 1000 + node.lives,

@@ -251,3 +251,79 @@ fn a_replica_that_was_away_catches_up_over_compacted_segments() {
         assert_eq!(world.call(at, &["GET", &key(n)]), expected, "{}", key(n));
     }
 }
+
+#[test]
+fn a_replica_whose_directory_is_gone_has_no_seat_before_it_has_caught_up() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 1 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader);
+    assert_eq!(world.call(at, &["SET", "k", "1"]), Reply::OK);
+    let victim = leader % 3 + 1;
+    world.kill(victim);
+    world.disk(victim).remove_dir("p0");
+    world.start(victim);
+    world.until("it is in sync again", |world| {
+        world.is_whole() && world.replica(victim, 0).is_some_and(|r| r.watermark.0 > 1)
+    });
+    // Everyone else goes: it has all that counts.
+    for id in [leader, victim % 3 + 1] {
+        world.pass(Duration::from_secs(1));
+        if id != victim {
+            world.kill(id);
+        }
+        if id == leader {
+            world.until("the others go on", World::is_whole);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_replica_is_refetched_from_the_others() {
+    let mut world = World::new(Setup::default());
+    let at = world.connect(1);
+    for n in 0..50 {
+        assert_eq!(world.call(at, &["SET", &key(n), &n.to_string()]), Reply::OK);
+    }
+    for victim in 1..=3 {
+        world.kill(victim);
+        for partition in 0..4 {
+            world.disk(victim).damage_middle(&format!("p{partition}"));
+        }
+        world.start(victim);
+        world.until("it is in sync again", World::is_whole);
+        world.pass(Duration::from_secs(1));
+        let notices = &world.nodes[&kvnode_core::NodeId(victim)].notices;
+        assert!(notices.iter().any(|n| n.contains("begins again from zero")), "{notices:#?}");
+    }
+    // What was damaged everywhere, one after the other, is whole everywhere.
+    for id in 1..=3 {
+        let at = world.connect(id);
+        for n in 0..50 {
+            let expected = Reply::bulk(n.to_string().as_bytes());
+            assert_eq!(world.call(at, &["GET", &key(n)]), expected, "{} at n{id}", key(n));
+        }
+    }
+}
+
+#[test]
+fn a_leader_whose_fsync_fails_begins_another_reign() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 1, min_isr: 1 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader % 3 + 1);
+    assert_eq!(world.call(at, &["SET", "k", "1"]), Reply::OK);
+    let before = world.map(leader).partition(kvnode_core::PartitionId(0)).unwrap().epoch;
+    let mut failed = false;
+    world.disk(leader).fault = Some(Box::new(move |op| {
+        use kvnode_core::disk::{DiskError, DiskOp, File};
+        let ours = matches!(op, DiskOp::Sync(File::Segment(id, ..)) if id.0 == 0);
+        (ours && !std::mem::replace(&mut failed, true)).then_some(DiskError::Io(5))
+    }));
+    let told = world.call(at, &["SET", "k", "2"]);
+    assert!(matches!(&told, Reply::Error(text) if text.starts_with("UNKNOWN ")), "{told:?}");
+    assert_eq!(world.call(at, &["SET", "k", "3"]), Reply::OK);
+    assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"3"));
+    let after = world.map(leader).partition(kvnode_core::PartitionId(0)).unwrap().epoch;
+    assert!(after > before, "{after} follows {before}");
+}

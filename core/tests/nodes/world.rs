@@ -141,6 +141,7 @@ impl World {
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),
+            durable: setup.fsync == FsyncMode::Always,
             segment_bytes: 16 << 10,
             snapshot_every: 200,
             seed,
@@ -184,6 +185,10 @@ impl World {
         self.kill(id);
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
+    }
+
+    pub(crate) fn disk(&mut self, id: u32) -> &mut MemDisk {
+        &mut self.nodes.get_mut(&NodeId(id)).unwrap().disk
     }
 
     /// The node is asked to stop: control first, then the shard.

@@ -255,6 +255,26 @@ impl MemDisk {
         self.names.remove(name).expect("the file exists");
     }
 
+    /// A directory and all in it is gone.
+    pub fn remove_dir(&mut self, dir: &str) {
+        let prefix = format!("{dir}/");
+        self.names.retain(|name, _| !name.starts_with(&prefix));
+        self.durable_names.retain(|name, _| !name.starts_with(&prefix));
+        self.dirs.remove(&prefix);
+        self.durable_dirs.remove(&prefix);
+    }
+
+    /// A sector in the middle of the records of the directory's longest segment is unreadable.
+    pub fn damage_middle(&mut self, dir: &str) {
+        let of = |name: &String| name.starts_with(&format!("{dir}/")) && name.ends_with(".log");
+        let segments = self.names().into_iter().filter(of);
+        let name = segments.max_by_key(|name| self.bytes(name).len()).expect("it has a segment");
+        self.edit(&name, |bytes| {
+            let records = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            bytes[records / 2..records / 2 + 8].fill(0xa5);
+        });
+    }
+
     pub fn used(&self) -> usize {
         self.names.values().map(|&inode| self.inodes[inode].now.len()).sum()
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use kvnode_core::control::{self, Control};
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::peer;
+use kvnode_core::shard::FsyncMode;
 use kvnode_core::shard::{self, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, NodeId as Node};
 use madsim::plugin::simulator;
@@ -323,6 +324,7 @@ fn control_config(world: &World, id: u32, seed: u64) -> control::Config {
         election: settings.election,
         links: settings.links.clone(),
         session_timeout: settings.session_timeout,
+        durable: world.settings.fsync == FsyncMode::Always,
         segment_bytes: settings.segment_bytes,
         snapshot_every: settings.snapshot_every,
         seed,

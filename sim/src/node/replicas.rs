@@ -74,7 +74,8 @@ impl Process {
             ToControl::LogEnds(_)
             | ToControl::Left
             | ToControl::Closed(_)
-            | ToControl::Resigned(..) => {}
+            | ToControl::Resigned(..)
+            | ToControl::Unclean => {}
         }
     }
 

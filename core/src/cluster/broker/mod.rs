@@ -119,6 +119,9 @@ pub enum Input {
     Closed(PartitionId),
     /// A leader of this node can not go on in its reign. Said until the map shows a later one.
     Resigned(PartitionId, Epoch),
+    /// The directory does not hold all that the node had acknowledged any more: it registers anew, as
+    /// unclean.
+    Unclean,
     /// A leader of this node wants another in-sync set. In the place of what it wanted before,
     /// which may be on its way all the same: until the map has moved on from the partition epoch,
     /// the leader counts everybody whom it has asked for as in sync.
@@ -269,6 +272,7 @@ impl Broker {
                 self.resigned.insert(partition, epoch);
                 self.heartbeat_due = now.mono;
             }
+            Input::Unclean => self.on_unclean(),
             Input::Alter(alter) => self.want(alter),
             Input::Stop => self.on_stop(now),
             Input::Applied | Input::Tick => {}

@@ -40,6 +40,15 @@ impl Broker {
         self.stop_if_fenced();
     }
 
+    /// Another life begins, which has no claim to a seat.
+    pub(super) fn on_unclean(&mut self) {
+        self.nonce = self.random.next();
+        self.clean = false;
+        self.state = State::Unregistered;
+        self.register = Backoff::new(self.settings.retry.0);
+        self.outputs.push_back(Output::Standing(self.state));
+    }
+
     fn on_member(&mut self) {
         self.clean = true;
         self.duplicate_since = None;

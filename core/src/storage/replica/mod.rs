@@ -167,6 +167,8 @@ pub struct Replica {
     stop_wanted: bool,
     /// Openings in a row that failed since a segment could not be read.
     unread_openings: u32,
+    /// This process has made the directory.
+    made_anew: bool,
     /// The disk was full: what was dropped starts here, and the cut is not durable yet.
     clearing: Option<Offset>,
     /// Until when writes are refused because the disk was full.
@@ -438,6 +440,7 @@ impl Replica {
             roll_wanted: false,
             stop_wanted: false,
             unread_openings: 0,
+            made_anew: false,
             clearing: None,
             full_until: None,
             next_io: 0,

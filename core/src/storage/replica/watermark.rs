@@ -59,6 +59,11 @@ impl Replica {
         self.epoch
     }
 
+    /// Whether there was no directory before this process made it.
+    pub fn made_anew(&self) -> bool {
+        self.made_anew
+    }
+
     /// Where the atomic batch starts that the log ends in, if it ends in one. A leader cuts it off
     /// before its reign begins: the rest of it will never come.
     pub fn open_batch(&self) -> Option<Offset> {

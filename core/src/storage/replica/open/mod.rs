@@ -149,6 +149,7 @@ impl Replica {
         self.roll_wanted = old.roll_wanted;
         self.stop_wanted = old.stop_wanted;
         self.unread_openings = old.unread_openings;
+        self.made_anew = old.made_anew;
         self.retain = old.retain;
         if self.settings.replicated {
             // It was true, and MARK may tell of an earlier one.
@@ -272,7 +273,10 @@ impl Replica {
             },
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(opening, at)),
-            Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
+            Stage::CreateDir => done(result).map(|()| {
+                self.made_anew = true;
+                self.sync_dir_name()
+            }),
             Stage::SyncDirName => done(result).map(|()| self.create_active(opening)),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
                 1 if opening.cut.is_some() => Next::Stage(self.name_cut(None)),
