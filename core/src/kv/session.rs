@@ -86,6 +86,11 @@ impl Session {
         self.transaction.is_some()
     }
 
+    /// Whether the open transaction can only fail, since a command was refused.
+    pub fn is_aborted(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.aborted)
+    }
+
     /// Whether `command` would wait for EXEC instead of being evaluated now.
     #[inline]
     pub fn queues(&self, command: &Command) -> bool {

@@ -40,8 +40,10 @@ pub(super) struct Client {
     pub(super) abroad: BTreeMap<PartitionId, Abroad>,
     /// Parts of its commands that look for a leader.
     pub(super) stalled: BTreeSet<Stalled>,
-    /// Where the keys are that it watches, if not here.
+    /// Where the keys are that it watches, in a cluster.
     pub(super) watching: Option<Watching>,
+    /// Counts how often it has let go of what it watched.
+    pub(super) generation: u32,
     /// Nodes at which somebody may stand in for it.
     pub(super) visited: BTreeSet<NodeId>,
 }
@@ -159,6 +161,7 @@ impl Client {
             abroad: BTreeMap::new(),
             stalled: BTreeSet::new(),
             watching: None,
+            generation: 0,
             visited: BTreeSet::new(),
         }
     }

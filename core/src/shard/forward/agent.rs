@@ -9,6 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::message::{Ask, Command, Message, Outcome};
+use super::transaction::Watches;
 use crate::limits::CLIENT_REPLIES_MAX;
 use crate::reply::Reply;
 use crate::shard::client::Client;
@@ -25,6 +26,8 @@ pub(in crate::shard) struct Agent {
     /// The ask under way: for which partition and reign, and its commands that are to come.
     scope: (PartitionId, Epoch),
     rest: VecDeque<Command>,
+    /// What of its client it watches.
+    watches: Watches,
     /// Asks whose replies are to come.
     owed: VecDeque<Owed>,
 }
@@ -51,6 +54,7 @@ impl Agent {
             inbox: VecDeque::new(),
             scope: (PartitionId(0), Epoch(0)),
             rest: VecDeque::new(),
+            watches: Watches::default(),
             owed: VecDeque::new(),
         }
     }
@@ -109,14 +113,22 @@ impl Shard {
                 continue;
             }
             let Some(ask) = agent.inbox.pop_front() else { return };
-            let node = agent.node;
-            let leads = self.leads_in(ask.partition, ask.epoch);
+            let (node, watches) = (agent.node, agent.watches);
+            if watches.generation != ask.watches.generation {
+                agent.watches = Watches { count: 0, ..ask.watches };
+                self.release(id);
+            }
+            let known = self.agent(id).watches == ask.watches;
+            let leads = self.leads_in(ask.partition, ask.epoch) && (known || !ask.pinned);
             if !leads || ask.commands.iter().any(|command| command.0.is_empty()) {
                 let message = Message::Answer { tag: ask.tag, outcome: Outcome::NotLeader };
                 self.forwarding.say(self.me(), node, message);
                 continue;
             }
             let agent = self.agent(id);
+            let watches =
+                ask.commands.first().is_some_and(|c| c.0[0].eq_ignore_ascii_case(b"watch"));
+            agent.watches.count += u32::from(ask.pinned && watches);
             let owed = Owed { tag: ask.tag, left: ask.commands.len(), refused: false };
             agent.scope = (ask.partition, ask.epoch);
             agent.rest = ask.commands.into();
@@ -140,9 +152,11 @@ impl Shard {
         if let Some(owed) = agent.owed.back_mut() {
             owed.refused = true;
         }
-        // A transaction of which only a part was taken is over as well.
-        let client = self.clients.get_mut(&id).expect("it is there");
-        client.session.give_up(&[b"EXEC"]).for_each(|key| self.watched.unwatch(&key));
+        if self.clients[&id].session.in_transaction() {
+            // A part of it was taken: it is over, and so is what was watched for it.
+            self.agent(id).watches.count = u32::MAX;
+            self.release(id);
+        }
         for _ in 0..=more {
             self.enqueue(id, Reply::Null, &[]);
         }
@@ -162,8 +176,8 @@ impl Shard {
         self.forwarding.say(self.me(), node, Message::Answer { tag, outcome });
     }
 
-    pub(super) fn unwatch_agent(&mut self, from: NodeId, client: u64) {
-        let Some(&id) = self.forwarding.agents.get(&(from, client)) else { return };
+    /// Lets go of what the agent watches, and of a transaction that was cut short.
+    fn release(&mut self, id: ClientId) {
         let client = self.clients.get_mut(&id).expect("an agent is there until it is dropped");
         client.session.give_up(&[b"EXEC"]).for_each(|key| self.watched.unwatch(&key));
     }

@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::message::Command;
+use super::transaction::Watches;
 use crate::reply::Reply;
-use crate::{Instant, PartitionId};
+use crate::{Epoch, Instant, NodeId, PartitionId};
 
 /// A command under way in other places.
 #[derive(Debug)]
@@ -13,8 +14,26 @@ pub(in crate::shard) struct Call {
     pub(super) merge: Merge,
     /// It changes nothing, so that it may be asked twice.
     pub(super) reads: bool,
+    /// It may be asked in one reign alone.
+    pub(super) pinned: Option<Pinned>,
     /// When it is given up.
     pub(super) until: Instant,
+}
+
+/// A node, in a reign in which it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PinnedTo {
+    pub(super) node: NodeId,
+    pub(super) epoch: Epoch,
+}
+
+/// The command is one of a transaction with watched keys.
+#[derive(Clone, Debug)]
+pub(super) struct Pinned {
+    pub(super) to: PinnedTo,
+    pub(super) watches: Watches,
+    /// The reply where it can not be asked.
+    pub(super) otherwise: Reply,
 }
 
 /// What is asked of one partition.

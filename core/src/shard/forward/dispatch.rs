@@ -8,9 +8,10 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::CALL_MAX;
-use super::call::{Call, Merge, Part};
+use super::call::{Call, Merge, Part, Pinned};
 use super::message::{self, Ask, Command, Message, Outcome};
 use super::split::{About, about, owned};
+use super::transaction::Watches;
 use crate::args::Args;
 use crate::limits::PEER_FORWARD_BYTES_MAX;
 use crate::marks::Mark;
@@ -68,16 +69,6 @@ pub(in crate::shard) struct Stalled {
     part: usize,
 }
 
-/// Where a client's watched keys are, if not here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) struct Watching {
-    partition: PartitionId,
-    node: NodeId,
-    epoch: Epoch,
-    /// The link to that node broke: whether they have changed can not be known any more.
-    lost: bool,
-}
-
 /// How often stalled parts are looked at although nothing has changed.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
@@ -116,10 +107,7 @@ impl Forwarding {
                     let outcome = Outcome::Reply(errors::too_long_to_forward().into());
                     message::encode(&Message::Answer { tag, outcome }, Vec::new())
                 }
-                Message::Ask(_)
-                | Message::Answer { .. }
-                | Message::Unwatch { .. }
-                | Message::Gone { .. } => alone,
+                Message::Ask(_) | Message::Answer { .. } | Message::Gone { .. } => alone,
             };
         }
         parcels.push_back(body);
@@ -155,7 +143,7 @@ impl Shard {
             "exec" => return self.dispatch_exec(id, args),
             "watch" => return self.dispatch_watch(id, args),
             "discard" | "unwatch" | "reset" => {
-                self.unwatch_abroad(id);
+                self.forget_watch(id);
                 return self.run_here(id, args);
             }
             _ => {}
@@ -181,121 +169,36 @@ impl Shard {
 
     /// Whether a command about the partition may be evaluated here and now: this node leads it, and
     /// nothing that the client asked of it is under way elsewhere.
-    fn runs_here(&self, id: ClientId, partition: PartitionId) -> bool {
+    pub(super) fn runs_here(&self, id: ClientId, partition: PartitionId) -> bool {
         let client = &self.clients[&id];
         self.leads(partition) && !client.abroad.contains_key(&partition)
     }
 
-    fn dispatch_watch(&mut self, id: ClientId, args: Args<'_>) {
-        let client = &self.clients[&id];
-        let inside = client.session.in_transaction();
-        let command = kv::find(args[0]).expect("it was resolved");
-        let About::One(partition) = about(command, args, self.homes.count(), 0) else {
-            return self.enqueue(id, errors::scattered(), &[]);
-        };
-        let watches_here = client.session.watched_keys().next().is_some();
-        match (client.watching, self.route(partition)) {
-            (None, _) if inside || self.runs_here(id, partition) => self.run_here(id, args),
-            (Some(Watching { lost: true, .. }), _) if !inside => {
-                return self.enqueue(id, Reply::OK, &[]);
-            }
-            (Some(known), Some((node, epoch)))
-                if known == (Watching { partition, node, epoch, lost: false }) && !watches_here => {
-            }
-            (None, Some(_)) if !watches_here => {}
-            (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
-            _ => return self.enqueue(id, errors::scattered(), &[]),
-        }
-        if self.runs_here(id, partition) || inside {
-            return;
-        }
-        let Some((node, epoch)) = self.route(partition) else { return };
-        let client = self.clients.get_mut(&id).expect("it is there");
-        client.watching = Some(Watching { partition, node, epoch, lost: false });
-        let part = (partition, alloc::vec![owned(args)]);
-        self.call(id, alloc::vec![part], Merge::Only, true);
-    }
-
-    fn dispatch_exec(&mut self, id: ClientId, args: Args<'_>) {
-        let client = self.clients.get_mut(&id).expect("the caller has looked");
-        let partitions = self.homes.count();
-        let home = |key: &[u8]| super::split::home(key, partitions);
-        let queued = client.session.queued();
-        let mut homes = BTreeSet::new();
-        let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
-        let mut reads = true;
-        for (command, args) in queued {
-            let args = args.as_slices();
-            homes.extend(command.keys(&args).map(home));
-            reads &= !command.flags.has(kv::Flags::WRITE);
-            commands.push(owned(&args));
-        }
-        commands.push(owned(args));
-        let watching = client.watching.take();
-        let watches_here = client.session.watched_keys().next().is_some();
-        let partition = match (homes.len(), watching) {
-            (1, _) => *homes.first().expect("there is one"),
-            // Nothing but what is watched says where.
-            (0, Some(watching)) => watching.partition,
-            _ => {
-                self.forget_watch(id, watching);
-                return self.run_here(id, args);
-            }
-        };
-        let lost = match watching {
-            Some(watching) => {
-                watching.lost
-                    || self.route(partition) != Some((watching.node, watching.epoch))
-                    || watching.partition != partition
-            }
-            None => watches_here && !self.leads(partition),
-        };
-        if lost {
-            // Whether what was watched has changed can not be known any more.
-            self.forget_watch(id, watching);
-            self.give_up_transaction(id, args);
-            return self.enqueue(id, Reply::NullArray, &[]);
-        }
-        if watching.is_none() && self.runs_here(id, partition) {
-            return self.run_here(id, args);
-        }
-        self.give_up_transaction(id, args);
-        // What was watched in this reign can not be asked of another.
-        let reads = reads && watching.is_none();
-        self.call(id, alloc::vec![(partition, commands)], Merge::Only, reads);
-    }
-
-    fn give_up_transaction(&mut self, id: ClientId, args: Args<'_>) {
-        let client = self.clients.get_mut(&id).expect("the caller has looked");
-        client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
-    }
-
-    fn unwatch_abroad(&mut self, id: ClientId) {
-        let client = self.clients.get_mut(&id).expect("the caller has looked");
-        let watching = client.watching.take();
-        self.forget_watch(id, watching);
-    }
-
-    fn forget_watch(&mut self, id: ClientId, watching: Option<Watching>) {
-        if let Some(watching) = watching {
-            let gone = Message::Unwatch { client: id.0 };
-            self.forwarding.say(self.me(), watching.node, gone);
-        }
-    }
-
     /// Queues a reply that the parts will give, and asks for them.
-    fn call(
+    pub(super) fn call(
         &mut self,
         id: ClientId,
         parts: Vec<(PartitionId, Vec<Command>)>,
         merge: Merge,
         reads: bool,
     ) {
+        self.call_pinned(id, parts, (merge, reads), None);
+    }
+
+    /// The same, in this reign or not at all.
+    pub(super) fn call_pinned(
+        &mut self,
+        id: ClientId,
+        parts: Vec<(PartitionId, Vec<Command>)>,
+        (merge, reads): (Merge, bool),
+        pinned: Option<Pinned>,
+    ) {
         self.marks.hit_if(parts.len() > 1, Mark::FannedOut);
         let part = |(partition, commands)| Part { partition, commands, reply: None };
         let parts: Vec<Part> = parts.into_iter().map(part).collect();
         let count = parts.len();
-        let call = Call { parts, merge, reads, until: self.now.mono.after(CALL_MAX) };
+        let until = self.now.mono.after(CALL_MAX);
+        let call = Call { parts, merge, reads, pinned, until };
         let number = self.enqueue_call(id, Box::new(call));
         let client = self.clients.get_mut(&id).expect("it is there");
         client.stalled.extend((0..count).map(|part| Stalled { number, part }));
@@ -333,9 +236,12 @@ impl Shard {
         self.forwarding.wake_at(self.now.mono.after(RETRY_EVERY));
     }
 
+    fn call_of(&self, id: ClientId, stalled: Stalled) -> &Call {
+        self.clients[&id].call(stalled.number).expect("a stalled part has a call")
+    }
+
     fn part(&self, id: ClientId, stalled: Stalled) -> &Part {
-        let call = self.clients[&id].call(stalled.number).expect("a stalled part has a call");
-        &call.parts[stalled.part]
+        &self.call_of(id, stalled).parts[stalled.part]
     }
 
     /// Asks for the part if a leader is known and the order allows it.
@@ -343,6 +249,11 @@ impl Shard {
         if part_bytes(self.part(id, stalled)) > PEER_FORWARD_BYTES_MAX {
             let error = errors::too_long_to_forward();
             self.finish_part(id, stalled.number, stalled.part, error);
+            return true;
+        }
+        let pinned = self.call_of(id, stalled).pinned.as_ref().map(|pinned| pinned.to);
+        if pinned.is_some_and(|to| !self.is_pinned_to(partition, to)) {
+            self.break_pinned(id, stalled.number, stalled.part);
             return true;
         }
         let Some((node, epoch)) = self.route(partition) else { return false };
@@ -364,7 +275,13 @@ impl Shard {
         let Stalled { number, part } = stalled;
         let asked = Asked { node, partition, epoch, client: id, number, part };
         self.forwarding.asked.insert(tag, asked);
-        let ask = Ask { client: id.0, tag, partition, epoch, commands };
+        let pinned = self.call_of(id, stalled).pinned.as_ref();
+        let watches = match pinned {
+            Some(pinned) => pinned.watches,
+            None => Watches { generation: self.clients[&id].generation, count: 0 },
+        };
+        let pinned = pinned.is_some();
+        let ask = Ask { client: id.0, tag, watches, pinned, partition, epoch, commands };
         self.forwarding.say(me, node, Message::Ask(ask));
         self.marks.hit_if(node != me, Mark::Forwarded);
         true
@@ -406,6 +323,11 @@ impl Shard {
         if !self.settle_abroad(asked) {
             return;
         }
+        let call = self.clients[&asked.client].call(asked.number);
+        if call.is_some_and(|call| call.pinned.is_some()) {
+            self.break_pinned(asked.client, asked.number, asked.part);
+            return self.advance_stalled(asked.client);
+        }
         let client = self.clients.get_mut(&asked.client).expect("it was there just now");
         client.stalled.insert(Stalled { number: asked.number, part: asked.part });
         self.forwarding.stalled.insert(asked.client);
@@ -419,7 +341,7 @@ impl Shard {
         }
     }
 
-    fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
+    pub(super) fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let call = client.call_mut(number).expect("a part has a call");
         call.parts[part].reply = Some(reply);
@@ -451,26 +373,40 @@ impl Shard {
             .filter(|(_, asked)| asked.node == node)
             .map(|(&tag, &asked)| (tag, asked))
             .collect();
-        for (tag, asked) in lost {
-            self.forwarding.asked.remove(&tag);
-            self.lose(asked, errors::unknown_abroad(node, asked.partition));
-        }
-        self.forwarding.outgoing.remove(&node);
-        for client in self.clients.values_mut() {
-            if let Some(watching) = &mut client.watching {
-                watching.lost |= watching.node == node;
+        // Of each client and partition, the last write that may have taken effect.
+        let mut writes: BTreeMap<(ClientId, PartitionId), u64> = BTreeMap::new();
+        for &(tag, asked) in &lost {
+            if !self.call_reads(asked) {
+                writes.insert((asked.client, asked.partition), tag);
             }
         }
+        for (tag, asked) in lost {
+            self.forwarding.asked.remove(&tag);
+            let overtaken = writes.get(&(asked.client, asked.partition)).is_some_and(|&w| tag < w);
+            self.lose(asked, overtaken);
+        }
+        self.forwarding.outgoing.remove(&node);
         self.drop_agents(node);
     }
 
-    /// An ask will not be answered: a read is asked again.
-    fn lose(&mut self, asked: Asked, unknown: Reply) {
+    fn call_reads(&self, asked: Asked) -> bool {
         let call = self.clients.get(&asked.client).and_then(|client| client.call(asked.number));
-        match call {
-            Some(call) if call.reads => self.stall(asked),
-            Some(_) => self.on_part(asked, unknown),
-            None => {}
+        call.is_none_or(|call| call.reads)
+    }
+
+    /// An ask will not be answered. A read is asked again, unless it would see a later write of its
+    /// client.
+    fn lose(&mut self, asked: Asked, overtaken: bool) {
+        let reads = self.call_reads(asked);
+        if !self.clients.contains_key(&asked.client) {
+            return;
+        }
+        if reads && !overtaken {
+            self.stall(asked);
+        } else if reads {
+            self.on_part(asked, errors::moved(asked.partition.0 as usize, false));
+        } else {
+            self.on_part(asked, errors::unknown_abroad(asked.node, asked.partition));
         }
     }
 
@@ -495,7 +431,6 @@ impl Shard {
         match message {
             Message::Ask(ask) => self.on_ask(from, ask),
             Message::Answer { tag, outcome } => self.on_answer(from, tag, outcome),
-            Message::Unwatch { client } => self.unwatch_agent(from, client),
             Message::Gone { client } => self.drop_agent(from, client),
         }
     }

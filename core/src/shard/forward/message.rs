@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::transaction::Watches;
 use crate::reply::Reply;
 use crate::{Epoch, PartitionId, Value};
 
@@ -24,11 +25,6 @@ pub enum Message {
         /// What became of it.
         outcome: Outcome,
     },
-    /// The asker's client watches nothing any more.
-    Unwatch {
-        /// The client, as its own node knows it.
-        client: u64,
-    },
     /// The asker's client is gone, and with it what it watches.
     Gone {
         /// The client, as its own node knows it.
@@ -43,6 +39,10 @@ pub struct Ask {
     pub client: u64,
     /// The asker's number for it.
     pub tag: u64,
+    /// What the client watches. An agent that has another generation's keys lets go of them.
+    pub watches: Watches,
+    /// It is refused by an agent that does not have just those.
+    pub pinned: bool,
     /// Which partition it is for, and in which reign: another is refused, or a command could
     /// overtake one of the same client that was refused.
     pub partition: PartitionId,
@@ -223,6 +223,8 @@ mod tests {
         let ask = Message::Ask(Ask {
             client: 3,
             tag: 300,
+            watches: Watches { generation: 2, count: 1 },
+            pinned: true,
             partition: PartitionId(7),
             epoch: Epoch(2),
             commands: alloc::vec![values(&[b"SET", b"k", &[0; 300]]), values(&[b"GET", b""])],

@@ -19,7 +19,8 @@
 //! # What can not be known
 //!
 //! A part that was asked and not answered when the link breaks may have taken effect. If it only
-//! reads, it is asked again; if not, its client is told that the outcome is unknown. A part that finds
+//! reads, and no later write of its client went the same way, it is asked again; if not, its client is
+//! told that the outcome is unknown. A part that finds
 //! no leader in [`CALL_MAX`] was not applied, and that is said.
 
 mod agent;
@@ -28,13 +29,15 @@ mod dispatch;
 pub mod message;
 mod route;
 mod split;
+pub mod transaction;
 
 use core::time::Duration;
 
 pub(super) use agent::Agent;
 pub(super) use call::Call;
-pub(super) use dispatch::{Abroad, Forwarding, Stalled, Watching};
+pub(super) use dispatch::{Abroad, Forwarding, Stalled};
 pub(super) use route::Homes;
+pub(super) use transaction::Watching;
 
 /// How long a command waits for a leader, or for its answer.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);

@@ -15,6 +15,10 @@
 //! (what they saw may be old by now); writes wait on, for what the next leader takes over from this
 //! log will be committed, and then the reply is right.
 
+mod acting;
+mod glance;
+mod replicas;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -22,23 +26,23 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::client::Waits;
-use super::{Output, Partition, Severity, Shard, errors};
 use crate::cluster::{LogEnd, Map};
 use crate::control::View;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
 use crate::peer::Channel;
-use crate::replication::{
-    Envelope, Follower, Leader, LogState, Message, ReadWait, Round, follower, leader,
-};
+use crate::replication::{Envelope, Follower, Leader, LogState, ReadWait};
 use crate::reply::Reply;
-use crate::storage::replica::{Chunk, Dropped, LogFault, ReadToken, Replica};
-use crate::{Epoch, Instant, Millis, NodeId, Offset, PartitionId};
+use crate::shard::client::Waits;
+use crate::shard::{Output, Partition, Severity, Shard, errors};
+use crate::storage::replica::{Dropped, Replica};
+use crate::{Epoch, Instant, NodeId, Offset, PartitionId};
+
+pub use glance::ReplicaGlance;
 
 /// See the module's header.
 #[derive(Debug)]
-pub(super) enum Role {
+pub(in crate::shard) enum Role {
     /// The node stands alone, and is the in-sync set by itself.
     Alone,
     /// Nobody leads, as far as is known, or the replica is not open.
@@ -49,7 +53,7 @@ pub(super) enum Role {
 
 /// What the role's machine was last told of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in crate::shard) struct Seen {
     end: Offset,
     acked: Offset,
     horizon: Offset,
@@ -57,7 +61,7 @@ pub(super) struct Seen {
 
 /// How far a node that stops is with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(in crate::shard) enum Leaving {
     /// What was taken is being answered.
     Waiting,
     /// All of it is, and control knows.
@@ -69,7 +73,7 @@ pub(super) const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 impl Partition {
     /// Whether commands may be evaluated against it.
-    pub(super) fn serves(&self) -> bool {
+    pub(in crate::shard) fn serves(&self) -> bool {
         self.replica.serving()
             && match &self.role {
                 Role::Alone => true,
@@ -79,7 +83,7 @@ impl Partition {
     }
 
     /// The reign in which this node leads it.
-    pub(super) fn reign(&self) -> Option<Epoch> {
+    pub(in crate::shard) fn reign(&self) -> Option<Epoch> {
         match &self.role {
             Role::Leader(leader) => Some(leader.epoch()),
             Role::Alone | Role::Idle | Role::Follower(_) => None,
@@ -87,7 +91,7 @@ impl Partition {
     }
 
     /// What a read that was evaluated just now waits for.
-    pub(super) fn read_wait(&mut self, now: Instant) -> ReadWait {
+    pub(in crate::shard) fn read_wait(&mut self, now: Instant) -> ReadWait {
         match &mut self.role {
             Role::Leader(leader) => leader.read(now),
             Role::Alone | Role::Idle | Role::Follower(_) => ReadWait::Now,
@@ -95,7 +99,7 @@ impl Partition {
     }
 
     /// Whether a write would be taken now; if not, what its client is told.
-    pub(super) fn takes_writes(&self, now: Instant) -> Result<(), Reply> {
+    pub(in crate::shard) fn takes_writes(&self, now: Instant) -> Result<(), Reply> {
         match &self.role {
             Role::Leader(leader) => {
                 leader.writable().map_err(|few| errors::too_few(self.id, few))?;
@@ -109,7 +113,7 @@ impl Partition {
     }
 
     /// What a client is told whose command needs the partition, which does not serve.
-    pub(super) fn not_serving(&self) -> Reply {
+    pub(in crate::shard) fn not_serving(&self) -> Reply {
         match self.role {
             Role::Alone => errors::not_serving(self.id.0 as usize, self.replica.status_word()),
             Role::Idle | Role::Leader(_) | Role::Follower(_) => errors::elsewhere(),
@@ -117,7 +121,7 @@ impl Partition {
     }
 
     /// How many replicas are in sync, as far as is known here.
-    pub(super) fn in_sync(&self) -> usize {
+    pub(in crate::shard) fn in_sync(&self) -> usize {
         match &self.role {
             Role::Alone => usize::from(self.replica.serving()),
             Role::Leader(leader) => leader.status().iter().filter(|f| f.in_sync).count() + 1,
@@ -147,7 +151,7 @@ fn log_state(replica: &Replica, seen: Seen) -> LogState<'_> {
 
 /// What control says.
 impl Shard {
-    pub(super) fn on_control(&mut self, said: ToShard) {
+    pub(in crate::shard) fn on_control(&mut self, said: ToShard) {
         match said {
             ToShard::View(view) => self.on_view(view),
             ToShard::Linked(node) => {
@@ -257,7 +261,7 @@ impl Shard {
 /// Roles.
 impl Shard {
     /// Makes the partition what the map says that it is.
-    pub(super) fn settle_role(&mut self, at: usize) {
+    pub(in crate::shard) fn settle_role(&mut self, at: usize) {
         let Some(view) = self.cluster.clone() else { return };
         let partition = &self.partitions[at];
         let id = partition.id;
@@ -265,7 +269,8 @@ impl Shard {
             return self.step_down(at);
         };
         // That a cut is done shows by the replica's word alone.
-        if !partition.replica.serving() || partition.cutting || self.stop != super::Stop::No {
+        if !partition.replica.serving() || partition.cutting || self.stop != crate::shard::Stop::No
+        {
             return self.step_down(at);
         }
         let (epoch, now) = (entry.epoch, self.now.mono);
@@ -351,7 +356,7 @@ impl Shard {
     }
 
     /// The partition is neither led nor followed here any more.
-    pub(super) fn step_down(&mut self, at: usize) {
+    pub(in crate::shard) fn step_down(&mut self, at: usize) {
         let partition = &mut self.partitions[at];
         match core::mem::replace(&mut partition.role, Role::Idle) {
             Role::Alone => partition.role = Role::Alone,
@@ -382,7 +387,7 @@ impl Shard {
         for confirm in confirms {
             self.settle_moved(confirm.client, confirm.number, at);
         }
-        let others: alloc::collections::VecDeque<super::client::Waiter> = others;
+        let others: alloc::collections::VecDeque<crate::shard::client::Waiter> = others;
         for waiter in others {
             match waiter.what {
                 Waits::Reply { number, .. } => self.settle_moved(waiter.client, number, at),
@@ -390,238 +395,11 @@ impl Shard {
             }
         }
     }
+}
 
-    /// Tells the role what has become of the log, and does what it wants.
-    pub(super) fn advance_role(&mut self, at: usize) {
-        if matches!(self.partitions[at].role, Role::Alone | Role::Idle) {
-            return;
-        }
-        self.resign_if_taken_back(at);
-        let now = self.now.mono;
-        let partition = &mut self.partitions[at];
-        let seen = partition.seen();
-        if core::mem::replace(&mut partition.told, seen) != seen {
-            let log = log_state(&partition.replica, seen);
-            match &mut partition.role {
-                Role::Leader(leader) => leader.on_log(now, log),
-                Role::Follower(follower) => {
-                    follower.on_log(now, log);
-                    // It may have known that before the replica could acknowledge it.
-                    let watermark = follower.watermark();
-                    if watermark > partition.replica.high_watermark() {
-                        self.commit(at, watermark);
-                    }
-                }
-                Role::Alone | Role::Idle => {}
-            }
-        }
-        // Each turn takes an output; what it brings about is bounded by what the machine was told.
-        loop {
-            match &mut self.partitions[at].role {
-                Role::Leader(leader) => match leader.poll() {
-                    Some(output) => self.on_leader(at, output),
-                    None => {
-                        let retain = leader.retain();
-                        self.partitions[at].replica.set_retain(retain);
-                        return;
-                    }
-                },
-                Role::Follower(follower) => match follower.poll() {
-                    Some(output) => self.on_follower(at, output),
-                    None => return,
-                },
-                Role::Alone | Role::Idle => return,
-            }
-        }
-    }
-
-    fn on_leader(&mut self, at: usize, output: leader::Output) {
-        match output {
-            leader::Output::Send(to, message) => self.send_data(at, to, message),
-            leader::Output::Ship { to, round, from, bytes } => {
-                match self.partitions[at].replica.recent(from, bytes) {
-                    Some(chunk) => self.ship(at, to, round, Ok(chunk)),
-                    None => {
-                        let token = ReadToken(self.next_read);
-                        self.next_read += 1;
-                        self.shipping.insert(token, (to, round));
-                        self.partitions[at].replica.read_log(token, from, bytes);
-                        self.marks.hit(Mark::CaughtUpFromDisk);
-                        self.touch(at);
-                    }
-                }
-            }
-            leader::Output::Commit(watermark) => self.commit(at, watermark),
-            leader::Output::Confirmed(beat) => self.on_confirmed(at, beat),
-            leader::Output::Alter(alter) => {
-                self.out.push_back(Output::Control(ToControl::Alter(alter)));
-            }
-            leader::Output::Ignored(..) => {}
-            leader::Output::Notice(severity, text) => {
-                self.out.push_back(Output::Notice(severity, text));
-            }
-        }
-    }
-
-    fn on_follower(&mut self, at: usize, output: follower::Output) {
-        let now = self.now.mono;
-        let partition = &mut self.partitions[at];
-        match output {
-            follower::Output::Send(to, message) => self.send_data(at, to, message),
-            follower::Output::Store { base, end, records } => {
-                let taken = partition.replica.append_copied(base, end, records);
-                if let Err(why) = taken {
-                    let text =
-                        format!("{}: records of the leader are refused: {why:?}", partition.id);
-                    self.out.push_back(Output::Notice(Severity::Warn, text));
-                    self.with_follower(at, |follower, now, log| follower.on_bad_records(now, log));
-                }
-                self.touch(at);
-            }
-            follower::Output::Commit(watermark) => self.commit(at, watermark),
-            follower::Output::Cut(from) => {
-                self.marks.hit(Mark::LogCut);
-                partition.cutting = true;
-                partition.replica.cut(now, from);
-                self.touch(at);
-            }
-            follower::Output::Ignored(..) => {}
-            follower::Output::Notice(severity, text) => {
-                self.out.push_back(Output::Notice(severity, text));
-            }
-        }
-    }
-
-    fn commit(&mut self, at: usize, watermark: Offset) {
-        self.partitions[at].replica.commit_to(watermark, &mut *self.config.cache);
-        self.touch(at);
-    }
-
-    fn send_data(&mut self, at: usize, to: NodeId, message: Message) {
-        let partition = &self.partitions[at];
-        let epoch = match &partition.role {
-            Role::Leader(leader) => leader.epoch(),
-            Role::Follower(follower) => follower.epoch(),
-            Role::Alone | Role::Idle => return,
-        };
-        let body = Envelope { partition: partition.id, epoch, message }.encode();
-        let parcel = Parcel { node: to, channel: Channel::Data, body };
-        self.out.push_back(Output::Control(ToControl::Parcel(parcel)));
-    }
-
-    fn ship(&mut self, at: usize, to: NodeId, round: Round, chunk: Result<Chunk, LogFault>) {
-        let now = self.now.mono;
-        let Role::Leader(leader) = &mut self.partitions[at].role else { return };
-        match chunk {
-            Ok(Chunk { base, end, records }) => {
-                if let Some(message) = leader.ship(now, to, round, base, end, records) {
-                    self.send_data(at, to, message);
-                }
-            }
-            Err(_) => leader.ship_failed(now, to, round),
-        }
-    }
-
-    /// A part of the log that a follower lacks has been read.
-    pub(super) fn on_log_read(
-        &mut self,
-        at: usize,
-        token: ReadToken,
-        read: Result<Chunk, LogFault>,
-    ) {
-        if let Some((to, round)) = self.shipping.remove(&token) {
-            self.ship(at, to, round, read);
-            self.advance_role(at);
-        }
-    }
-
-    fn on_confirmed(&mut self, at: usize, beat: u64) {
-        let due = |confirm: &mut super::client::Confirm| confirm.beat <= beat;
-        while let Some(confirm) = self.partitions[at].confirms.pop_front_if(due) {
-            self.settle_read(confirm.client, confirm.number);
-        }
-    }
-
-    /// The reign of the partition that the map shows.
-    pub(super) fn known_epoch(&self, id: PartitionId) -> Epoch {
-        let entry = self.cluster.as_ref().and_then(|view| view.map.partition(id));
-        entry.map_or(Epoch(0), |entry| entry.epoch)
-    }
-
-    /// Whether the replica that has just opened lacks what this node may have acknowledged: its
-    /// directory is gone although the map gives it a seat, its log ends too early, or a part of it can
-    /// not be read and others have it.
-    fn may_have_lost(&mut self, at: usize) -> bool {
-        let partition = &mut self.partitions[at];
-        let Some(view) = &self.cluster else { return false };
-        let Some(entry) = view.map.partition(partition.id) else { return false };
-        if matches!(partition.role, Role::Alone) {
-            return false;
-        }
-        let node = view.me.node;
-        let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
-        let others = entry.isr.iter().any(|seat| seat.life.node != node);
-        let gone = partition.replica.made_anew() && partition.opened_in > Epoch(0);
-        let short = partition.replica.log_end() < partition.had_acked;
-        partition.had_acked = Offset(0);
-        partition.spoilt = partition.replica.damaged();
-        seated && (gone || short || partition.spoilt && others)
-    }
-
-    /// The replica has opened, for the first time or again.
-    pub(super) fn on_replica_opened(&mut self, at: usize) {
-        let partition = &mut self.partitions[at];
-        let cut = core::mem::take(&mut partition.cutting);
-        if !cut && self.may_have_lost(at) {
-            // Nothing is said in the name of the old life any more.
-            self.step_down(at);
-            self.marks.hit(Mark::BeganUnclean);
-            self.out.push_back(Output::Control(ToControl::Unclean));
-            return;
-        }
-        let partition = &mut self.partitions[at];
-        match &partition.role {
-            Role::Follower(_) if cut => {
-                self.with_follower(at, |follower, now, log| follower.on_cut(now, log));
-            }
-            Role::Alone => {}
-            Role::Idle | Role::Leader(_) | Role::Follower(_) => self.settle_role(at),
-        }
-    }
-
-    /// The replica has stopped on a fault: whatever it was, it is that no more.
-    pub(super) fn on_replica_down(&mut self, at: usize) {
-        let partition = &self.partitions[at];
-        if partition.replica.serving() && !partition.cutting {
-            // What was to be in the log is not.
-            match &partition.role {
-                Role::Leader(leader) => {
-                    let epoch = leader.epoch();
-                    self.resign(at, epoch);
-                }
-                Role::Follower(_) => {
-                    self.step_down(at);
-                    self.settle_role(at);
-                }
-                Role::Alone | Role::Idle => {}
-            }
-            return;
-        }
-        let partition = &mut self.partitions[at];
-        if partition.cutting || partition.replica.serving() || matches!(partition.role, Role::Alone)
-        {
-            return;
-        }
-        let id = partition.id;
-        partition.had_acked = partition.had_acked.max(partition.told.acked);
-        match partition.reign() {
-            Some(epoch) => self.resign(at, epoch),
-            None => self.step_down(at),
-        }
-        self.out.push_back(Output::Control(ToControl::Closed(id)));
-    }
-
-    pub(super) fn tick_roles(&mut self) {
+/// Time, and the end.
+impl Shard {
+    pub(in crate::shard) fn tick_roles(&mut self) {
         let now = self.now.mono;
         for at in 0..self.partitions.len() {
             self.resign_if_taken_back(at);
@@ -664,7 +442,7 @@ impl Shard {
     }
 
     /// When a role wants to be called again.
-    pub(super) fn roles_deadline(&self) -> Option<Instant> {
+    pub(in crate::shard) fn roles_deadline(&self) -> Option<Instant> {
         let roles = self.partitions.iter().filter_map(role_deadline);
         roles.chain(self.report_at).min()
     }
@@ -689,9 +467,9 @@ impl Shard {
     }
 
     /// Tells control that nobody waits for this node any more, once.
-    pub(super) fn leave(&mut self) -> Option<Output> {
+    pub(in crate::shard) fn leave(&mut self) -> Option<Output> {
         let waited_for = || {
-            self.clients.values().any(super::client::Client::is_waiting)
+            self.clients.values().any(crate::shard::client::Client::is_waiting)
                 || self.partitions.iter().any(|p| !p.waiters.is_empty() || !p.confirms.is_empty())
         };
         if self.leaving != Some(Leaving::Waiting) || waited_for() {
@@ -702,7 +480,7 @@ impl Shard {
     }
 
     /// What a leader's writes that wait are told when the node stops.
-    pub(super) fn fail_waiters(&mut self) {
+    pub(in crate::shard) fn fail_waiters(&mut self) {
         for at in 0..self.partitions.len() {
             if !matches!(self.partitions[at].role, Role::Alone) {
                 self.step_down(at);
@@ -718,54 +496,5 @@ fn role_deadline(partition: &Partition) -> Option<Instant> {
         Role::Leader(leader) => leader.deadline().map(|(at, _)| at),
         Role::Follower(follower) => follower.deadline().map(|(at, _)| at),
         Role::Alone | Role::Idle => None,
-    }
-}
-
-/// Where a replica stands, for those who watch it; see [`Shard::replicas`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReplicaGlance {
-    /// The partition.
-    pub partition: PartitionId,
-    /// It leads in this reign.
-    pub leads: Option<Epoch>,
-    /// It follows this node in this reign.
-    pub follows: Option<(NodeId, Epoch)>,
-    /// It leads and its reign's own record is committed, so that commands are evaluated.
-    pub serves: bool,
-    /// The replica's log is open.
-    pub open: bool,
-    /// The reign of its last record.
-    pub epoch: Epoch,
-    /// The next offset to write.
-    pub log_end: Offset,
-    /// The first offset that it does not acknowledge.
-    pub acked_end: Offset,
-    /// The first offset that it does not know to be committed.
-    pub watermark: Offset,
-    /// The clock of what its log holds, committed where it serves.
-    pub committed_clock: Millis,
-}
-
-impl Shard {
-    /// The replicas of this node. Nothing is decided by it: it is for checkers and dashboards.
-    pub fn replicas(&self) -> impl Iterator<Item = ReplicaGlance> {
-        self.partitions.iter().map(|partition| {
-            let replica = &partition.replica;
-            ReplicaGlance {
-                partition: partition.id,
-                leads: partition.reign(),
-                follows: match &partition.role {
-                    Role::Follower(follower) => Some((follower.leader(), follower.epoch())),
-                    Role::Alone | Role::Idle | Role::Leader(_) => None,
-                },
-                serves: partition.serves(),
-                open: replica.serving(),
-                epoch: replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
-                log_end: replica.log_end(),
-                acked_end: replica.acked_end(),
-                watermark: replica.high_watermark(),
-                committed_clock: replica.committed_clock(),
-            }
-        })
     }
 }

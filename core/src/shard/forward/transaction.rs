@@ -1,0 +1,163 @@
+//! WATCH and EXEC in a cluster: what is watched lies with the leader of its partition, in one reign.
+//!
+//! A client's WATCH goes to the [`agent`](super::agent) that stands in for it at the leader, and so
+//! does the EXEC that follows, with the commands that were queued here. Both are *pinned*: to that
+//! node, in that reign. Another leader, a broken link, an agent that was dropped in between: then
+//! nobody knows whether what was watched has changed, and EXEC is aborted.
+//!
+//! That an agent has all that its client watches, and nothing of an earlier WATCH, shows by a number
+//! for the *generation* (one more with each EXEC, DISCARD and UNWATCH) and a count of the WATCH
+//! commands in it, which every ask carries.
+
+use alloc::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::call::{Merge, Pinned, PinnedTo};
+use super::message::Command;
+use super::split::{About, about, home, owned};
+use crate::args::Args;
+use crate::reply::Reply;
+use crate::shard::{Shard, errors};
+use crate::{ClientId, PartitionId, kv};
+
+/// Where a client's watched keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) struct Watching {
+    partition: PartitionId,
+    to: PinnedTo,
+    /// WATCH commands that were sent there.
+    count: u32,
+    /// Whether they have changed can not be known any more.
+    lost: bool,
+}
+
+/// What a client has watched, as an ask tells an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watches {
+    /// See the module's header.
+    pub generation: u32,
+    /// WATCH commands of the generation that came before this ask.
+    pub count: u32,
+}
+
+impl Shard {
+    pub(super) fn dispatch_watch(&mut self, id: ClientId, args: Args<'_>) {
+        let client = &self.clients[&id];
+        if client.session.in_transaction() {
+            return self.run_here(id, args);
+        }
+        let command = kv::find(args[0]).expect("it was resolved");
+        let About::One(partition) = about(command, args, self.homes.count(), 0) else {
+            return self.enqueue(id, errors::scattered(), &[]);
+        };
+        let route = self.route(partition).map(|(node, epoch)| PinnedTo { node, epoch });
+        let watching = match (client.watching, route) {
+            (Some(known), _) if known.partition != partition => {
+                return self.enqueue(id, errors::scattered(), &[]);
+            }
+            (Some(known), Some(to)) if known.to == to && !known.lost => known,
+            // EXEC will tell.
+            (Some(_), _) => {
+                self.lose_watch(id);
+                return self.enqueue(id, Reply::OK, &[]);
+            }
+            (None, Some(to)) => Watching { partition, to, count: 0, lost: false },
+            (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
+        };
+        let client = self.clients.get_mut(&id).expect("it is there");
+        client.watching = Some(Watching { count: watching.count + 1, ..watching });
+        let watches = Watches { generation: client.generation, count: watching.count };
+        let part = (partition, alloc::vec![owned(args)]);
+        let pinned = Pinned { to: watching.to, watches, otherwise: Reply::OK };
+        self.call_pinned(id, alloc::vec![part], (Merge::Only, true), Some(pinned));
+    }
+
+    pub(super) fn dispatch_exec(&mut self, id: ClientId, args: Args<'_>) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let partitions = self.homes.count();
+        let mut homes = BTreeSet::new();
+        let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
+        let mut reads = true;
+        for (command, args) in client.session.queued() {
+            let args = args.as_slices();
+            homes.extend(command.keys(&args).map(|key| home(key, partitions)));
+            reads &= !command.flags.has(kv::Flags::WRITE);
+            commands.push(owned(&args));
+        }
+        commands.push(owned(args));
+        let watching = client.watching;
+        let watches = Watches {
+            generation: client.generation,
+            count: watching.map_or(0, |watching| watching.count),
+        };
+        let goes_on = client.session.in_transaction() && !client.session.is_aborted();
+        self.forget_watch(id);
+        let mut homes = homes.into_iter();
+        let partition = match (homes.next(), homes.next(), watching) {
+            // Nothing but what is watched says where.
+            (None, _, Some(watching)) => watching.partition,
+            (Some(only), None, _) => only,
+            // Of none, or of several: that is refused here.
+            (None, _, None) | (Some(_), Some(_), _) => return self.run_here(id, args),
+        };
+        if !goes_on {
+            return self.run_here(id, args);
+        }
+        let Some(watching) = watching else {
+            if self.runs_here(id, partition) {
+                return self.run_here(id, args);
+            }
+            self.give_up_transaction(id, args);
+            let part = (partition, commands);
+            return self.call(id, alloc::vec![part], Merge::Only, reads);
+        };
+        self.give_up_transaction(id, args);
+        if watching.partition != partition {
+            return self.enqueue(id, errors::scattered(), &[]);
+        }
+        if watching.lost || !self.is_pinned_to(partition, watching.to) {
+            return self.enqueue(id, Reply::NullArray, &[]);
+        }
+        let pinned = Pinned { to: watching.to, watches, otherwise: Reply::NullArray };
+        let part = (partition, commands);
+        self.call_pinned(id, alloc::vec![part], (Merge::Only, reads), Some(pinned));
+    }
+
+    fn give_up_transaction(&mut self, id: ClientId, args: Args<'_>) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
+    }
+
+    /// The client watches nothing any more; its agent will hear of it with the next ask.
+    pub(super) fn forget_watch(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        if client.watching.take().is_some() {
+            client.generation = client.generation.wrapping_add(1);
+        }
+    }
+
+    /// Whether what the client watches has changed can not be known any more.
+    pub(super) fn lose_watch(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        if let Some(watching) = &mut client.watching {
+            watching.lost = true;
+        }
+    }
+
+    /// Whether the partition is led by that node in that reign still, as far as this one knows.
+    pub(super) fn is_pinned_to(&self, partition: PartitionId, to: PinnedTo) -> bool {
+        self.route(partition) == Some((to.node, to.epoch))
+    }
+
+    /// A pinned part can not be asked, or was refused: nothing of it was evaluated.
+    pub(super) fn break_pinned(&mut self, id: ClientId, number: u64, part: usize) {
+        let call = self.clients[&id].call(number).expect("the part has a call");
+        let pinned = call.pinned.as_ref().expect("it is pinned");
+        let (generation, reply) = (pinned.watches.generation, pinned.otherwise.clone());
+        if self.clients[&id].generation == generation {
+            self.lose_watch(id);
+        }
+        self.finish_part(id, number, part, reply);
+    }
+}

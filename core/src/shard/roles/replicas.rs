@@ -1,0 +1,88 @@
+//! A replica opens, goes down, or turns out to lack what this node had acknowledged.
+
+use super::Role;
+use crate::marks::Mark;
+use crate::node::ToControl;
+use crate::shard::{Output, Shard};
+use crate::{Epoch, Offset, PartitionId};
+
+impl Shard {
+    /// The reign of the partition that the map shows.
+    pub(in crate::shard) fn known_epoch(&self, id: PartitionId) -> Epoch {
+        let entry = self.cluster.as_ref().and_then(|view| view.map.partition(id));
+        entry.map_or(Epoch(0), |entry| entry.epoch)
+    }
+
+    /// Whether the replica that has just opened lacks what this node may have acknowledged: its
+    /// directory is gone although the map gives it a seat, its log ends too early, or a part of it can
+    /// not be read and others have it.
+    fn may_have_lost(&mut self, at: usize) -> bool {
+        let partition = &mut self.partitions[at];
+        let Some(view) = &self.cluster else { return false };
+        let Some(entry) = view.map.partition(partition.id) else { return false };
+        if matches!(partition.role, Role::Alone) {
+            return false;
+        }
+        let node = view.me.node;
+        let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
+        let others = entry.isr.iter().any(|seat| seat.life.node != node);
+        let gone = partition.replica.made_anew() && partition.opened_in > Epoch(0);
+        let short = partition.replica.log_end() < partition.had_acked;
+        partition.had_acked = Offset(0);
+        partition.spoilt = partition.replica.damaged();
+        seated && (gone || short || partition.spoilt && others)
+    }
+
+    /// The replica has opened, for the first time or again.
+    pub(in crate::shard) fn on_replica_opened(&mut self, at: usize) {
+        let partition = &mut self.partitions[at];
+        let cut = core::mem::take(&mut partition.cutting);
+        if !cut && self.may_have_lost(at) {
+            // Nothing is said in the name of the old life any more.
+            self.step_down(at);
+            self.marks.hit(Mark::BeganUnclean);
+            self.out.push_back(Output::Control(ToControl::Unclean));
+            return;
+        }
+        let partition = &mut self.partitions[at];
+        match &partition.role {
+            Role::Follower(_) if cut => {
+                self.with_follower(at, |follower, now, log| follower.on_cut(now, log));
+            }
+            Role::Alone => {}
+            Role::Idle | Role::Leader(_) | Role::Follower(_) => self.settle_role(at),
+        }
+    }
+
+    /// The replica has stopped on a fault: whatever it was, it is that no more.
+    pub(in crate::shard) fn on_replica_down(&mut self, at: usize) {
+        let partition = &self.partitions[at];
+        if partition.replica.serving() && !partition.cutting {
+            // What was to be in the log is not.
+            match &partition.role {
+                Role::Leader(leader) => {
+                    let epoch = leader.epoch();
+                    self.resign(at, epoch);
+                }
+                Role::Follower(_) => {
+                    self.step_down(at);
+                    self.settle_role(at);
+                }
+                Role::Alone | Role::Idle => {}
+            }
+            return;
+        }
+        let partition = &mut self.partitions[at];
+        if partition.cutting || partition.replica.serving() || matches!(partition.role, Role::Alone)
+        {
+            return;
+        }
+        let id = partition.id;
+        partition.had_acked = partition.had_acked.max(partition.told.acked);
+        match partition.reign() {
+            Some(epoch) => self.resign(at, epoch),
+            None => self.step_down(at),
+        }
+        self.out.push_back(Output::Control(ToControl::Closed(id)));
+    }
+}
