@@ -35,11 +35,23 @@ pub enum Seen {
     CrashWhileWriting,
     /// A crash met an opening.
     CrashWhileOpening,
+    /// A client was told that a partition has no leader.
+    NoLeader,
+    /// A client was told that the leadership has moved.
+    Moved,
+    /// A client was told that too few replicas are in sync.
+    TooFew,
+    /// A leader wanted a replica out of the in-sync set.
+    LeavesInSync,
+    /// A leader wanted a replica in the in-sync set.
+    JoinsInSync,
+    /// A follower was told to begin again from zero.
+    FromZero,
 }
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
@@ -52,6 +64,12 @@ impl Seen {
         Self::Refused,
         Self::CrashWhileWriting,
         Self::CrashWhileOpening,
+        Self::NoLeader,
+        Self::Moved,
+        Self::TooFew,
+        Self::LeavesInSync,
+        Self::JoinsInSync,
+        Self::FromZero,
     ];
 
     /// Its name, as campaigns print it.
@@ -69,12 +87,28 @@ impl Seen {
             Self::Refused => "node refused its directory",
             Self::CrashWhileWriting => "crash with disk operations under way",
             Self::CrashWhileOpening => "crash while a directory is opened",
+            Self::NoLeader => "client told no leader",
+            Self::Moved => "client told try again",
+            Self::TooFew => "client told too few replicas",
+            Self::LeavesInSync => "replica to leave the in-sync set",
+            Self::JoinsInSync => "replica to join the in-sync set",
+            Self::FromZero => "follower told to begin from zero",
         }
     }
 
     /// Whether it shows without clients.
     fn is_of_clusters(self) -> bool {
         matches!(self, Self::Refused | Self::CrashWhileWriting | Self::CrashWhileOpening)
+    }
+
+    /// Whether it shows only where partitions are replicated.
+    fn is_of_replication(self) -> bool {
+        self as u32 >= Self::NoLeader as u32
+    }
+
+    /// Whether it shows where partitions are replicated and no disk is damaged.
+    fn is_without_damage(self) -> bool {
+        !matches!(self, Self::Corrupt | Self::Down | Self::Loading)
     }
 
     /// Its place in a set of marks.
@@ -90,17 +124,36 @@ pub fn of_core(marks: Marks) -> u128 {
 
 /// Every mark that the profile may reach, by name, and whether it is in the set.
 pub fn all(profile: Profile, marks: u128) -> Vec<(&'static str, bool)> {
-    let of_cluster = profile == Profile::Cluster;
-    let may_see = |seen: &&Seen| !of_cluster || seen.is_of_clusters();
-    let may_hit = |mark: &&Mark| match of_cluster {
-        true => mark.is_of_quorum(),
-        false => !mark.is_of_quorum(),
+    let may_see = |seen: &&Seen| match profile {
+        Profile::Cluster => seen.is_of_clusters(),
+        Profile::Replication => seen.is_without_damage(),
+        Profile::Standard
+        | Profile::Calm
+        | Profile::Disk
+        | Profile::Clock
+        | Profile::Network
+        | Profile::Short => !seen.is_of_replication(),
+    };
+    let may_hit = |mark: &&Mark| match profile {
+        Profile::Cluster => mark.is_of_quorum(),
+        Profile::Replication => !of_damage(**mark),
+        Profile::Standard
+        | Profile::Calm
+        | Profile::Disk
+        | Profile::Clock
+        | Profile::Network
+        | Profile::Short => !mark.is_of_quorum() && !mark.is_of_replication(),
     };
     let core = Mark::ALL.iter().filter(may_hit);
     let core = core.map(|mark| (mark.name(), Marks::from_bits(marks).has(*mark)));
     let ours = Seen::ALL.iter().filter(may_see);
     let ours = ours.map(|seen| (seen.name(), marks & seen.bit() != 0));
     core.chain(ours).collect()
+}
+
+/// Whether only a damaged disk leads there.
+fn of_damage(mark: Mark) -> bool {
+    matches!(mark, Mark::Damage | Mark::HintRefused | Mark::ReadCorrupt | Mark::ReadFailed)
 }
 
 /// The names of those that are not in the set.

@@ -146,6 +146,8 @@ pub struct Settings {
     pub nodes: u32,
     /// How many clients.
     pub clients: u32,
+    /// Of them, so many only read.
+    pub readers: u32,
     /// How long faults and clients go on, in ms of simulated time.
     pub duration_ms: u64,
     /// About how many faults.
@@ -213,6 +215,7 @@ impl Settings {
             profile,
             nodes: 1,
             clients: 4,
+            readers: 0,
             duration_ms: 60_000,
             faults,
             drift_ppm_max: c.pick(&[0, 200, 1000, 50_000]),
@@ -378,6 +381,7 @@ impl Settings {
         let mut pairs = vec![
             pair("nodes", &self.nodes),
             pair("clients", &self.clients),
+            pair("clients that only read", &self.readers),
             pair("partitions", &self.partitions),
             pair("fsync", &self.fsync),
             pair("index", &self.index),

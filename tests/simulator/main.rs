@@ -5,6 +5,7 @@
 mod cluster;
 mod commands;
 mod regressions;
+mod replication;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -76,7 +76,9 @@ impl Client {
         let wishes = Chance::new(chance.any(), Purpose::Client(id));
         // A later client of the same number writes other tokens.
         let first_token = id * 1_000_000 + world.calls() as u32;
-        let workload = Workload::new(&world.settings, first_token, wishes);
+        // A leader that can reach nobody answers no write, and who waits for one reads nothing.
+        let reads = world.settings.readers >= id;
+        let workload = Workload::new(&world.settings, first_token, wishes, reads);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
         Self { world, id, node: 1, address, chance, workload, connection: None }
@@ -306,6 +308,9 @@ impl Client {
             Some("PARTIAL") => Seen::Partly,
             Some("CORRUPT") => Seen::Corrupt,
             Some("LOADING") => Seen::Loading,
+            Some("CLUSTERDOWN") => Seen::NoLeader,
+            Some("TRYAGAIN") => Seen::Moved,
+            Some("NOREPLICAS") => Seen::TooFew,
             _ => return,
         };
         self.world.see(seen);

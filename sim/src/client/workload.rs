@@ -82,7 +82,8 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance) -> Self {
+    /// `reads`: nothing is written.
+    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance, reads: bool) -> Self {
         let mut weights = settings.mix.clone();
         // Whatever the seed says, there is something to read and something to find.
         for (sort, least) in [(Sort::Get, 12), (Sort::Set, 8), (Sort::MGet, 4)] {
@@ -94,6 +95,13 @@ impl Workload {
         if settings.record_bytes.is_some() {
             for (sort, weight) in SORTS.iter().zip(&mut weights) {
                 if !sort.is_uniform() {
+                    *weight = 0;
+                }
+            }
+        }
+        if reads {
+            for (sort, weight) in SORTS.iter().zip(&mut weights) {
+                if !matches!(sort, Sort::Get | Sort::MGet | Sort::Exists) {
                     *weight = 0;
                 }
             }

@@ -9,6 +9,7 @@ use kvnode_core::shard::{Input, Shard};
 
 use super::process::Process;
 use crate::lock;
+use crate::marks::Seen;
 use crate::replication::parcels;
 use crate::story::{Kind, Lane};
 
@@ -49,11 +50,22 @@ impl Process {
             ToControl::Parcel(parcel) => {
                 let number = lock(&self.world.parcels).sent(self.id, parcel.node.0, parcel);
                 let end = (number, Lane::Node(parcel.node.0));
+                if parcels::is_restart(parcel) {
+                    self.world.see(Seen::FromZero);
+                }
                 let words = || parcels::words(parcel);
                 self.world.tell_message(self.lane(), Kind::Send, end, (), words);
             }
             ToControl::Alter(alter) => {
                 lock(&self.world.replicas).asks(alter);
+                let before = lock(&self.world.watch).map().partition(alter.partition).cloned();
+                let before = before.map(|partition| partition.isr_lives()).unwrap_or_default();
+                if before.iter().any(|life| !alter.isr.contains(life)) {
+                    self.world.see(Seen::LeavesInSync);
+                }
+                if alter.isr.iter().any(|life| !before.contains(life)) {
+                    self.world.see(Seen::JoinsInSync);
+                }
                 self.world.tell(self.lane(), Kind::Role, format!("{alter:?}"), || {
                     let isr: Vec<String> = alter.isr.iter().map(ToString::to_string).collect();
                     format!("{}: wants in sync [{}]", alter.partition, isr.join(" "))

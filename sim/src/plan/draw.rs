@@ -57,6 +57,9 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     if settings.profile == Profile::Cluster {
         plan.extend(crate::quorum::draw::hunts(settings, chance));
     }
+    if settings.profile == Profile::Replication {
+        plan.extend(crate::replication::draw::isolations(settings, chance));
+    }
     plan.sort_by_key(|planned| planned.at_ms);
     plan
 }

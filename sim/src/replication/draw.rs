@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::disk::Strike;
-use crate::plan::{Class, Fault};
+use crate::plan::{Class, Fault, Plan, Planned, Way};
 use crate::settings::Settings;
 use crate::story::Lane;
 
@@ -19,6 +19,24 @@ pub(crate) fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> F
         *(if chance.percent(50) { from } else { to }) = client;
     }
     fault
+}
+
+/// In how many of a hundred runs leaders are cut off from all other nodes, and how often at most.
+const ISOLATED_PERCENT: u64 = 40;
+const ISOLATED_MAX: u64 = 4;
+
+/// Leaders, or controllers, that reach nobody but clients for long enough to be replaced: drawn apart from
+/// the other faults, since only then there are two who take themselves for the leader.
+pub(crate) fn isolations(settings: &Settings, chance: &mut Chance) -> Plan {
+    if !chance.percent(ISOLATED_PERCENT) {
+        return Plan::new();
+    }
+    let isolated = |chance: &mut Chance| {
+        let for_ms = chance.of(1500..8000);
+        let at_ms = chance.of(3000..settings.duration_ms - 1000);
+        Planned { at_ms, fault: Fault::Split { side: 1, way: Way::Both, for_ms } }
+    };
+    (0..chance.of(1..ISOLATED_MAX)).map(|_| isolated(chance)).collect()
 }
 
 /// How many of a hundred runs have this class at all.

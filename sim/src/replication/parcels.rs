@@ -49,6 +49,12 @@ fn print(parcel: &Parcel) -> u64 {
     hasher.finish()
 }
 
+/// Whether a parcel tells a follower to begin again from zero.
+pub(crate) fn is_restart(parcel: &Parcel) -> bool {
+    let envelope = (parcel.channel == Channel::Data).then(|| Envelope::decode(parcel.body.clone()));
+    matches!(envelope, Some(Some(Envelope { message: Message::Restart { .. }, .. })))
+}
+
 /// What a parcel says.
 pub(crate) fn words(parcel: &Parcel) -> String {
     if parcel.channel != Channel::Data {

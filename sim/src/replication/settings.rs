@@ -34,6 +34,7 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
     Settings {
         nodes,
         clients: c.of(3..6) as u32,
+        readers: c.pick(&[0, 1, 1, 2]),
         fsync: FsyncMode::Always,
         drift_ppm_max,
         pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..20) },

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     replicas: BTreeMap<(u32, PartitionId), Seen>,
     /// What the shard of each node was shown last.
     views: BTreeMap<u32, Arc<View>>,
+    /// What it was shown before, since its replicas were last looked at.
+    stale: BTreeMap<u32, Vec<Arc<View>>>,
     /// What a leader last asked for, whatever became of it.
     asked: BTreeMap<PartitionId, AlterPartition>,
     /// The latest clock that a leader has had committed, in ms.
@@ -71,7 +73,9 @@ impl Watch {
 
     /// A node is shown the cluster.
     pub(crate) fn shown(&mut self, node: u32, view: &Arc<View>) {
-        self.views.insert(node, Arc::clone(view));
+        if let Some(before) = self.views.insert(node, Arc::clone(view)) {
+            self.stale.entry(node).or_default().push(before);
+        }
     }
 
     /// A leader asks for another in-sync set.
@@ -82,6 +86,7 @@ impl Watch {
     /// A process has ended.
     pub(crate) fn died(&mut self, node: u32) {
         self.views.remove(&node);
+        self.stale.remove(&node);
         for (_, seen) in self.replicas.iter_mut().filter(|((at, _), _)| *at == node) {
             seen.is_up = false;
             seen.glance.open = false;
@@ -147,6 +152,7 @@ impl Watch {
             self.replicas.insert(key, seen);
             self.is(node, life, before.map(|seen| seen.glance), glance, map, &mut look);
         }
+        self.stale.remove(&node);
         look
     }
 
@@ -224,11 +230,13 @@ impl Watch {
         }
     }
 
-    /// How many replicas the node takes to be in sync, and how many it needs.
+    /// How many replicas the node has taken to be in sync since the last look, and how many it needs.
     fn count(&self, node: u32, partition: PartitionId) -> (usize, usize) {
         let Some(view) = self.views.get(&node) else { return (0, 0) };
-        let isr = view.map.partition(partition).map_or(0, |held| held.isr.len());
-        (isr, view.map.min_isr())
+        let stale = self.stale.get(&node).into_iter().flatten();
+        let in_sync = |view: &Arc<View>| view.map.partition(partition).map_or(0, |p| p.isr.len());
+        let most = stale.chain([view]).map(in_sync).max();
+        (most.unwrap_or(0), view.map.min_isr())
     }
 
     fn complete(&self, p: PartitionId, map: &Map) -> Option<Found> {
