@@ -73,38 +73,38 @@ impl Call {
         let parts = self.parts.len();
         let replies: Vec<Reply> = self.parts.into_iter().filter_map(|part| part.reply).collect();
         assert!(replies.len() == parts, "it is done");
-        let failed = replies.iter().filter(|reply| matches!(reply, Reply::Error(_))).count();
-        if failed > 0 {
-            let error = replies.into_iter().find(|reply| matches!(reply, Reply::Error(_)));
-            let error = error.expect("one has failed");
-            return match error {
-                Reply::Error(text) if failed < parts && !self.reads => {
-                    Reply::error_owned(alloc::format!(
-                        "PARTIAL the command was applied in {} of {parts} partitions; in another: \
-                         {text}",
-                        parts - failed
-                    ))
-                }
-                error => error,
-            };
+        let failed = |reply: &&Reply| matches!(reply, Reply::Error(_));
+        let done = parts - replies.iter().filter(failed).count();
+        if let Some(error) = replies.iter().find(failed) {
+            if let Reply::Error(text) = error
+                && done > 0
+                && !self.reads
+            {
+                return Reply::error_owned(alloc::format!(
+                    "PARTIAL the command was applied in {done} of {parts} partitions; in another: \
+                     {text}"
+                ));
+            }
+            return error.clone();
         }
         merge(self.merge, replies)
     }
 }
 
 fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
-    let items = |reply| match reply {
-        Reply::Array(items) => items,
-        other => alloc::vec![other],
-    };
+    let items = |reply| if let Reply::Array(items) = reply { items } else { alloc::vec![reply] };
     match merge {
         Merge::Only | Merge::First => {
             replies.into_iter().next().expect("a call has at least one part")
         }
-        Merge::Sum => Reply::Int(replies.iter().fold(0, |sum, reply| match reply {
-            Reply::Int(n) => sum + n,
-            _ => sum,
-        })),
+        Merge::Sum => Reply::Int(
+            replies.iter().fold(
+                0,
+                |sum, reply| {
+                    if let Reply::Int(n) = reply { sum + n } else { sum }
+                },
+            ),
+        ),
         Merge::Order(order) => {
             let mut parts: Vec<_> = replies.into_iter().map(|r| items(r).into_iter()).collect();
             let next = |part: usize| parts[part].next().unwrap_or(Reply::Null);
