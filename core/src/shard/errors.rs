@@ -19,9 +19,9 @@ pub(super) fn dropped(partition: usize, what: Dropped, parts: bool) -> Reply {
              it was not applied; try again when the partition is back"
         ),
         Dropped::Unknown => format!(
-            "UNKNOWN partition p{partition} stopped on a disk error while the command was being \
+            "UNKNOWN partition p{partition} stopped or changed its leader while the command was being \
              written: it may or may not have been applied{in_part}; read it back when the partition \
-             is back"
+             serves again"
         ),
     })
 }

@@ -189,6 +189,12 @@ impl Shard {
     }
 
     fn on_view(&mut self, view: alloc::sync::Arc<View>) {
+        // Control may have begun again from its store, and be behind what was seen.
+        let known = self.cluster.as_ref();
+        if known.is_some_and(|known| view.map.applied() < known.map.applied()) {
+            return;
+        }
+        let lives = known.map(|known| known.life) != Some(view.life);
         let me = view.me.node;
         let count = view.map.partitions().count();
         if count > 0 {
@@ -203,6 +209,10 @@ impl Shard {
             }
         }
         for at in 0..self.partitions.len() {
+            if lives {
+                // What was said in another life is not said in this one.
+                self.step_down(at);
+            }
             self.settle_role(at);
         }
         self.look_for_leaders();

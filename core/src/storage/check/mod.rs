@@ -70,6 +70,8 @@ pub struct Checker {
     total: u64,
     /// Records that a client's write made.
     writes: u64,
+    /// The directory is that of a node of a cluster, which makes partitions at any time.
+    member: bool,
     report: CheckReport,
 }
 
@@ -106,6 +108,7 @@ impl Checker {
             done: 0,
             total: 0,
             writes: 0,
+            member: false,
             report: CheckReport::default(),
         }
     }
@@ -231,6 +234,7 @@ impl Checker {
             Some(meta) if meta.seat.is_some() => {
                 there.extend((control || meta.complete).then_some(PartitionId::CONTROL));
                 self.partitions = there;
+                self.member = true;
             }
             Some(Meta { partitions: count, .. }) => {
                 self.partitions = (0..count.min(PARTITIONS_MAX)).map(PartitionId).collect();
@@ -301,13 +305,14 @@ impl Checker {
     }
 
     /// A partition that is not there is a loss if another holds a write: a first start makes all
-    /// of them before any of them takes one.
+    /// of them before any of them takes one. A node of a cluster makes them as the map says.
     fn judge_absent_partitions(&mut self) {
         for finding in self.report.findings.iter_mut().filter(|_| self.writes > 0) {
-            if matches!(
+            let absent = matches!(
                 finding.problem,
                 Problem::PartitionMissing | Problem::ManifestMissing { beside_log: false }
-            ) {
+            );
+            if absent && (!self.member || finding.file.starts_with("control")) {
                 finding.severity = Severity::Damage;
             }
         }
