@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for seed in 0..200 {
-            for profile in [Profile::Standard, Profile::Cluster] {
+            for profile in [Profile::Standard, Profile::Cluster, Profile::Replication] {
                 let settings = Settings::draw(profile, seed);
                 let plan = crate::plan::draw(&settings, &mut Chance::new(seed, Purpose::Plan));
                 assert_eq!(read(&write(&plan)), Ok(plan));

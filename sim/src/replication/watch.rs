@@ -51,7 +51,7 @@ pub(crate) struct Look {
     pub(crate) found: Vec<Found>,
     /// What is new, for the story.
     pub(crate) news: Vec<String>,
-    /// Somebody begins or ceases to lead.
+    /// Somebody begins or ceases to lead, or to serve.
     pub(crate) leaders_changed: bool,
 }
 
@@ -197,6 +197,8 @@ impl Watch {
             look.news.push(format!("{p}: neither leads nor follows"));
         }
         if now.serves && !before.is_some_and(|before| before.serves) {
+            // What an earlier leader had committed becomes so here, under those who watch already.
+            look.leaders_changed = true;
             look.news.push(format!("{p}: serves"));
         }
         if now.serves {
