@@ -1,5 +1,6 @@
 //! What the benchmarks share: server processes, a place to put data, numbers and their tables.
 //!
+//! - [`cluster`]: three kvnodes that make a cluster.
 //! - [`server`]: a redis-server or a kvnode on a free loopback port, stopped when dropped.
 //! - [`place`]: a directory on a real file system, and how long an fsync takes there.
 //! - [`stats`]: medians and ratios.
@@ -9,6 +10,7 @@
 //! Speeds depend on the machine and on what else it does, so everything is measured in turn with
 //! what it is compared with, in the same run, and the ratios are what to quote.
 
+pub mod cluster;
 pub mod fill;
 pub mod place;
 pub mod report;
