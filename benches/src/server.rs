@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How often it is asked whether it is there.
 const ASK_EVERY: Duration = Duration::from_millis(2);
-
-/// Lines of a log that an error quotes.
-const LAST_LINES: usize = 10;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +40,6 @@ impl Kind {
 pub struct Server {
     child: Child,
     port: u16,
-    log: PathBuf,
     /// From the start of the process to its first answer.
     pub opening: Duration,
 }
@@ -67,8 +63,7 @@ impl Server {
                 command
             }
         };
-        let log_path = dir.join("log");
-        let log = File::create(&log_path)?;
+        let log = File::create(dir.join("log"))?;
         let start = Instant::now();
         let child = command
             .args(options)
@@ -77,7 +72,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", kind.name())))?;
-        let mut server = Self { child, port, log: log_path, opening: Duration::ZERO };
+        let mut server = Self { child, port, opening: Duration::ZERO };
         // Until its data is loaded it answers with an error, if at all.
         server.wait(|server| Ok(server.ask("EXISTS k").is_ok_and(|reply| reply == ":0")))?;
         server.opening = start.elapsed();
@@ -87,14 +82,6 @@ impl Server {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The last lines of what it has said.
-    pub fn last_words(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
     /// A connection to it.

@@ -13,7 +13,7 @@ compile_error!(
 pub mod campaign;
 mod chance;
 pub mod checkers;
-mod client;
+pub mod client;
 mod clock;
 mod disk;
 pub mod history;

@@ -19,6 +19,10 @@ pub(crate) enum Signal {
     Int,
     /// SIGKILL: no chance to say good-bye.
     Kill,
+    /// SIGSTOP: it hangs until told to continue.
+    Stop,
+    /// SIGCONT.
+    Continue,
 }
 
 /// How to start a node.
@@ -187,6 +191,8 @@ impl Node {
             Signal::Term => rustix::process::Signal::TERM,
             Signal::Int => rustix::process::Signal::INT,
             Signal::Kill => rustix::process::Signal::KILL,
+            Signal::Stop => rustix::process::Signal::STOP,
+            Signal::Continue => rustix::process::Signal::CONT,
         };
         rustix::process::kill_process(pid.expect("a process id"), signal).expect("it is ours");
     }

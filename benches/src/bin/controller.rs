@@ -4,15 +4,13 @@
 //! Measured from outside: a survivor is asked (`INFO cluster`) until it knows another controller. A
 //! killed node is started again, and the next kill waits until every node is active.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
-use kvnode_benches::place::{self, build_dir};
+use kvnode_benches::cluster::{Cluster, NODES, field};
+use kvnode_benches::place;
 use kvnode_benches::server::build_kvnode;
 use kvnode_benches::stats::Summary;
 use kvnode_benches::{progress, report};
@@ -37,10 +35,6 @@ struct Args {
     #[arg(long)]
     json: bool,
 }
-
-const NODES: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(60);
-const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// What is to be reached, in seconds.
 const TARGET_S: f64 = 1.0;
@@ -94,7 +88,7 @@ fn measure(args: &Args) -> io::Result<Report> {
     let mut cluster = None;
     for round in 0..args.starts {
         drop(cluster.take());
-        let (founded, took) = Cluster::found(&dir.path().join(format!("start{round}")))?;
+        let (founded, took) = Cluster::found(&dir.path().join(format!("start{round}")), &[])?;
         starts.push(took);
         cluster = Some(founded);
         bar.inc(1);
@@ -102,7 +96,7 @@ fn measure(args: &Args) -> io::Result<Report> {
     let mut cluster = cluster.expect("there is at least one start");
     let (mut elected, mut led) = (Vec::new(), Vec::new());
     for _ in 0..args.kills {
-        let (one, other) = cluster.kill_controller()?;
+        let (one, other) = kill_controller(&mut cluster)?;
         elected.push(one);
         led.push(other);
         bar.inc(1);
@@ -120,131 +114,24 @@ fn measure(args: &Args) -> io::Result<Report> {
     })
 }
 
-struct Cluster {
-    dir: PathBuf,
-    list: String,
-    ports: Vec<u16>,
-    nodes: Vec<Option<Child>>,
-}
-
-impl Cluster {
-    /// Starts all nodes; how long the last one was up when all knew the controller, in seconds.
-    fn found(dir: &Path) -> io::Result<(Self, f64)> {
-        let ports = free_ports(2 * NODES)?;
-        let (peers, ports) = ports.split_at(NODES);
-        let entry = |(at, port): (usize, &u16)| format!("{}@127.0.0.1:{port}", at + 1);
-        let list = peers.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
-        let nodes = (0..NODES).map(|_| None).collect();
-        let mut cluster = Self { dir: dir.to_owned(), list, ports: ports.to_vec(), nodes };
-        (0..NODES).try_for_each(|at| cluster.start(at))?;
-        let started = Instant::now();
-        for at in 0..NODES {
-            cluster.wait(at, "a controller", |info| field(info, "cluster_controller") != "none")?;
-        }
-        let took = started.elapsed().as_secs_f64();
-        cluster.settle()?;
-        Ok((cluster, took))
-    }
-
-    fn start(&mut self, at: usize) -> io::Result<()> {
-        let dir = self.dir.join(format!("n{}", at + 1));
-        std::fs::create_dir_all(&dir)?;
-        let log = File::create(dir.join("log"))?;
-        let child = Command::new(build_dir()?.join("kvnode"))
-            .args(["run", "--id", &(at + 1).to_string(), "--cluster", &self.list])
-            .args(["--listen", &format!("127.0.0.1:{}", self.ports[at])])
-            .arg("--data")
-            .arg(dir.join("data"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        self.nodes[at] = Some(child);
-        Ok(())
-    }
-
-    /// Waits until every node is active, as every node sees it.
-    fn settle(&self) -> io::Result<()> {
-        let all = NODES.to_string();
-        for at in 0..NODES {
-            self.wait(at, "every node to be active", |info| {
-                field(info, "cluster_active_nodes") == all
-                    && field(info, "cluster_summary").starts_with("every partition survives 1")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Seconds until a survivor knew another controller, and until every partition was led.
-    fn kill_controller(&mut self) -> io::Result<(f64, f64)> {
-        let info = self.info(0)?;
-        let before = field(&info, "cluster_controller").to_owned();
-        let at = before.parse::<usize>().map_err(io::Error::other)? - 1;
-        let survivor = (at + 1) % NODES;
-        let mut child = self.nodes[at].take().expect("it runs");
-        let ended = child.kill();
-        let killed = Instant::now();
-        child.wait()?;
-        ended?;
-        self.wait(survivor, "another controller", |info| {
-            let now = field(info, "cluster_controller");
-            now != "none" && now != before
-        })?;
-        let elected = killed.elapsed().as_secs_f64();
-        self.wait(survivor, "leaders that live", |info| {
-            field(info, "cluster_active_nodes") == (NODES - 1).to_string()
-                && field(info, "cluster_summary").starts_with("every partition survives")
-        })?;
-        let led = killed.elapsed().as_secs_f64();
-        self.start(at)?;
-        self.settle()?;
-        Ok((elected, led))
-    }
-
-    fn wait(&self, at: usize, what: &str, so: impl Fn(&str) -> bool) -> io::Result<()> {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if self.info(at).is_ok_and(|info| so(&info)) {
-                return Ok(());
-            }
-            std::thread::sleep(ASK_EVERY);
-        }
-        Err(io::Error::other(format!("node {} has waited a minute for {what}", at + 1)))
-    }
-
-    /// INFO cluster of a node.
-    fn info(&self, at: usize) -> io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[at]))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"INFO cluster\r\n")?;
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let len = line.trim_end().strip_prefix('$').and_then(|len| len.parse().ok());
-        let mut text = vec![0; len.ok_or_else(|| io::Error::other(line.clone()))?];
-        reader.read_exact(&mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for child in self.nodes.iter_mut().flatten() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn field<'a>(info: &'a str, name: &str) -> &'a str {
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or("none")
-}
-
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+/// Seconds until a survivor knew another controller, and until every partition was led.
+fn kill_controller(cluster: &mut Cluster) -> io::Result<(f64, f64)> {
+    let info = cluster.info(0)?;
+    let before = field(&info, "cluster_controller").to_owned();
+    let at = before.parse::<usize>().map_err(io::Error::other)? - 1;
+    let survivor = (at + 1) % NODES;
+    let killed = cluster.kill(at)?;
+    cluster.wait(survivor, "another controller", |info| {
+        let now = field(info, "cluster_controller");
+        now != "none" && now != before
+    })?;
+    let elected = killed.elapsed().as_secs_f64();
+    cluster.wait(survivor, "leaders that live", |info| {
+        field(info, "cluster_active_nodes") == (NODES - 1).to_string()
+            && field(info, "cluster_summary").starts_with("every partition survives")
+    })?;
+    let led = killed.elapsed().as_secs_f64();
+    cluster.start(at)?;
+    cluster.settle()?;
+    Ok((elected, led))
 }

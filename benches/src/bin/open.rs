@@ -124,7 +124,7 @@ fn kvnode(args: &Args, dir: &Path, bar: &ProgressBar) -> io::Result<(Summary, Me
     let dir = dir.join("kvnode");
     let server = Server::start(Kind::Kvnode, &dir, &options)?;
     bar.set_message("kvnode: keys filled");
-    fill::fill(&server, args.keys, args.value_bytes, bar)?;
+    fill::fill(server.connect()?, args.keys, args.value_bytes, bar)?;
     server.stop()?;
     bar.set_message("kvnode: opening");
     let (seconds, memory) = reopen(Kind::Kvnode, args, &dir, &options, bar)?;
@@ -136,7 +136,7 @@ fn redis(args: &Args, dir: &Path, bar: &ProgressBar) -> io::Result<(Summary, Sum
     let dir = dir.join("redis");
     let server = Server::start(Kind::Redis, &dir, &REDIS_OPTIONS)?;
     bar.set_message("redis: keys filled");
-    fill::fill(&server, args.keys, args.value_bytes, bar)?;
+    fill::fill(server.connect()?, args.keys, args.value_bytes, bar)?;
     server.stop()?;
     bar.set_message("redis: loading the file as written");
     let (written, _) = reopen(Kind::Redis, args, &dir, &REDIS_OPTIONS, bar)?;

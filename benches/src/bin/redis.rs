@@ -3,9 +3,10 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
+use kvnode_benches::load::Load;
 use kvnode_benches::server::{Kind, Server, build_kvnode};
 use kvnode_benches::stats::{Summary, grouped};
 use kvnode_benches::{fill, place, progress, report};
@@ -44,21 +45,23 @@ struct Args {
 }
 
 /// One kind of load, and what kvnode is to reach.
-struct Load {
+struct Target {
     name: &'static str,
     test: &'static str,
-    clients: u32,
     pipeline: u32,
     /// kvnode's throughput over Redis's.
     target: f64,
 }
 
-const LOADS: [Load; 4] = [
-    Load { name: "SET c50 P1", test: "set", clients: 50, pipeline: 1, target: 1.2 },
-    Load { name: "SET c50 P16", test: "set", clients: 50, pipeline: 16, target: 1.5 },
-    Load { name: "GET c50 P1", test: "get", clients: 50, pipeline: 1, target: 1.0 },
-    Load { name: "GET c50 P16", test: "get", clients: 50, pipeline: 16, target: 1.0 },
+const LOADS: [Target; 4] = [
+    Target { name: "SET c50 P1", test: "set", pipeline: 1, target: 1.2 },
+    Target { name: "SET c50 P16", test: "set", pipeline: 16, target: 1.5 },
+    Target { name: "GET c50 P1", test: "get", pipeline: 1, target: 1.0 },
+    Target { name: "GET c50 P16", test: "get", pipeline: 16, target: 1.0 },
 ];
+
+/// Connections.
+const CLIENTS: u32 = 50;
 
 /// Redis writes each command to its log, and fsyncs it before it replies.
 const REDIS_OPTIONS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
@@ -109,7 +112,7 @@ fn measure(args: &Args) -> io::Result<Report> {
     let bar = progress(args.keys * 2);
     bar.set_message("keys filled");
     for server in servers {
-        fill::fill(server, args.keys, args.value_bytes, &bar)?;
+        fill::fill(server.connect()?, args.keys, args.value_bytes, &bar)?;
     }
     bar.finish_and_clear();
 
@@ -120,7 +123,7 @@ fn measure(args: &Args) -> io::Result<Report> {
         bar.set_message(format!("{}: how many requests", load.name));
         let mut slowest = f64::INFINITY;
         for server in servers {
-            slowest = slowest.min(run(args, server, load, PILOT_REQUESTS)?);
+            slowest = slowest.min(load.on(args).run(server.port(), PILOT_REQUESTS)?);
             bar.inc(1);
         }
         let enough = (slowest * f64::from(args.seconds)) as u64;
@@ -134,7 +137,7 @@ fn measure(args: &Args) -> io::Result<Report> {
                 let which = ((round + turn) % 2) as usize;
                 let name = [Kind::Redis, Kind::Kvnode][which].name();
                 bar.set_message(format!("round {}: {} on {name}", round + 1, load.name));
-                speeds[i][which].push(run(args, servers[which], load, requests[i])?);
+                speeds[i][which].push(load.on(args).run(servers[which].port(), requests[i])?);
                 bar.inc(1);
             }
         }
@@ -170,21 +173,11 @@ fn measure(args: &Args) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Requests a second of one redis-benchmark.
-fn run(args: &Args, server: &Server, load: &Load, requests: u64) -> io::Result<f64> {
-    let output = Command::new("redis-benchmark")
-        .args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "--csv"])
-        .args(["-t", load.test, "-n", &requests.to_string()])
-        .args(["-c", &load.clients.to_string(), "-P", &load.pipeline.to_string()])
-        .args(["-r", &args.keys.to_string(), "-d", &args.value_bytes.to_string()])
-        .output()?;
-    // A heading, then: "SET","123456.78",…
-    let text = String::from_utf8_lossy(&output.stdout);
-    let speed = text.lines().nth(1).and_then(|line| line.split('"').nth(3)?.parse().ok());
-    speed.ok_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        io::Error::other(format!("redis-benchmark said:\n{text}{said}"))
-    })
+impl Target {
+    fn on(&self, args: &Args) -> Load {
+        let (keys, value_bytes) = (args.keys, args.value_bytes);
+        Load { test: self.test, clients: CLIENTS, pipeline: self.pipeline, keys, value_bytes }
+    }
 }
 
 fn table(report: &Report) -> String {

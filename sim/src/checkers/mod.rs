@@ -24,7 +24,7 @@ mod search;
 mod sights;
 pub mod stale;
 pub mod unwritten;
-pub(crate) mod words;
+pub mod words;
 
 #[cfg(test)]
 mod brute;

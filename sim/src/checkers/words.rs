@@ -5,7 +5,7 @@ use crate::history::{Action, Answer, Call, Key, Order, Outcome, Ttl, Val, When};
 use super::model::State;
 
 /// `c2 GET {g3}1 → t4 [12..19]`.
-pub(super) fn call(call: &Call) -> String {
+pub fn call(call: &Call) -> String {
     let end = call.returned.map(|returned| returned.order).or(call.until);
     let interval = interval(call.invoked.order, end);
     format!("c{} {} → {} {interval}", call.client, action(&call.action), outcome(&call.outcome))

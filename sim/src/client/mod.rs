@@ -3,7 +3,7 @@
 //! What a client asks and is told goes into the history. A connection that breaks, or an answer that
 //! does not come in time, leaves the calls on it unknown; the client then connects anew.
 
-mod words;
+pub mod words;
 mod workload;
 
 use std::collections::VecDeque;

@@ -5,10 +5,10 @@ use kvnode_core::reply::Reply;
 use crate::history::{Action, Answer, Key, Outcome, Ttl, Val, When};
 
 /// The arguments of a command.
-pub(crate) type Words = Vec<Vec<u8>>;
+pub type Words = Vec<Vec<u8>>;
 
 /// The commands of an action: one, or MULTI … EXEC.
-pub(crate) fn commands(action: &Action) -> Vec<Words> {
+pub fn commands(action: &Action) -> Vec<Words> {
     match action {
         Action::Txn { steps, .. } => {
             let mut all = vec![words("MULTI")];
@@ -140,7 +140,7 @@ fn mistrust_answer(action: &Action, answer: &mut Answer) {
 
 /// What the reply to an action means. Steps of a transaction that were refused one by one had no
 /// effect: they are taken out of the action.
-pub(crate) fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
+pub fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
     if let Reply::Error(text) = reply {
         return match text.split(' ').next().unwrap_or_default() {
             "UNKNOWN" | "PARTIAL" => Outcome::Unknown(text.to_string()),
