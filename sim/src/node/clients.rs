@@ -27,7 +27,7 @@ impl Process {
         let id = ClientId(self.next_client);
         self.clients.insert(id, Client { wire, queue: VecDeque::new() });
         self.by_wire.insert(wire, id);
-        self.to_shard(Input::Connected(id));
+        self.hand_shard(Input::Connected(id));
     }
 
     pub(super) fn on_packet(&mut self, wire: WireId, packet: Packet) {
@@ -44,7 +44,7 @@ impl Process {
             && self.clients.remove(&id).is_some()
         {
             self.world.close(wire, self.lane());
-            self.to_shard(Input::Disconnected(id));
+            self.hand_shard(Input::Disconnected(id));
             self.world.hung_up(wire);
         }
     }
@@ -58,7 +58,7 @@ impl Process {
             self.world.tell(self.lane(), Kind::Call, (id, &slices), || {
                 format!("{id} asks {}", words(&slices))
             });
-            self.to_shard(Input::Command(id, &slices));
+            self.hand_shard(Input::Command(id, &slices));
         }
     }
 
@@ -102,7 +102,7 @@ impl Process {
             }
             Output::Control(said) => {
                 self.replication_says(&said);
-                self.to_control(control::Input::Shard(said));
+                self.hand_control(control::Input::Shard(said));
             }
             Output::Notice(severity, text) => self.notice(severity, &text),
         }

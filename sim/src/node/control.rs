@@ -62,15 +62,15 @@ impl Process {
                 self.world.note((self.id, view.quorum.term, view.quorum.applied));
                 if self.shard.is_some() {
                     self.on_view(&view);
-                    return self.to_shard(shard::Input::Control(ToShard::View(view)));
+                    return self.hand_shard(shard::Input::Control(ToShard::View(view)));
                 }
                 let Some(me) = view.life else { return };
                 for alter in replicas::wanted(&view.map, me) {
-                    self.to_control(Input::Shard(ToControl::Alter(alter)));
+                    self.hand_control(Input::Shard(ToControl::Alter(alter)));
                 }
             }
             Output::Shard(ToShard::Leaving) if self.shard.is_none() => {
-                self.to_control(Input::Shard(ToControl::Left));
+                self.hand_control(Input::Shard(ToControl::Left));
             }
             Output::Shard(said) => self.hand_on(said),
             Output::Reply(id, result) => {
@@ -96,7 +96,7 @@ impl Process {
             Output::Stopped if self.shard.is_some() => {
                 self.control = None;
                 self.world.hang_up(self.id);
-                self.to_shard(shard::Input::Stop);
+                self.hand_shard(shard::Input::Stop);
             }
             Output::Stopped => {
                 self.world.tell(lane, Kind::Life, 3, || {

@@ -139,7 +139,7 @@ impl Process {
     }
 
     /// Hands something to the shard.
-    pub(super) fn to_shard(&mut self, input: shard::Input<'_>) {
+    pub(super) fn hand_shard(&mut self, input: shard::Input<'_>) {
         let Some(shard) = &mut self.shard else { return };
         let now = self.world.node_now(self.id);
         self.handled_at = now.mono;
@@ -150,7 +150,7 @@ impl Process {
     }
 
     /// Hands something to control.
-    pub(super) fn to_control(&mut self, input: control::Input) {
+    pub(super) fn hand_control(&mut self, input: control::Input) {
         if self.ended {
             return;
         }
@@ -172,10 +172,10 @@ impl Process {
                     self.world.note((self.id, conn, bytes));
                     self.world.has_read(self.id, *conn, bytes.len());
                 }
-                self.to_control(control::Input::Peer(input));
+                self.hand_control(control::Input::Peer(input));
             }
             NodeEvent::Request(id, request) => {
-                self.to_control(control::Input::Request(id, request));
+                self.hand_control(control::Input::Request(id, request));
             }
             NodeEvent::Stop => {
                 self.world.tell(self.lane(), Kind::Notice, 1, || "is asked to stop".to_owned());
@@ -183,9 +183,9 @@ impl Process {
                 // What is led is handed over before the shard stops.
                 if self.control.is_some() {
                     lock(&self.world.watch).stopping(self.id);
-                    self.to_control(control::Input::Stop);
+                    self.hand_control(control::Input::Stop);
                 } else {
-                    self.to_shard(shard::Input::Stop);
+                    self.hand_shard(shard::Input::Stop);
                 }
             }
         }
@@ -212,9 +212,9 @@ impl Process {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
             if describe::is_of_control(io) {
-                self.to_control(control::Input::Disk(io, result));
+                self.hand_control(control::Input::Disk(io, result));
             } else {
-                self.to_shard(shard::Input::Disk(io, result));
+                self.hand_shard(shard::Input::Disk(io, result));
             }
         }
     }
@@ -225,7 +225,7 @@ impl Process {
             && self.world.until(self.id, at) == 0
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
-            self.to_control(control::Input::Tick);
+            self.hand_control(control::Input::Tick);
             self.count_tick(&reason);
         }
         let due = self.shard.as_ref().and_then(Shard::deadline);
@@ -233,7 +233,7 @@ impl Process {
             && self.world.until(self.id, at) == 0
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
-            self.to_shard(shard::Input::Tick);
+            self.hand_shard(shard::Input::Tick);
             self.count_tick(&reason);
         }
     }

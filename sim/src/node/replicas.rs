@@ -41,7 +41,7 @@ impl Process {
             | ToShard::Leaving
             | ToShard::AlterRefused { .. } => {}
         }
-        self.to_shard(Input::Control(said));
+        self.hand_shard(Input::Control(said));
     }
 
     /// The shard says something to control.

@@ -282,7 +282,7 @@ impl Watch {
         }
         for &node in &held.replicas {
             let present = map.node(node).map(|node| node.life());
-            if !held.seat(node).is_some_and(|seat| Some(seat.life) == present) {
+            if held.seat(node).is_none_or(|seat| Some(seat.life) != present) {
                 return Some(format!("{node} is not in sync with {leader} for {p}"));
             }
             if node == leader {
