@@ -111,6 +111,10 @@ pub(crate) struct Args {
         help_heading = "Tuning",
     )]
     request_timeout: u64,
+
+    /// The process that started this one: where it ends, however it ends, so does this node
+    #[arg(long, value_name = "PID", hide = true)]
+    end_with: Option<u32>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -121,10 +125,14 @@ enum Index {
 
 /// Runs `kvnode run`.
 pub(crate) fn run(args: Args) -> ExitCode {
+    let parent = args.end_with;
     let options = match options(args) {
         Ok(options) => options,
         Err(why) => return crate::misused(why),
     };
+    if parent.is_some_and(|parent| !end_with(parent)) {
+        return crate::failed("the process to end with has ended already");
+    }
     log_to_stderr();
     abort_on_panic();
     let data = options.data.display().to_string();
@@ -142,6 +150,18 @@ fn abort_on_panic() {
         tell(panic);
         std::process::abort();
     }));
+}
+
+/// Has the system kill this process when `parent` has ended; false if it has. A pipe would do on
+/// every system, but a node that is paused does not read it.
+fn end_with(parent: u32) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Err(why) =
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+    {
+        eprintln!("kvnode: will not end with process {parent}: {why}");
+    }
+    std::os::unix::process::parent_id() == parent
 }
 
 fn options(args: Args) -> Result<Options, String> {

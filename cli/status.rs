@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 /// A reply as JSON.
-fn json(frame: &Frame) -> Value {
+pub(crate) fn json(frame: &Frame) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match frame {
         Frame::Simple(bytes) | Frame::Bulk(bytes) | Frame::Error(bytes) => text(bytes).into(),

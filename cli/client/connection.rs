@@ -1,7 +1,8 @@
 //! One connection: opened when first needed, and again after it was lost.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kvnode_io::resp::{DecodeError, Decoder, Frame, encode_command};
@@ -14,6 +15,7 @@ pub(crate) struct Connection {
     host: String,
     port: u16,
     resp3: bool,
+    patience: Option<Duration>,
     link: Option<Link>,
 }
 
@@ -47,7 +49,12 @@ struct Link {
 impl Connection {
     /// A connection, not opened yet.
     pub(crate) fn new(host: String, port: u16, resp3: bool) -> Self {
-        Self { host, port, resp3, link: None }
+        Self { host, port, resp3, patience: None, link: None }
+    }
+
+    /// The same, but nothing is waited for any longer than `limit`: then the connection is lost.
+    pub(crate) fn with_patience(self, limit: Duration) -> Self {
+        Self { patience: Some(limit), ..self }
     }
 
     /// Host and port, as the prompt shows them.
@@ -70,7 +77,7 @@ impl Connection {
             return Ok(());
         }
         self.link = None;
-        let mut link = Link::open(&self.host, self.port)
+        let mut link = Link::open(&self.host, self.port, self.patience)
             .map_err(|why| Lost::NotConnected { at: self.address(), why })?;
         if self.resp3 {
             // An error reply says all there is to say to the commands that follow.
@@ -94,8 +101,17 @@ impl Connection {
 }
 
 impl Link {
-    fn open(host: &str, port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((host, port))?;
+    fn open(host: &str, port: u16, patience: Option<Duration>) -> io::Result<Self> {
+        let stream = match patience {
+            None => TcpStream::connect((host, port))?,
+            Some(limit) => {
+                let mut addresses = (host, port).to_socket_addrs()?;
+                let address = addresses.next().ok_or(ErrorKind::AddrNotAvailable)?;
+                TcpStream::connect_timeout(&address, limit)?
+            }
+        };
+        stream.set_read_timeout(patience)?;
+        stream.set_write_timeout(patience)?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: BytesMut::new(), decoder: Decoder::default() })
     }
@@ -132,7 +148,12 @@ impl Link {
             self.received.resize(old + READ_BYTES, 0);
             let read = self.stream.read(&mut self.received[old..]);
             self.received.truncate(old + *read.as_ref().unwrap_or(&0));
-            if read.map_err(Lost::Unknown)? == 0 {
+            let read = read.map_err(|why| {
+                // What the system says where patience has run out is of no use to a reader.
+                let late = why.kind() == ErrorKind::WouldBlock;
+                Lost::Unknown(if late { ErrorKind::TimedOut.into() } else { why })
+            })?;
+            if read == 0 {
                 return Err(Lost::Unknown(ErrorKind::UnexpectedEof.into()));
             }
         }
