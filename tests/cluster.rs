@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// What the nodes that run say, once they agree that all of them, and no other, are active, and
-    /// that every partition is led by one of them.
+    /// that every partition is led by one of them with all that can be in sync.
     fn whole(&self) -> Value {
         let running: Vec<u64> =
             (1..).zip(&self.nodes).filter_map(|(id, node)| node.as_ref().map(|_| id)).collect();
@@ -75,7 +75,11 @@ impl Cluster {
             let partitions = first["partitions"].as_array()?;
             let led = partitions.iter().all(|partition| {
                 let leader = partition["leader"].as_u64();
+                let isr = self::ids(&partition["isr"]);
+                let replicas = self::ids(&partition["replicas"]);
+                let mut able = replicas.iter().filter(|id| running.contains(id));
                 leader.is_some_and(|leader| running.contains(&leader))
+                    && able.all(|id| isr.contains(id))
             });
             let controlled = first["controller"].as_u64().is_some_and(|c| running.contains(&c));
             (agreed && controlled && active == running && led && !partitions.is_empty())
