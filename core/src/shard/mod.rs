@@ -43,9 +43,7 @@ use crate::replication::{self, Round};
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
-use crate::{
-    ClientId, DirectoryId, Epoch, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId,
-};
+use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
 
 use client::{Client, Confirm, Waiter};
 use forward::{Forwarding, Homes};
@@ -186,6 +184,11 @@ pub struct Shard {
     config: Config,
     /// The cluster, as control last showed it.
     cluster: Option<Arc<View>>,
+    /// Partitions in which this node had a seat before this process was registered: their directories
+    /// are there, or something is lost.
+    seated_before: BTreeSet<PartitionId>,
+    /// This process was registered once.
+    registered: bool,
     /// Nodes that can be sent to.
     linked: BTreeSet<NodeId>,
     homes: Homes,
@@ -243,8 +246,6 @@ struct Partition {
     next_round: u32,
     /// The log is being cut for a leader.
     cutting: bool,
-    /// The reign that the map knew of when the replica was opened first.
-    opened_in: Epoch,
     /// What it had acknowledged when it went down.
     had_acked: Offset,
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
@@ -297,6 +298,8 @@ impl Shard {
             directory: Directory::new(Wanted::Alone(config.partitions), id),
             booted: config.member,
             cluster: None,
+            seated_before: BTreeSet::new(),
+            registered: false,
             linked: BTreeSet::new(),
             homes: Homes::default(),
             forwarding: Forwarding::default(),
@@ -563,7 +566,6 @@ impl Shard {
             promised: self.started.mono.after(lease),
             next_round: 0,
             cutting: false,
-            opened_in: self.known_epoch(id),
             had_acked: Offset(0),
             spoilt: false,
             waiters: VecDeque::new(),

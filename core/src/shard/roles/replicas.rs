@@ -1,20 +1,14 @@
 //! A replica opens, goes down, or turns out to lack what this node had acknowledged.
 
 use super::Role;
+use crate::Offset;
 use crate::marks::Mark;
 use crate::node::ToControl;
 use crate::shard::{Output, Shard};
-use crate::{Epoch, Offset, PartitionId};
 
 impl Shard {
-    /// The reign of the partition that the map shows.
-    pub(in crate::shard) fn known_epoch(&self, id: PartitionId) -> Epoch {
-        let entry = self.cluster.as_ref().and_then(|view| view.map.partition(id));
-        entry.map_or(Epoch(0), |entry| entry.epoch)
-    }
-
     /// Whether the replica that has just opened lacks what this node may have acknowledged: its
-    /// directory is gone although the map gives it a seat, its log ends too early, or a part of it can
+    /// directory is gone although it had a seat, its log ends too early, or a part of it can
     /// not be read and others have it.
     fn may_have_lost(&mut self, at: usize) -> bool {
         let partition = &mut self.partitions[at];
@@ -26,7 +20,8 @@ impl Shard {
         let node = view.me.node;
         let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
         let others = entry.isr.iter().any(|seat| seat.life.node != node);
-        let gone = partition.replica.made_anew() && partition.opened_in > Epoch(0);
+        let was_seated = self.seated_before.remove(&partition.id);
+        let gone = partition.replica.made_anew() && was_seated;
         let short = partition.replica.log_end() < partition.had_acked;
         partition.had_acked = Offset(0);
         partition.spoilt = partition.replica.damaged();
