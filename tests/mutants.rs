@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 50] = [
+const NAMES: [&str; 51] = [
     "ack-before-fsync",
     "append-after-short-write",
     "batch-half-applied",
@@ -36,6 +36,7 @@ const NAMES: [&str; 50] = [
     "no-check-quorum",
     "no-pre-vote",
     "old-epoch-ack-counted",
+    "part-of-batch-acknowledged",
     "purged-taken-for-conflict",
     "read-before-first-commit",
     "read-unconfirmed",

@@ -82,6 +82,9 @@ pub enum Message {
         sent: Instant,
         /// The first offset that the follower does not acknowledge yet.
         end: Offset,
+        /// The first offset that it does not store yet. It may be within a batch, and then above
+        /// `end`; it makes room for more to be sent, and counts for nothing else.
+        stored: Offset,
     },
 }
 

@@ -76,8 +76,8 @@
 //! # What it is not
 //!
 //! It neither stores nor reads: of the log it knows a few numbers ([`LogState`]), and records pass
-//! through it unread. A chunk begins and ends between batches: what is acknowledged, and so the
-//! watermark, then never stops inside one.
+//! through it unread. An atomic batch may travel in several chunks, but a part of one is not
+//! acknowledged: a restart cuts it off. So the watermark never stops inside a batch.
 //!
 //! # Sources
 //!
@@ -109,13 +109,22 @@ pub struct LogState<'a> {
     /// The end of what has been handed to the disk: of a leader, what may be shipped; of a follower,
     /// the log end.
     pub end: Offset,
-    /// The first offset that this replica does not acknowledge yet: durable where every write is
-    /// fsynced, else written.
+    /// The first offset that this replica does not store yet: durable where every write is fsynced,
+    /// else written. It may be within an atomic batch.
+    pub stored: Offset,
+    /// The first offset that it does not acknowledge yet: as far as it stores whole batches.
     pub acked: Offset,
     /// This replica's high watermark.
     pub watermark: Offset,
     /// Tombstones before this offset may be missing.
     pub tombstone_horizon: Offset,
+}
+
+impl LogState<'_> {
+    fn assert_sound(self) {
+        assert!(self.acked <= self.stored, "what is acknowledged is stored");
+        assert!(self.stored <= self.end, "what is stored is in the log");
+    }
 }
 
 /// Why a machine is to be called again.

@@ -1,8 +1,9 @@
 //! What a follower takes of its leader's log, and what it does not.
 
 use bytes::Bytes;
+use kvnode_core::shard::FsyncMode;
 use kvnode_core::storage::record::{self, Head, Kind};
-use kvnode_core::storage::replica::{BadRecords, Refusal};
+use kvnode_core::storage::replica::{BadRecords, Refusal, Settings};
 use kvnode_core::{Epoch, Offset, PartitionId};
 
 use crate::node::{Node, SETTINGS, quiet};
@@ -100,13 +101,13 @@ fn a_batch_in_parts_is_seen_and_kept_as_a_whole_or_not_at_all() {
     let epoch = (head(Kind::Epoch, 1, 0, 5, false), &b""[..], &b""[..]);
     assert_eq!(take(&mut node, 3, &[epoch, part(1, true), part(2, true)]), Ok(()));
     node.settle();
-    assert_eq!(node.replica.acked_end(), Offset(3), "a part is acknowledged");
+    assert_eq!((node.replica.stored_end(), node.replica.acked_end()), (Offset(3), Offset(1)));
     assert_eq!(node.replica.open_batch(), Some(Offset(1)));
     node.commit_all();
     assert_eq!(node.replica.high_watermark(), Offset(1));
     for unsynced in [Unsynced::Lost, Unsynced::Kept] {
         let again = Node::open(node.disk.clone().crash(unsynced), quiet());
-        assert_eq!(again.replica.log_end(), Offset(1), "half a batch is none");
+        assert_eq!(again.replica.log_end(), node.replica.acked_end(), "half a batch is none");
         assert!(!again.replica.damaged(), "{:?}", again.notices);
         let again = Node::open(again.disk.crash(unsynced), quiet());
         assert!(again.replica.log_end() == Offset(1) && !again.replica.damaged());
@@ -116,6 +117,29 @@ fn a_batch_in_parts_is_seen_and_kept_as_a_whole_or_not_at_all() {
     assert_eq!(take(&mut node, 4, &[part(3, false)]), Ok(()));
     node.commit_all();
     assert_eq!((node.replica.high_watermark(), node.replica.open_batch()), (Offset(4), None));
+}
+
+#[test]
+fn no_part_of_a_batch_is_acknowledged_however_it_is_written() {
+    for fsync in [FsyncMode::Always, FsyncMode::EveryMs(5), FsyncMode::Never] {
+        let mut node = Node::fresh(Settings { fsync, ..quiet() });
+        let part = |n, more| (head(Kind::Put, 1, n, 5, more), &b"k"[..], &b"v"[..]);
+        let epoch = (head(Kind::Epoch, 1, 0, 5, false), &b""[..], &b""[..]);
+        take(&mut node, 2, &[epoch, part(1, false)]).unwrap();
+        // One write holds the beginning of one batch, another its end and the beginning of the next.
+        let writes = [(vec![part(2, true)], 2), (vec![part(3, false), part(4, true)], 4)];
+        for (records, whole) in writes {
+            node.settle();
+            let end = records.last().unwrap().0.offset.plus(1);
+            take(&mut node, end.0, &records).unwrap();
+            node.settle();
+            assert_eq!(node.replica.stored_end(), end);
+            assert_eq!(node.replica.acked_end(), Offset(whole), "{fsync:?}");
+        }
+        take(&mut node, 6, &[part(5, false)]).unwrap();
+        node.settle();
+        assert_eq!(node.replica.acked_end(), Offset(6), "{fsync:?}");
+    }
 }
 
 #[test]

@@ -424,6 +424,7 @@ impl Numbers {
         LogState {
             epochs,
             end: self.end,
+            stored: self.acked,
             acked: self.acked,
             watermark: self.watermark,
             tombstone_horizon: self.horizon,

@@ -71,8 +71,13 @@ impl Watch {
         found
     }
 
-    /// A node is shown the cluster.
+    /// A node is shown the cluster. What is behind what it has seen it does not act upon: its control
+    /// has begun again from its store, and will catch up.
     pub(crate) fn shown(&mut self, node: u32, view: &Arc<View>) {
+        let known = self.views.get(&node);
+        if known.is_some_and(|known| view.map.applied() < known.map.applied()) {
+            return;
+        }
         if let Some(before) = self.views.insert(node, Arc::clone(view)) {
             self.stale.entry(node).or_default().push(before);
         }
@@ -302,5 +307,76 @@ impl Watch {
             }
         }
         (own.watermark != own.log_end).then(|| format!("{p} is not committed to its end"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvnode_core::cluster::{Command, Founding};
+    use kvnode_core::control::QuorumView;
+    use kvnode_core::election::{Role, Voters};
+    use kvnode_core::{ClusterId, DirectoryId, Index, Member, Term};
+
+    use super::*;
+    use crate::quorum::checkers::seats::forge_registration;
+
+    const P: PartitionId = PartitionId(0);
+
+    /// The map after each entry by which a cluster of two nodes comes to have a partition.
+    fn maps() -> Vec<Map> {
+        let nodes = [NodeId(1), NodeId(2)];
+        let founding = Founding {
+            cluster: ClusterId(1),
+            level: 1,
+            partitions: 1,
+            replication_factor: 2,
+            min_isr: 2,
+            expected: nodes.to_vec(),
+        };
+        let mut map = Map::new();
+        let mut list = Vec::new();
+        let mut apply = |map: &mut Map, command: &Command| {
+            map.apply(map.applied().plus(1), command).expect("it is lawful");
+            list.push(map.clone());
+        };
+        apply(&mut map, &Command::Found(founding));
+        for node in nodes {
+            apply(&mut map, &Command::Register(forge_registration(node.0)));
+            let life = map.node(node).expect("it is registered").life();
+            apply(&mut map, &Command::Unfence(life));
+        }
+        apply(&mut map, &Command::CreatePartitions(vec![nodes.to_vec()]));
+        list
+    }
+
+    fn view(map: &Map) -> Arc<View> {
+        let quorum = QuorumView {
+            role: Role::Follower,
+            term: Term(1),
+            controller: None,
+            voters: Voters::default(),
+            heard: None,
+            applied: Index(0),
+        };
+        let me = Member { node: NodeId(1), directory: DirectoryId(1) };
+        let map = map.clone();
+        Arc::new(View { me, cluster: None, missing: Vec::new(), quorum, life: None, map })
+    }
+
+    #[test]
+    fn a_map_that_is_behind_what_a_leader_has_seen_does_not_count() {
+        let maps = maps();
+        let (old, new) = (&maps[0], &maps[maps.len() - 1]);
+        let mut watch = Watch::default();
+        watch.shown(1, &view(new));
+        watch.stale.clear();
+        assert_eq!(watch.count(1, P), (2, 2));
+        // Its control begins again from what it has on disk, and is read to the end later.
+        watch.shown(1, &view(old));
+        watch.stale.clear();
+        assert_eq!(watch.count(1, P), (2, 2));
+        watch.died(1);
+        watch.shown(1, &view(old));
+        assert_eq!(watch.count(1, P), (0, 2), "another process has seen nothing yet");
     }
 }

@@ -77,8 +77,8 @@ pub struct Follower {
     end: Offset,
     /// What the owner was told to be committed, or knew.
     watermark: Offset,
-    /// What was last acknowledged in this session.
-    acked: Option<Offset>,
+    /// What was last acknowledged in this session, and said to be stored.
+    acked: Option<(Offset, Offset)>,
     /// The last message taken in this session.
     taken: Option<Taken>,
     /// When the last acknowledgement was sent.
@@ -277,7 +277,7 @@ impl Follower {
     }
 
     fn look(&mut self, log: LogState<'_>) {
-        assert!(log.acked <= log.end, "what is acknowledged is in the log");
+        log.assert_sound();
         if self.is_following() {
             assert!(log.end <= self.end, "a follower's log grows by what it is sent");
         }

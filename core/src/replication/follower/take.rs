@@ -55,14 +55,14 @@ impl Follower {
     /// Acknowledges what has become so, or in any case if `at_once`.
     pub(super) fn acknowledge(&mut self, now: Instant, log: LogState<'_>, at_once: bool) {
         let (State::Following(round, _), Some(taken)) = (self.state, self.taken) else { return };
-        let end = log.acked.min(self.end);
-        if !at_once && self.acked.is_some_and(|acked| acked >= end) {
+        let (end, stored) = (log.acked.min(self.end), log.stored.min(self.end));
+        if !at_once && self.acked == Some((end, stored)) {
             return;
         }
-        assert!(self.acked.is_none_or(|acked| acked <= end), "what was acknowledged is so still");
-        self.acked = Some(end);
+        let before = self.acked.replace((end, stored));
+        assert!(before.is_none_or(|(acked, _)| acked <= end), "what was acknowledged is so still");
         self.answered = now;
         self.promised = self.promised.max(taken.at.after(self.settings.lease_kept()));
-        self.send(Message::Ack { round, beat: taken.beat, sent: taken.sent, end });
+        self.send(Message::Ack { round, beat: taken.beat, sent: taken.sent, end, stored });
     }
 }

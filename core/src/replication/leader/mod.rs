@@ -45,7 +45,7 @@ pub enum Output {
         round: Round,
         /// Where the chunk begins.
         from: Offset,
-        /// How long it is at most, unless its first batch is longer.
+        /// How long it is at most, unless its first record is longer.
         bytes: usize,
     },
     /// Everything before this offset is committed.
@@ -165,7 +165,9 @@ impl Leader {
         }
         match message {
             Message::Follow { round, last, end } => self.on_follow(from, round, last, end, log),
-            Message::Ack { round, beat, sent, end } => self.on_ack(from, round, beat, sent, end),
+            Message::Ack { round, beat, sent, end, stored } => {
+                self.on_ack(from, round, (beat, sent), (end, stored));
+            }
             Message::Lead
             | Message::Common { .. }
             | Message::Restart { .. }
@@ -251,7 +253,7 @@ impl Leader {
     }
 
     fn take_log(&mut self, log: LogState<'_>) {
-        assert!(log.acked <= log.end, "what is acknowledged is in the log");
+        log.assert_sound();
         if log.end <= self.start {
             // The reign's own record is appended, and waits to be handed to the disk.
             return;

@@ -4,8 +4,8 @@
 //! - All that is known of its log is of the present session: a follower that asks anew may have
 //!   restarted and lost what it had not made durable, so its old end counts for nothing.
 //! - `acked ≤ next`: nobody acknowledges what was not sent.
-//! - At most one chunk is being read, and so many chunks and bytes are unacknowledged as the
-//!   settings allow.
+//! - At most one chunk is being read, and so many chunks and bytes are sent and not known to be
+//!   stored as the settings allow.
 
 use alloc::collections::VecDeque;
 
@@ -35,7 +35,7 @@ pub(super) struct Session {
     pub(super) next: Offset,
     /// What it acknowledges; none before its first answer.
     pub(super) acked: Option<Offset>,
-    /// End and bytes of each chunk that is not acknowledged.
+    /// End and bytes of each chunk that is not known to be stored.
     inflight: VecDeque<(Offset, usize)>,
     /// A chunk is being read.
     pub(super) reading: bool,
@@ -120,10 +120,10 @@ impl Session {
         self.inflight.push_back((end, bytes));
     }
 
-    pub(super) fn acknowledge(&mut self, end: Offset) {
-        assert!(end <= self.next, "others are ignored");
+    pub(super) fn acknowledge(&mut self, end: Offset, stored: Offset) {
+        assert!(end <= stored && stored <= self.next, "others are ignored");
         self.acked = Some(end);
-        while self.inflight.front().is_some_and(|&(sent, _)| sent <= end) {
+        while self.inflight.front().is_some_and(|&(sent, _)| sent <= stored) {
             self.inflight.pop_front();
         }
     }

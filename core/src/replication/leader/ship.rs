@@ -17,9 +17,8 @@ impl Leader {
         &mut self,
         from: NodeId,
         round: Round,
-        beat: u64,
-        sent: Instant,
-        end: Offset,
+        (beat, sent): (u64, Instant),
+        (end, stored): (Offset, Offset),
     ) {
         let (now, leader_end) = (self.now, self.log.end);
         let Some(session) = self.session_mut(from).filter(|session| session.round == round) else {
@@ -28,7 +27,10 @@ impl Leader {
         if session.said.is_none_or(|said| sent > said) || beat > session.beat_said {
             return self.ignore(from, Ignored::Absurd);
         }
-        if end > session.next {
+        if end > stored {
+            return self.ignore(from, Ignored::Absurd);
+        }
+        if stored > session.next {
             return self.ignore(from, Ignored::AckBeyondSent);
         }
         let is_old = session.acked.is_some_and(|acked| end < acked)
@@ -37,7 +39,7 @@ impl Leader {
         if is_old {
             return self.ignore(from, Ignored::Overtaken);
         }
-        session.acknowledge(end);
+        session.acknowledge(end, stored);
         session.beat_heard = Some(beat);
         session.promised = Some(sent);
         self.progress_mut(from).note_caught_up(now, leader_end);

@@ -55,6 +55,7 @@ pub(in crate::shard) enum Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::shard) struct Seen {
     end: Offset,
+    stored: Offset,
     acked: Offset,
     horizon: Offset,
 }
@@ -134,8 +135,8 @@ impl Partition {
             Role::Leader(_) => self.replica.shippable_end(),
             Role::Alone | Role::Idle | Role::Follower(_) => self.replica.log_end(),
         };
-        let (acked, horizon) = (self.replica.acked_end(), self.replica.tombstone_horizon());
-        Seen { end, acked, horizon }
+        let (stored, acked) = (self.replica.stored_end(), self.replica.acked_end());
+        Seen { end, stored, acked, horizon: self.replica.tombstone_horizon() }
     }
 }
 
@@ -143,6 +144,7 @@ fn log_state(replica: &Replica, seen: Seen) -> LogState<'_> {
     LogState {
         epochs: replica.epochs(),
         end: seen.end,
+        stored: seen.stored,
         acked: seen.acked,
         watermark: replica.high_watermark(),
         tombstone_horizon: seen.horizon,

@@ -149,7 +149,8 @@ impl Replica {
         self.active.len += data.len() as u64;
         let (base, end) = (self.flown_end, self.log_end);
         self.flown_end = end;
-        self.flying = Some(Flying { position, crc_before, end });
+        let whole = self.whole_end(end);
+        self.flying = Some(Flying { position, crc_before, end, whole });
         self.writes.push_back(Written { segment: segment.id, position, end });
         if self.settings.replicated {
             self.ring.push((base, end), &data);
@@ -159,7 +160,6 @@ impl Replica {
             self.zero_ahead(file);
         }
         if self.settings.fsync == FsyncMode::Always {
-            let whole = self.whole_end(end);
             self.submit(Purpose::Sync(end, whole), DiskOp::Sync(file));
         }
     }
@@ -181,10 +181,11 @@ impl Replica {
         result: DiskResult,
         cache: &mut dyn ValueCache,
     ) {
-        let end = self.flying.as_ref().expect("one write is in flight").end;
+        let flying = self.flying.as_ref().expect("one write is in flight");
+        let (end, whole) = (flying.end, flying.whole);
         match done(result) {
             Ok(()) => {
-                self.written_end = end;
+                (self.written_end, self.written_whole) = (end, whole);
                 if self.settings.fsync != FsyncMode::Always {
                     self.acknowledge(cache);
                 }
@@ -324,8 +325,8 @@ impl Replica {
     pub(super) fn sync_active(&mut self) {
         let file = self.segments.active().file(self.id);
         self.sync_flying = Some(self.written_end);
-        let whole = self.whole_end(self.written_end);
-        self.submit(Purpose::Sync(self.written_end, whole), DiskOp::Sync(file));
+        let (end, whole) = (self.written_end, self.written_whole);
+        self.submit(Purpose::Sync(end, whole), DiskOp::Sync(file));
     }
 
     /// The end of the last whole batch before `end`.

@@ -102,7 +102,7 @@ impl Replica {
         }
     }
 
-    /// The disk is full: takes back everything that is not acknowledged.
+    /// The disk is full: takes back everything that is not stored.
     pub(super) fn clear_full(&mut self, now: Instant) {
         if matches!(self.state, State::Opening(_)) {
             // It is the epoch record that found no room: the opening is tried again as a whole.
@@ -115,7 +115,7 @@ impl Replica {
         );
         self.marks.hit(Mark::DiskFull);
         self.full_until = Some(now.after(RETRY_AFTER));
-        self.take_back(self.acked_end());
+        self.take_back(self.stored_end());
         let Some(flying) = self.flying.take() else {
             // Nothing had been handed to the disk: the refusal is final as it is.
             self.say_taken_back(self.log_end);

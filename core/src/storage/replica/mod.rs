@@ -107,6 +107,8 @@ pub struct Replica {
     epoch: Epoch,
     log_end: Offset,
     written_end: Offset,
+    /// Everything before is written, and it is not within a batch.
+    written_whole: Offset,
     durable_end: Offset,
     high_watermark: Offset,
     /// The end of what was handed to the disk.
@@ -292,6 +294,8 @@ struct Flying {
     crc_before: crc32fast::Hasher,
     /// The offset after its last record.
     end: Offset,
+    /// The end of its last whole batch.
+    whole: Offset,
 }
 
 /// What a disk operation in flight is for.
@@ -401,6 +405,7 @@ impl Replica {
             epoch: Epoch(0),
             log_end: Offset(0),
             written_end: Offset(0),
+            written_whole: Offset(0),
             durable_end: Offset(0),
             high_watermark: Offset(0),
             flown_end: Offset(0),

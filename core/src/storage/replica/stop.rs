@@ -109,7 +109,7 @@ impl Replica {
             return;
         }
         self.durable_end = self.written_end;
-        self.durable_whole = self.whole_end(self.written_end);
+        self.durable_whole = self.written_whole;
         self.write_mark();
         let version = self.change_manifest();
         self.state = State::Stopping(Stopping::Manifest(version));

@@ -23,12 +23,21 @@ use crate::storage::record::Kind;
 use crate::{Epoch, Offset};
 
 impl Replica {
-    /// First offset not yet acknowledged by this replica: not yet durable under `--fsync always`,
-    /// not yet written otherwise. It may be within a batch.
-    pub fn acked_end(&self) -> Offset {
+    /// First offset not yet stored by this replica: not yet durable under `--fsync always`, not yet
+    /// written otherwise. It may be within a batch.
+    pub fn stored_end(&self) -> Offset {
         match self.settings.fsync {
             FsyncMode::Always => self.durable_end,
             FsyncMode::EveryMs(_) | FsyncMode::Never => self.written_end,
+        }
+    }
+
+    /// First offset not yet acknowledged by this replica: the end of the last whole batch that it
+    /// stores. (A part of a batch is cut off at the next opening.)
+    pub fn acked_end(&self) -> Offset {
+        match self.settings.fsync {
+            FsyncMode::Always => self.durable_whole,
+            FsyncMode::EveryMs(_) | FsyncMode::Never => self.written_whole,
         }
     }
 
@@ -71,7 +80,7 @@ impl Replica {
     }
 
     /// In a cluster: every in-sync replica has acknowledged what is before `watermark`. It takes
-    /// effect, as far as this replica has acknowledged it and as whole batches.
+    /// effect, as far as this replica has acknowledged it.
     pub fn commit_to(&mut self, watermark: Offset, cache: &mut dyn ValueCache) {
         assert!(self.settings.replicated, "a replica that stands alone commits by itself");
         let end = self.tail.whole_end(watermark.min(self.acked_end()));

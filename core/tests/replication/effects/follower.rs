@@ -1,7 +1,7 @@
 //! What a follower does.
 
 use kvnode_core::cluster::Map;
-use kvnode_core::replication::{Follower, Ignored, Message, Settings, follower};
+use kvnode_core::replication::{Follower, Ignored, LogState, Message, Settings, follower};
 use kvnode_core::shard::Severity;
 use kvnode_core::{Epoch, Offset};
 
@@ -146,4 +146,28 @@ fn damaged_records_are_asked_for_again_after_a_while() {
     machine.on_tick(at(101), log.state());
     let again = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 10));
     assert_eq!(done(&mut machine), [again]);
+}
+
+#[test]
+fn a_part_of_a_batch_is_said_to_be_stored_and_is_not_acknowledged() {
+    let map = founded(3, 1);
+    let mut log = log(&[(7, 0)], 10, 10);
+    let mut machine = follow(&map);
+    machine.on_tick(at(0), log.state());
+    let round = round(&map, N2, 1);
+    machine.on_message(at(1), N1, append(round, at(1), 10, 12, 0), log.state());
+    done(&mut machine);
+    log.end = 12;
+    let said = |stored, acked, machine: &mut Follower| {
+        let state = LogState { stored: Offset(stored), acked: Offset(acked), ..log.state() };
+        machine.on_log(at(2), state);
+        done(machine)
+    };
+    let ack = |end, stored| {
+        let (end, stored) = (Offset(end), Offset(stored));
+        [follower::Output::Send(N1, Message::Ack { round, beat: 0, sent: at(1), end, stored })]
+    };
+    assert_eq!(said(11, 10, &mut machine), ack(10, 11));
+    assert_eq!(said(11, 10, &mut machine), [], "it is said once");
+    assert_eq!(said(12, 12, &mut machine), ack(12, 12));
 }

@@ -384,3 +384,33 @@ fn who_waits_out_a_promise_admits_nobody() {
     machine.on_tick(at(50), log.state());
     assert_eq!(alters(said(&mut machine)).len(), 1);
 }
+
+#[test]
+fn a_part_of_a_batch_makes_room_and_commits_nothing() {
+    let settings = Settings { inflight_chunks: 1, ..Settings::default() };
+    let (map, mut machine, mut log) = with_three(settings);
+    (log.end, log.acked) = (5, 5);
+    machine.on_log(at(1), log.state());
+    let n2 = round(&map, N2, 1);
+    let ships = |said: Vec<leader::Output>| {
+        said.into_iter().any(|output| matches!(output, leader::Output::Ship { to: N2, .. }))
+    };
+    assert!(ships(said(&mut machine)));
+    let _ = machine.ship(at(1), N2, n2, Offset(1), Offset(3), Bytes::from_static(b"part"));
+    machine.on_log(at(1), log.state());
+    assert!(!ships(said(&mut machine)), "one is under way");
+    let message = |end, stored| Message::Ack {
+        round: n2,
+        beat: 0,
+        sent: at(1),
+        end: Offset(end),
+        stored: Offset(stored),
+    };
+    machine.on_message(at(2), N2, message(1, 3), log.state());
+    assert!(ships(said(&mut machine)));
+    assert_eq!(machine.status()[0].acked, Some(Offset(1)));
+    for (end, stored, why) in [(1, 4, Ignored::AckBeyondSent), (3, 2, Ignored::Absurd)] {
+        machine.on_message(at(2), N2, message(end, stored), log.state());
+        assert!(said(&mut machine).contains(&leader::Output::Ignored(N2, why)));
+    }
+}

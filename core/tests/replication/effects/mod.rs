@@ -49,6 +49,7 @@ impl Log {
         LogState {
             epochs: &self.epochs,
             end: Offset(self.end),
+            stored: Offset(self.acked),
             acked: Offset(self.acked),
             watermark: Offset(self.watermark),
             tombstone_horizon: Offset(self.horizon),
@@ -61,7 +62,7 @@ pub(crate) fn asks(round: Round, last: u32, end: u64) -> Message {
 }
 
 pub(crate) fn ack(round: Round, beat: u64, sent: Instant, end: u64) -> Message {
-    Message::Ack { round, beat, sent, end: Offset(end) }
+    Message::Ack { round, beat, sent, end: Offset(end), stored: Offset(end) }
 }
 
 pub(crate) fn append(round: Round, sent: Instant, base: u64, end: u64, watermark: u64) -> Message {

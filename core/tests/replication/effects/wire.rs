@@ -27,7 +27,7 @@ fn messages_keep_their_bytes() {
     let (base, end, watermark) = (Offset(77), Offset(78), Offset(76));
     let append = Message::Append { round, beat: 5, sent, base, end, watermark, records };
     assert_eq!(hex(append), "00090406ac0205e8074d4e4c616263");
-    assert_eq!(hex(ack(round, 5, sent, 78)), "00090506ac0205e8074e");
+    assert_eq!(hex(ack(round, 5, sent, 78)), "00090506ac0205e8074e4e");
     let more = [hex_bytes("000900"), vec![0]].concat();
     assert_eq!(Envelope::decode(more.into()), None, "only records stand behind a head");
     assert_eq!(Envelope::decode(Bytes::from_static(&[0, 9, 6])), None);

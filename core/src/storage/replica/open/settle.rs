@@ -102,6 +102,7 @@ impl Replica {
     pub(super) fn settled(&mut self, opening: &mut Opening) -> Next {
         opening.settled = true;
         self.written_end = self.log_end;
+        self.written_whole = self.log_end;
         self.durable_end = self.log_end;
         self.durable_whole = self.log_end;
         self.flown_end = self.log_end;
