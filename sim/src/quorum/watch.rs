@@ -98,6 +98,8 @@ pub(crate) struct Seen {
     monotone: Monotone,
     last: Position,
     log: Log,
+    /// What it has said to be on disk since it was looked at last.
+    told: Index,
 }
 
 impl Watch {
@@ -246,7 +248,7 @@ impl Watch {
             self.look_at_log(node, &who, mono, raft, &mut found);
         }
         let seen = self.nodes.get_mut(&node).expect("it is there");
-        seen.log.durable = raft.durable();
+        (seen.log.durable, seen.told) = (raft.durable(), Index(0));
         if raft.commit() != seen.commit {
             let from = std::mem::replace(&mut seen.commit, raft.commit());
             if raft.role() == Role::Leader {
@@ -393,7 +395,7 @@ impl Watch {
             }
         }
         if let Message::Election(message) = &message
-            && let Some(seen) = self.nodes.get(&node)
+            && let Some(seen) = self.nodes.get_mut(&node)
             && let Some(me) = seen.me
         {
             if !matches!(message, election::Message::PreVote(_)) {
@@ -407,6 +409,7 @@ impl Watch {
                 election::Message::AppendReply(m) => {
                     if let Some(term) = seen.log.terms.get(&m.durable) {
                         self.promises.acknowledges(me, m.durable, *term);
+                        seen.told = seen.told.max(m.durable);
                     }
                 }
                 election::Message::VoteReply(_)
@@ -464,10 +467,13 @@ impl Watch {
     }
 }
 
-/// A member stops: what it had on disk it has.
+/// A member stops: what it had on disk it has, and that is also what it said in the event by which
+/// it stopped, after which nobody could look at it.
 fn fall_asleep(asleep: &mut BTreeMap<Member, Log>, seen: &mut Seen) {
     if let Some(me) = seen.me {
-        asleep.insert(me, std::mem::take(&mut seen.log));
+        let mut log = std::mem::take(&mut seen.log);
+        log.durable = log.durable.max(seen.told);
+        asleep.insert(me, log);
     }
 }
 
@@ -487,4 +493,27 @@ fn content(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     entry.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checkers::forge::member;
+    use super::*;
+
+    #[test]
+    fn what_a_member_says_and_then_stops_is_on_its_disk() {
+        let at = |index| Position { term: Term(1), index: Index(index) };
+        let terms = [(Index(1), Term(1)), (Index(2), Term(1))].into();
+        let log = Log { base: Position::default(), terms, durable: Index(1) };
+        let end = |told| {
+            let mut asleep = BTreeMap::new();
+            let mut seen = Seen { me: Some(member(2)), log: log.clone(), ..Seen::default() };
+            seen.told = Index(told);
+            fall_asleep(&mut asleep, &mut seen);
+            (asleep[&member(2)].end(), asleep[&member(2)].has(at(2)))
+        };
+        assert_eq!(end(0), (Some(at(1)), false));
+        // It acknowledges the second entry, by which that is committed, and stops in the same event.
+        assert_eq!(end(2), (Some(at(2)), true));
+    }
 }
