@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::storage::record::{self, Head, Kind};
-use kvnode_core::storage::replica::{BadRecords, Refusal, Settings};
+use kvnode_core::storage::replica::{BadRecords, Found, Refusal, Settings};
 use kvnode_core::{Epoch, Offset, PartitionId};
 
 use crate::node::{Node, SETTINGS, quiet};
@@ -204,4 +204,21 @@ fn a_follower_does_not_decide_what_is_logged() {
     follower.settle();
     leader.copy_all(&mut follower, 100);
     assert_eq!(leader.replica.writable(leader.now), Err(Refusal::NotServing), "deposed");
+}
+
+#[test]
+fn what_a_follower_has_not_committed_is_seen_once_it_leads() {
+    let mut node = Node::fresh(quiet());
+    let put = |n, value| (head(Kind::Put, 1, n, 5, false), &b"k"[..], value);
+    let epoch = (head(Kind::Epoch, 1, 0, 5, false), &b""[..], &b""[..]);
+    take(&mut node, 3, &[epoch, put(1, &b"old"[..]), put(2, &b"new"[..])]).unwrap();
+    node.settle();
+    node.commit_to(2);
+    assert!(matches!(node.replica.find(b"k"), Found::Committed(_)), "it evaluates nothing");
+    node.replica.begin_reign(Epoch(2));
+    let Found::Fresh { value, until, .. } = node.replica.find(b"k") else { panic!("not seen") };
+    assert_eq!((&value[..], until), (&b"new"[..], Offset(3)));
+    node.settle();
+    node.commit_all();
+    assert_eq!(node.content()[&b"k".to_vec()], b"new");
 }

@@ -9,7 +9,7 @@ use alloc::format;
 use bytes::Bytes;
 
 use super::fault::Failed;
-use super::tail::TailRecord;
+use super::tail::{Part, TailRecord};
 use super::{Flying, Purpose, Replica, State, Written, done};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::kv::Op;
@@ -72,6 +72,7 @@ impl Replica {
         self.epoch = epoch;
         let start = self.log_end;
         self.append_epoch();
+        self.tail.show();
         self.reigns = true;
         self.stood_down = false;
         start
@@ -113,7 +114,7 @@ impl Replica {
         let (partition, epoch) = (self.id, self.epoch);
         let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
         let len = record::encode(&head, key, value, &mut self.gather) as u32;
-        let (key, value) = (key.clone(), value.clone());
+        let (key, value) = (Part::Own(key.clone()), Part::Own(value.clone()));
         self.tail.push(TailRecord { offset, kind, more, key, value, expire_at, clock, at, len });
         self.log_end = offset.plus(1);
     }

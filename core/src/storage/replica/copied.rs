@@ -14,13 +14,13 @@ use bytes::Bytes;
 
 use super::Replica;
 use super::fault::Refusal;
-use super::tail::TailRecord;
+use super::tail::{Part, TailRecord};
 use crate::limits::{
     BATCH_BYTES_MAX, KEYDIR_BYTES_MAX, ORDINAL_MAX, PARTITION_GATHER_BYTES_MAX,
     PARTITION_TAIL_BYTES_MAX,
 };
 use crate::storage::record::{self, Kind, Parsed, Record};
-use crate::{Epoch, Millis, Offset, Value};
+use crate::{Epoch, Millis, Offset};
 
 /// Why records were not taken. None of them was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Replica {
                 return Err(BadRecords::Partition(at));
             }
             before = before.follow(&found, len)?;
-            taken.push(tail_record(&found, self.gather.len() + at, len));
+            taken.push(tail_record(&found, &records, self.gather.len() + at, len));
             at += len;
         }
         if before.next != end || end.0 > ORDINAL_MAX {
@@ -113,6 +113,7 @@ impl Replica {
             self.gather_base = base;
         }
         self.gather.extend_from_slice(&records);
+        self.tail.hide();
         for record in taken {
             if record.kind == Kind::Epoch {
                 self.epochs.push(record.epoch, record.offset);
@@ -202,14 +203,14 @@ struct Taken {
     record: TailRecord,
 }
 
-fn tail_record(found: &Record<'_>, at: usize, len: usize) -> Taken {
+fn tail_record(found: &Record<'_>, records: &Bytes, at: usize, len: usize) -> Taken {
     let head = found.head;
     let record = TailRecord {
         offset: head.offset,
         kind: head.kind,
         more: head.more,
-        key: Value::copy_from(found.key),
-        value: Value::copy_from(found.value),
+        key: Part::Copied(records.slice_ref(found.key)),
+        value: Part::Copied(records.slice_ref(found.value)),
         expire_at: head.expire_at,
         clock: head.clock,
         at: at as u32,

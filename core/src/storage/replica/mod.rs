@@ -423,7 +423,7 @@ impl Replica {
             readers: reader::Readers::default(),
             committed_clock: 0,
             keydir: Keydir::new(settings.index, settings.seed),
-            tail: Tail::new(settings.seed),
+            tail: Tail::new(settings.seed, !settings.replicated),
             segments: Segments::default(),
             damages: Vec::new(),
             gone: gone::Gone::default(),

@@ -2,9 +2,14 @@
 //!
 //! Commands are evaluated against it (over the keydir), so that a client sees its own writes in a
 //! pipeline; their replies wait until what they depend on is committed. Truncation drops it.
+//!
+//! By key it is known only where commands are evaluated ([`Tail::show`]): a follower has no use for
+//! that, and its records are slices of what its leader has sent.
 
 use alloc::collections::VecDeque;
+use core::ops::Deref;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -15,6 +20,8 @@ use crate::{Millis, Offset, Value};
 #[derive(Debug)]
 pub(super) struct Tail {
     records: VecDeque<TailRecord>,
+    /// Whether it is known by key: else `overlay` and `flush` are empty.
+    shown: bool,
     /// The newest state of each key that the tail changes after its last flush.
     overlay: HashMap<Value, Overlaid, FixedState>,
     /// The last uncommitted flush: it hides the keydir.
@@ -30,14 +37,23 @@ pub(super) struct TailRecord {
     pub(super) kind: Kind,
     /// The next record belongs to the same batch.
     pub(super) more: bool,
-    pub(super) key: Value,
-    pub(super) value: Value,
+    pub(super) key: Part,
+    pub(super) value: Part,
     pub(super) expire_at: Option<Millis>,
     pub(super) clock: Millis,
     /// Where it starts in the write that carries it, in bytes.
     pub(super) at: u32,
     /// Its length in bytes.
     pub(super) len: u32,
+}
+
+/// The key or the value of a record.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// As a command brought it.
+    Own(Value),
+    /// A slice of what a leader has sent.
+    Copied(Bytes),
 }
 
 /// What the tail says of a key.
@@ -47,6 +63,25 @@ pub(super) struct Overlaid {
     pub(super) offset: Offset,
     /// The value and when it expires; `None` if it is deleted.
     pub(super) put: Option<(Value, Option<Millis>)>,
+}
+
+impl Part {
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Own(value) => value.clone(),
+            Self::Copied(bytes) => Value::copy_from(bytes),
+        }
+    }
+}
+
+impl Deref for Part {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(value) => value,
+            Self::Copied(bytes) => bytes,
+        }
+    }
 }
 
 impl TailRecord {
@@ -62,9 +97,10 @@ impl TailRecord {
 }
 
 impl Tail {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, shown: bool) -> Self {
         Self {
             records: VecDeque::new(),
+            shown,
             overlay: HashMap::with_hasher(FixedState::with_seed(seed)),
             flush: None,
             bytes: 0,
@@ -76,15 +112,22 @@ impl Tail {
         if let Some(last) = self.records.back() {
             assert!(last.offset < record.offset && last.clock <= record.clock);
         }
-        let offset = record.offset;
         self.bytes += record.len as usize;
+        if self.shown {
+            self.overlay(&record);
+        }
+        self.records.push_back(record);
+    }
+
+    fn overlay(&mut self, record: &TailRecord) {
+        let offset = record.offset;
         match record.kind {
             Kind::Put => {
-                let put = Some((record.value.clone(), record.expire_at));
-                self.overlay.insert(record.key.clone(), Overlaid { offset, put });
+                let put = Some((record.value.to_value(), record.expire_at));
+                self.overlay.insert(record.key.to_value(), Overlaid { offset, put });
             }
             Kind::Delete => {
-                self.overlay.insert(record.key.clone(), Overlaid { offset, put: None });
+                self.overlay.insert(record.key.to_value(), Overlaid { offset, put: None });
             }
             Kind::Flush => {
                 self.overlay.clear();
@@ -92,7 +135,23 @@ impl Tail {
             }
             Kind::Epoch | Kind::Clock | Kind::Gap => {}
         }
-        self.records.push_back(record);
+    }
+
+    /// Commands are evaluated against it from now on.
+    pub(super) fn show(&mut self) {
+        if !core::mem::replace(&mut self.shown, true) {
+            let records = core::mem::take(&mut self.records);
+            records.iter().for_each(|record| self.overlay(record));
+            self.records = records;
+        }
+    }
+
+    /// No command is evaluated against it any more.
+    pub(super) fn hide(&mut self) {
+        if core::mem::replace(&mut self.shown, false) {
+            self.overlay.clear();
+            self.flush = None;
+        }
     }
 
     /// Takes the oldest record, if its offset is below `end`: it is committed.
@@ -103,6 +162,7 @@ impl Tail {
         let record = self.records.pop_front()?;
         self.bytes -= record.len as usize;
         match record.kind {
+            _ if !self.shown => {}
             Kind::Put | Kind::Delete => {
                 if self.overlay.get(&record.key[..]).is_some_and(|o| o.offset == record.offset) {
                     self.overlay.remove(&record.key[..]);

@@ -13,7 +13,7 @@
 //!   within an atomic batch (of what was logged since the opening: before, nobody can tell, and
 //!   nothing takes effect by it).
 
-use super::tail::TailRecord;
+use super::tail::{Part, TailRecord};
 use super::{Event, Replica};
 use crate::disk::ValueCache;
 use crate::shard::FsyncMode;
@@ -118,15 +118,18 @@ impl Replica {
                     warmed = WARM_KEYS;
                     let next = || self.tail.keys().take(WARM_KEYS - 1);
                     self.warm(core::iter::once(&record.key[..]).chain(next()));
-                    next().for_each(|key| cache.warm(key));
+                    if self.may_append() {
+                        next().for_each(|key| cache.warm(key));
+                    }
                 }
                 warmed -= 1;
                 let position = u32::try_from(write.position + u64::from(record.at))
                     .expect("limits.rs keeps a segment below 4 GiB");
                 let place = Place { segment: write.segment, position, length: record.len };
                 self.committed_clock = self.committed_clock.max(record.clock);
-                if record.kind == Kind::Put {
-                    cache.put(&record.key, self.cache_key(place), &record.value);
+                // What a follower takes is not what its clients ask for.
+                if let (Kind::Put, Part::Own(value)) = (record.kind, &record.value) {
+                    cache.put(&record.key, self.cache_key(place), value);
                 }
                 self.apply(&record, place);
             }
