@@ -144,7 +144,7 @@ fn open(
 ) -> Result<(Sockets, Executor), Error> {
     let sockets = Sockets::bind(address).map_err(|source| Error::Listen { address, source })?;
     let disk = Rc::new(RefCell::new(Disk::new(data, HANDLES_MAX)));
-    let executor = Executor::start(disk, lock).map_err(Error::System)?;
+    let executor = Executor::start(disk, lock, 1).map_err(Error::System)?;
     Ok((sockets, executor))
 }
 
@@ -232,7 +232,7 @@ impl Loop {
             if self.ops.is_empty() {
                 return true;
             }
-            self.executor.begin_round();
+            self.executor.begin_round(self.ops.iter().map(|(_, op)| op));
             for (io, op) in std::mem::take(&mut self.ops) {
                 if let Some(result) = self.executor.submit(io, op) {
                     self.control.handle(clock::now(), Input::Disk(io, result));

@@ -6,16 +6,20 @@
 //!
 //! ```text
 //!                 ┌─ in place ─────────────────────────► Some(result)
-//! submit(op) ─────┼─ writer thread, first in first out ──┐
+//! submit(op) ─────┼─ a writer thread, first in first out ┐
 //!                 ├─ reader threads ─────────────────────┼► poll_done
 //!                 └─ held until reads are done ──────────┘
 //! ```
 //!
 //! - **Read**: from the page cache if that needs no waiting, else on a reader thread.
 //! - **Write, Sync**: in place while an fsync has lately taken less than [`IN_PLACE_FSYNC_MAX`] and
-//!   few bytes wait for it, else on the writer thread. Every fsync is measured wherever it runs, so
+//!   few bytes wait for it, else on a writer thread. Every fsync is measured wherever it runs, so
 //!   that a disk that is quick again is noticed.
-//! - **All else** goes to the writer thread: it may wait for the file system's journal.
+//! - **All else** goes to a writer thread: it may wait for the file system's journal.
+//!
+//! A directory's operations are all of one writer thread's. When a round makes several partitions
+//! durable, their fsyncs run side by side, the last one in place: a disk that flushes once for all of
+//! them takes little longer than for one.
 //!
 //! # Invariants
 //!
@@ -40,7 +44,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kvnode_core::IoId;
-use kvnode_core::disk::{DiskOp, DiskResult, File};
+use kvnode_core::disk::{Dir, DiskOp, DiskResult, File};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::disk::{Disk, Job};
@@ -49,7 +53,8 @@ use crate::lock::DirLock;
 /// Runs operations for one shard. Lives on the shard's thread.
 pub(crate) struct Executor {
     disk: Rc<RefCell<Disk>>,
-    writer: Sender<Task>,
+    /// One queue for each thread; a directory's operations are always of the same.
+    writers: Vec<Sender<Task>>,
     readers: Sender<Task>,
     threads: Vec<JoinHandle<()>>,
     done: UnboundedReceiver<Done>,
@@ -60,17 +65,23 @@ pub(crate) struct Executor {
     /// Results in place of operations that had been held.
     released: VecDeque<(IoId, DiskResult)>,
     pace: Pace,
+    /// The one directory that has its fsync in place in this round, if several have one.
+    here: Option<Dir>,
 }
 
 impl Executor {
-    /// Starts the helper threads. They keep `lock` until the last operation is done, so that no one
-    /// else takes the directory while something is still written to it.
-    pub(crate) fn start(disk: Rc<RefCell<Disk>>, lock: &Arc<DirLock>) -> io::Result<Self> {
+    /// Starts the helper threads, `writer_threads` of them for writing. They keep `lock` until the last
+    /// operation is done, so that no one else takes the directory while something is still written
+    /// to it.
+    pub(crate) fn start(
+        disk: Rc<RefCell<Disk>>,
+        lock: &Arc<DirLock>,
+        writer_threads: usize,
+    ) -> io::Result<Self> {
         let (done_tx, done) = unbounded_channel();
-        let (writer, writer_rx) = channel();
         let (readers, readers_rx) = channel();
         let readers_rx = Arc::new(Mutex::new(readers_rx));
-        let mut threads = Vec::with_capacity(1 + READER_THREADS);
+        let mut threads = Vec::with_capacity(writer_threads + READER_THREADS);
         let mut start = |helper, name: &str, next: Box<dyn Fn() -> Option<Task> + Send>| {
             let (done, lock) = (done_tx.clone(), Arc::clone(lock));
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -80,14 +91,19 @@ impl Executor {
             threads.push(thread);
             io::Result::Ok(())
         };
-        start(Helper::Writer, "kvnode-writer", Box::new(move || writer_rx.recv().ok()))?;
+        let mut writers = Vec::with_capacity(writer_threads);
+        for _ in 0..writer_threads {
+            let (writer, tasks) = channel();
+            writers.push(writer);
+            start(Helper::Writer, "kvnode-writer", Box::new(move || tasks.recv().ok()))?;
+        }
         for _ in 0..READER_THREADS {
             let tasks = Arc::clone(&readers_rx);
             start(Helper::Reader, "kvnode-reader", Box::new(move || next_shared(&tasks)))?;
         }
         Ok(Self {
             disk,
-            writer,
+            writers,
             readers,
             threads,
             done,
@@ -95,6 +111,7 @@ impl Executor {
             held: VecDeque::new(),
             released: VecDeque::new(),
             pace: Pace::default(),
+            here: None,
         })
     }
 
@@ -117,15 +134,20 @@ impl Executor {
         Poll::Ready(self.finish(done))
     }
 
-    /// A new round of work begins: the time that fsyncs may take in place is counted from zero.
-    pub(crate) fn begin_round(&mut self) {
+    /// A new round of work begins, with these operations: the time that fsyncs may take in place is
+    /// counted from zero.
+    pub(crate) fn begin_round<'a>(&mut self, ops: impl Iterator<Item = &'a DiskOp>) {
         self.pace.spent_in_round = Duration::ZERO;
+        let mut synced = ops.filter(|op| matches!(op, DiskOp::Sync(_))).map(dir);
+        let first = synced.next();
+        let last = synced.last();
+        self.here = last.filter(|_| last != first);
     }
 
     /// Ends the helper threads once they have done all that they were given.
     pub(crate) fn join(self) {
-        let Self { writer, readers, threads, .. } = self;
-        drop((writer, readers));
+        let Self { writers, readers, threads, .. } = self;
+        drop((writers, readers));
         for thread in threads {
             // A helper that panicked has told so itself.
             let _ = thread.join();
@@ -176,12 +198,14 @@ impl Executor {
                 .iter()
                 .flatten()
                 .all(|file| self.busy.get(file).is_none_or(|busy| busy.writer.tasks == 0));
-        let in_place = free && self.pace.allows(&op);
+        let dir = dir(&op);
+        let here = self.here.is_none_or(|here| here == dir);
+        let in_place = free && here && self.pace.allows(&op);
         let span = changes(&op);
         let fsync = self.pace.submitted(&op);
         let job = self.disk.borrow_mut().prepare(op);
         if !in_place {
-            self.hand_over(Helper::Writer, Task { io, files, fsync, job }, span);
+            self.hand_over(Helper::Writer, dir, Task { io, files, fsync, job }, span);
             return None;
         }
         let (result, took) = run(job, fsync);
@@ -216,11 +240,8 @@ impl Executor {
         } else {
             (Helper::Reader, span)
         };
-        self.hand_over(
-            helper,
-            Task { io, files: [Some(file), None], fsync: Fsync::Not, job },
-            span,
-        );
+        let task = Task { io, files: [Some(file), None], fsync: Fsync::Not, job };
+        self.hand_over(helper, file.dir(), task, span);
         None
     }
 
@@ -228,12 +249,12 @@ impl Executor {
         self.busy.get(&file).is_some_and(|busy| overlap(&busy.writer.span, span))
     }
 
-    fn hand_over(&mut self, helper: Helper, task: Task, span: Range<u64>) {
+    fn hand_over(&mut self, helper: Helper, dir: Dir, task: Task, span: Range<u64>) {
         for file in task.files.iter().flatten() {
             self.busy.entry(*file).or_default().of(helper).add(&span);
         }
         let queue = match helper {
-            Helper::Writer => &self.writer,
+            Helper::Writer => &self.writers[lane(dir) % self.writers.len()],
             Helper::Reader => &self.readers,
         };
         queue.send(task).expect("a helper thread lives as long as its queue");
@@ -445,6 +466,32 @@ fn files(op: &DiskOp) -> [Option<File>; 2] {
         DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
             [None, None]
         }
+    }
+}
+
+/// The directory that `op` is about.
+fn dir(op: &DiskOp) -> Dir {
+    match op {
+        DiskOp::Create(file)
+        | DiskOp::Write { file, .. }
+        | DiskOp::WriteZeros { file, .. }
+        | DiskOp::Sync(file)
+        | DiskOp::Read { file, .. }
+        | DiskOp::Truncate { file, .. }
+        | DiskOp::Delete(file)
+        | DiskOp::Rename { from: file, .. } => file.dir(),
+        DiskOp::CreateDir(dir)
+        | DiskOp::List(dir)
+        | DiskOp::DeleteNamed(dir, _)
+        | DiskOp::SyncDir(dir) => *dir,
+    }
+}
+
+/// Which writer thread has a directory, if there were any number of them.
+fn lane(dir: Dir) -> usize {
+    match dir {
+        Dir::Root => 0,
+        Dir::Partition(id) => id.0 as usize,
     }
 }
 

@@ -114,7 +114,7 @@ impl Pump {
         if self.ops.is_empty() {
             return Ok(Round::Idle);
         }
-        self.executor.begin_round();
+        self.executor.begin_round(self.ops.iter().map(|(_, op)| op));
         let mut round = Round::Idle;
         for (io, op) in self.ops.drain(..) {
             if let Some(result) = self.executor.submit(io, op) {

@@ -68,7 +68,8 @@ async fn serve(
     let listener = listen(options.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let disk = Rc::new(RefCell::new(Disk::new(&options.data, files.handles_max)));
-    let executor = Executor::start(Rc::clone(&disk), &lock).map_err(Error::System)?;
+    let executor =
+        Executor::start(Rc::clone(&disk), &lock, WRITER_THREADS).map_err(Error::System)?;
     let values = HotValues::new(options.cache_bytes).in_front_of(disk);
     let mut control = match &options.cluster {
         Some(cluster) => Some(join_cluster(&options, cluster, address, &lock)?),
@@ -318,6 +319,9 @@ const TASKS_PER_LOOK: u32 = 1024;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Enough for a disk to have several fsyncs at a time; more gain little and cost switches.
+const WRITER_THREADS: usize = 4;
 
 /// How long nothing is accepted after that has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::Bytes;
-use kvnode_core::disk::{Dir, DiskDone};
+use kvnode_core::disk::DiskDone;
 use kvnode_core::{Offset, PartitionId, SegmentId};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -28,7 +28,7 @@ impl World {
         disk.run(DiskOp::CreateDir(Dir::Partition(P))).unwrap();
         let lock = Arc::new(DirLock::acquire(dir.path()).unwrap());
         let executor =
-            Executor::start(std::rc::Rc::new(std::cell::RefCell::new(disk)), &lock).unwrap();
+            Executor::start(std::rc::Rc::new(std::cell::RefCell::new(disk)), &lock, 2).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
         Self { _dir: dir, runtime, executor, last: 0 }
     }
@@ -56,7 +56,7 @@ impl World {
 
     fn disk_is(&mut self, fsync: Duration) {
         self.executor.pace.fsync = Some(fsync);
-        self.executor.begin_round();
+        self.executor.begin_round(core::iter::empty());
     }
 }
 
@@ -128,6 +128,27 @@ fn all_fsyncs_of_a_round_together_stay_under_the_limit() {
     let mut pace = Pace { fsync: Some(QUICK), ..Pace::default() };
     pace.spent_in_round = IN_PLACE_FSYNC_MAX;
     assert!(!pace.allows(&DiskOp::Sync(LOG)));
+}
+
+#[test]
+fn fsyncs_of_several_partitions_run_side_by_side_and_the_last_in_place() {
+    let mut world = World::new();
+    let logs = [1, 2, 3].map(|p| File::Segment(PartitionId(p), Offset(0), SegmentId(1)));
+    for log in logs {
+        world.run(DiskOp::CreateDir(log.dir())).unwrap();
+        world.run(DiskOp::Create(log)).unwrap();
+    }
+    world.disk_is(QUICK);
+    let ops = logs.map(DiskOp::Sync);
+    world.executor.begin_round(ops.iter());
+    let results = ops.map(|op| world.submit(op).1);
+    assert_eq!(results, [None, None, Some(Ok(DiskDone::Done))]);
+    world.next().1.unwrap();
+    world.next().1.unwrap();
+    // One partition alone has all of it in place.
+    let ops = [write(logs[0], 0, b"a"), DiskOp::Sync(logs[0]), DiskOp::Sync(logs[0])];
+    world.executor.begin_round(ops.iter());
+    assert!(ops.into_iter().all(|op| world.submit(op).1.is_some()));
 }
 
 #[test]
