@@ -47,6 +47,10 @@ pub enum Mark {
     ReadCorrupt,
     /// A read failed.
     ReadFailed,
+    /// A sealed segment was read through and is sound.
+    Scrubbed,
+    /// One was read through and is not.
+    ScrubFoundDamage,
     /// A command waited for a value from disk, and was evaluated again.
     ReadAwaited,
     /// A command waited for a clock that was not committed.
@@ -117,7 +121,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 55] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -138,6 +142,8 @@ impl Mark {
         Self::ExpiredDropped,
         Self::ReadCorrupt,
         Self::ReadFailed,
+        Self::Scrubbed,
+        Self::ScrubFoundDamage,
         Self::ReadAwaited,
         Self::ClockAwaited,
         Self::GroupCommit,
@@ -239,6 +245,8 @@ impl Mark {
             Self::CaughtUpFromDisk => "follower caught up from disk",
             Self::BeganUnclean => "unclean life begun",
             Self::Refetched => "damaged replica refetched",
+            Self::Scrubbed => "segment scrubbed",
+            Self::ScrubFoundDamage => "scrub found damage",
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use kvnode_core::replication;
 use kvnode_core::shard::{Config, FsyncMode, Input, Shard};
-use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -233,6 +233,11 @@ const MERGE: MergeSettings = MergeSettings {
     check_every: Duration::from_secs(1),
 };
 
+/// How fast and how often each partition's segments are read through: slow enough to be noticed by
+/// nobody, often enough that damage does not wait for the last good copy to go.
+const SCRUB: ScrubSettings =
+    ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(24 * 60 * 60) };
+
 fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<Config, Error> {
     Ok(Config {
         member: options.cluster.is_some(),
@@ -246,6 +251,7 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
         segment_bytes: options.segment_bytes,
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
         merge: MERGE,
+        scrub: Some(SCRUB),
         seed: draw_seed()?,
         port: address.port(),
         process_id: std::process::id(),

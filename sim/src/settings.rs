@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind};
-use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Pace, Strike};
@@ -166,6 +166,8 @@ pub struct Settings {
     pub zero_ahead_bytes: u64,
     /// Compaction.
     pub merge: MergeSettings,
+    /// Whether, how fast and how often segments are read through.
+    pub scrub: Option<ScrubSettings>,
     /// Whether the node has a value cache.
     pub cache: bool,
     /// In how many of a hundred cases a read finds the file in memory.
@@ -234,6 +236,7 @@ impl Settings {
                     Duration::from_secs(1 << 30)
                 },
             },
+            scrub: scrub(&mut c.clone()),
             cache: c.percent(50),
             cached_percent: c.pick(&[0, 50, 100]),
             pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..30) },
@@ -327,6 +330,10 @@ impl Settings {
                 bytes_per_second: 64 << 20,
                 check_every: Duration::from_millis(200),
             },
+            scrub: Some(ScrubSettings {
+                bytes_per_second: 1 << 20,
+                every: Duration::from_millis(500),
+            }),
             think_ms: 40,
             pipeline: 1,
             pace: Pace { min_ns: 100_000, max_ns: 1_000_000 },
@@ -390,6 +397,7 @@ impl Settings {
             pair("merge at garbage of", &self.merge.garbage_percent),
             pair("merge small files", &self.merge.small_files),
             pair("merge looks every", &self.merge.check_every),
+            pair("scrub", &self.scrub),
             pair("value cache", &self.cache),
             pair("reads found in memory", &self.cached_percent),
             pair("think time to ms", &self.think_ms),
@@ -413,4 +421,11 @@ impl Settings {
         let pairs = self.pairs();
         pairs.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// In most runs segments are read through, often enough that a round ends.
+fn scrub(c: &mut Chance) -> Option<ScrubSettings> {
+    let bytes_per_second = c.pick(&[8 << 10, 64 << 10, 1 << 20]);
+    let every = Duration::from_millis(c.of(100..5000));
+    c.percent(70).then_some(ScrubSettings { bytes_per_second, every })
 }

@@ -127,6 +127,8 @@ impl Store {
             segment_bytes,
             zero_ahead_bytes: (64 << 10).min(segment_bytes / 4),
             merge: MERGE,
+            // What is damaged there is found when it is opened, and the quorum has it.
+            scrub: None,
             mark_first: true,
             must_exist,
             replicated: false,
@@ -292,6 +294,8 @@ impl Store {
             replica::Event::Acked | replica::Event::Log(..) => {
                 unreachable!("the store stands alone: each member has its own")
             }
+            // The replica has told of it; the quorum has what is lost.
+            replica::Event::Damaged => {}
             replica::Event::Dropped(..) => self.lose(now),
             replica::Event::Read(token, result) => self.on_read(now, token, result),
             replica::Event::Stopped => self.end(Event::Stopped),

@@ -49,6 +49,10 @@ pub struct Info {
     pub index_bytes: u64,
     /// Fsyncs completed since the start.
     pub fsyncs: u64,
+    /// Records that could not be read since the start, and segments in which some could not.
+    pub read_faults: u64,
+    /// Bytes of the log that were read through since the start and found sound.
+    pub scrubbed_bytes: u64,
     /// Whether the node is one of a cluster.
     pub member: bool,
     /// The cluster, once it is known.
@@ -173,7 +177,9 @@ impl Info {
         out.line("loading", 0)?;
         out.line("aof_enabled", 1)?;
         out.line("fsync", &self.fsync)?;
-        out.line("fsyncs", self.fsyncs)
+        out.line("fsyncs", self.fsyncs)?;
+        out.line("read_faults", self.read_faults)?;
+        out.line("scrubbed_bytes", self.scrubbed_bytes)
     }
 
     fn stats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {

@@ -32,6 +32,7 @@ use hashbrown::HashMap;
 
 use crate::args::Args;
 use crate::clock::LogClock;
+use crate::cluster::Life;
 use crate::control::View;
 use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult, ValueCache};
@@ -42,7 +43,7 @@ use crate::random::Random;
 use crate::replication::{self, Round};
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
-use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, Settings};
+use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, ScrubSettings, Settings};
 use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
 
 use client::{Client, Confirm, Waiter};
@@ -120,6 +121,8 @@ pub enum Reason {
     Expiry,
     /// When compaction may go on.
     Compaction,
+    /// When more of the log is to be read through.
+    Scrub,
     /// When to try again after a disk fault.
     Retry,
     /// When a stop no longer waits for the commands under way.
@@ -169,6 +172,8 @@ pub struct Config {
     pub zero_ahead_bytes: u64,
     /// When and how fast segments are compacted.
     pub merge: MergeSettings,
+    /// Whether, how fast and how often sealed segments are read through.
+    pub scrub: Option<ScrubSettings>,
     /// Seed of hashing, random choice and the directory id.
     pub seed: u64,
     /// TCP port, for INFO.
@@ -187,6 +192,8 @@ pub struct Shard {
     /// Partitions in which this node had a seat before this process was registered: their directories
     /// are there, or something is lost.
     seated_before: BTreeSet<PartitionId>,
+    /// The life that ends since a replica turned out to be damaged.
+    unclean: Option<Life>,
     /// This process was registered once.
     registered: bool,
     /// Nodes that can be sent to.
@@ -299,6 +306,7 @@ impl Shard {
             booted: config.member,
             cluster: None,
             seated_before: BTreeSet::new(),
+            unclean: None,
             registered: false,
             linked: BTreeSet::new(),
             homes: Homes::default(),
@@ -510,6 +518,7 @@ impl Shard {
                 self.on_replica_down(at);
             }
             Event::Read(token, result) => self.on_read(token, result),
+            Event::Damaged => self.on_damage(at),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
             Event::Refused(text) => {
                 self.out.push_back(Output::Refused(text));
@@ -552,6 +561,7 @@ impl Shard {
             segment_bytes: self.config.segment_bytes,
             zero_ahead_bytes: self.config.zero_ahead_bytes,
             merge: self.config.merge,
+            scrub: self.config.scrub,
             mark_first: false,
             must_exist: !member && self.directory.meta().complete,
             replicated: member,

@@ -422,6 +422,8 @@ impl View for Eye<'_> {
             expires: statuses.iter().map(|s| s.expiring).sum(),
             index_bytes: total(|s| s.keydir_bytes as u64),
             fsyncs: total(|s| s.counters.fsyncs),
+            read_faults: total(|s| s.counters.read_faults),
+            scrubbed_bytes: total(|s| s.counters.scrubbed_bytes),
             cache: CacheInfo {
                 hits: cache.hits,
                 misses: cache.misses,

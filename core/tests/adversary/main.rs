@@ -181,6 +181,7 @@ impl Adversary {
             segment_bytes: 400 + draw(2000),
             zero_ahead_bytes: [0, 100, 512][draw(3) as usize],
             merge: draw(5) > 0,
+            scrub: draw(2) > 0,
             cache: draw(2) == 0,
             wall_ms: START_MS,
         };

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
+use kvnode_core::storage::replica::ScrubSettings;
 use world::{Setup, World};
 
 fn key(n: u32) -> String {
@@ -304,6 +305,54 @@ fn a_damaged_replica_is_refetched_from_the_others() {
             assert_eq!(world.call(at, &["GET", &key(n)]), expected, "{} at n{id}", key(n));
         }
     }
+}
+
+/// Fills a cluster, damages a partition at its leader, and has `then` bring it to light.
+fn damaged_while_it_runs(scrub: Option<ScrubSettings>, then: impl Fn(&mut World, u32)) {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let setup = Setup { founding, segment_bytes: 2_000, scrub, ..Setup::default() };
+    let mut world = World::new(setup);
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &n.to_string().repeat(40)]), Reply::OK);
+    }
+    let leader = world.leader(0).unwrap();
+    let mut segments = world.disk(leader).segments().into_iter();
+    let sealed = segments.find(|name| name.starts_with("p0/")).unwrap();
+    world.disk(leader).edit(&sealed, |bytes| bytes[64..].iter_mut().for_each(|byte| *byte ^= 0x20));
+    then(&mut world, leader);
+    world.until("the replica is whole again", |world| {
+        world.is_whole() && !world.disk_of(leader).segments().contains(&sealed)
+    });
+    // Whoever is left has everything, and so has the one that was damaged.
+    for other in (1..=3).filter(|&id| id != leader).take(1) {
+        world.kill(other);
+    }
+    let at = world.connect(leader);
+    for n in 0..60 {
+        assert_eq!(
+            world.call(at, &["GET", &key(n)]),
+            Reply::bulk(n.to_string().repeat(40).as_bytes())
+        );
+    }
+}
+
+#[test]
+fn a_leader_that_can_not_read_a_record_leaves_it_to_those_who_can() {
+    damaged_while_it_runs(None, |world, leader| {
+        let at = world.connect(leader);
+        for n in 0..60 {
+            let expected = Reply::bulk(n.to_string().repeat(40).as_bytes());
+            assert_eq!(world.call(at, &["GET", &key(n)]), expected, "{n}");
+        }
+        assert_ne!(world.leader(0), Some(leader));
+    });
+}
+
+#[test]
+fn what_nobody_reads_is_found_damaged_and_refetched() {
+    let scrub = ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(5) };
+    damaged_while_it_runs(Some(scrub), |_, _| {});
 }
 
 #[test]

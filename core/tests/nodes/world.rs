@@ -13,7 +13,7 @@ use kvnode_core::peer::{self, ConnId};
 use kvnode_core::replication;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{self, FsyncMode, IndexKind, ReplicaGlance, Shard};
-use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId, Value};
 
 use crate::disk::{MemDisk, Unsynced};
@@ -73,6 +73,7 @@ pub(crate) struct Setup {
     pub(crate) replication: replication::Settings,
     pub(crate) fsync: FsyncMode,
     pub(crate) segment_bytes: u64,
+    pub(crate) scrub: Option<ScrubSettings>,
 }
 
 impl Default for Setup {
@@ -83,6 +84,7 @@ impl Default for Setup {
             replication: replication::Settings::default(),
             fsync: FsyncMode::Always,
             segment_bytes: 64 << 10,
+            scrub: None,
         }
     }
 }
@@ -160,6 +162,7 @@ impl World {
                 bytes_per_second: 64 << 20,
                 check_every: Duration::from_millis(50),
             },
+            scrub: setup.scrub,
             seed,
             port: 6379,
             process_id: 1,
@@ -185,6 +188,10 @@ impl World {
         self.kill(id);
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
+    }
+
+    pub(crate) fn disk_of(&self, id: u32) -> &MemDisk {
+        &self.nodes[&NodeId(id)].disk
     }
 
     pub(crate) fn disk(&mut self, id: u32) -> &mut MemDisk {

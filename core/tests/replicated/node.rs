@@ -28,6 +28,7 @@ pub const SETTINGS: Settings = Settings {
         bytes_per_second: 64 << 20,
         check_every: Duration::from_millis(100),
     },
+    scrub: None,
     mark_first: false,
     must_exist: false,
     replicated: true,
@@ -122,7 +123,7 @@ impl Node {
     pub fn take_events(&mut self) {
         while let Some(event) = self.replica.poll_event() {
             match event {
-                Event::Committed => {}
+                Event::Committed | Event::Damaged => {}
                 Event::Acked => self.acked += 1,
                 Event::Log(token, result) => self.chunks.push_back((token, result)),
                 Event::Dropped(from, what) => self.dropped.push((from, what)),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, DiskResult, File, ValueCache};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
-use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, IoId, Now, Value};
 
 pub use disk::MemDisk;
@@ -51,6 +51,10 @@ impl ValueCache for TestCache {
     }
 }
 
+/// Reads segments through, where a world does so.
+pub const SCRUB: ScrubSettings =
+    ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(60) };
+
 /// How a world is set up.
 #[derive(Clone, Copy)]
 pub struct Setup {
@@ -60,6 +64,7 @@ pub struct Setup {
     pub segment_bytes: u64,
     pub zero_ahead_bytes: u64,
     pub merge: bool,
+    pub scrub: bool,
     pub cache: bool,
     /// When the world starts, by its wall clock.
     pub wall_ms: u64,
@@ -74,6 +79,7 @@ impl Default for Setup {
             segment_bytes: 4096,
             zero_ahead_bytes: 512,
             merge: true,
+            scrub: false,
             cache: false,
             wall_ms: 1_700_000_000_000,
         }
@@ -118,6 +124,7 @@ impl World {
                     Duration::from_secs(1 << 30)
                 },
             },
+            scrub: setup.scrub.then_some(SCRUB),
             seed: 7,
             port: 6379,
             process_id: 1,

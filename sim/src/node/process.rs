@@ -343,6 +343,7 @@ fn shard_config(world: &World, life: u64, seed: u64, cache: Cache) -> shard::Con
         segment_bytes: settings.segment_bytes,
         zero_ahead_bytes: settings.zero_ahead_bytes,
         merge: settings.merge,
+        scrub: settings.scrub,
         seed,
         port: 6379,
         process_id: life as u32,

@@ -292,6 +292,10 @@ impl Shard {
         {
             return self.step_down(at);
         }
+        if self.leave_if_spoilt(at) {
+            return;
+        }
+        let partition = &self.partitions[at];
         let (epoch, now) = (entry.epoch, self.now.mono);
         match entry.leader {
             Some(node) if node == life.node => {
@@ -313,10 +317,9 @@ impl Shard {
                     return;
                 }
                 self.step_down(at);
-                let in_sync = entry.seat(life.node).is_some();
                 let settings = self.config.replication;
                 let partition = &mut self.partitions[at];
-                if core::mem::take(&mut partition.spoilt) && !in_sync {
+                if core::mem::take(&mut partition.spoilt) {
                     self.marks.hit(Mark::Refetched);
                     partition.cutting = true;
                     partition.replica.cut(now, Offset(0));

@@ -4,7 +4,7 @@ use super::Role;
 use crate::Offset;
 use crate::marks::Mark;
 use crate::node::ToControl;
-use crate::shard::{Output, Shard};
+use crate::shard::{Output, Shard, Stop};
 
 impl Shard {
     /// Whether the replica that has just opened lacks what this node may have acknowledged: its
@@ -47,6 +47,41 @@ impl Shard {
             Role::Alone => {}
             Role::Idle | Role::Leader(_) | Role::Follower(_) => self.settle_role(at),
         }
+    }
+
+    /// A part of the log can not be read any more. Where others have it, the replica begins again from
+    /// theirs; else it keeps what it has, and what it lacks is answered with an error.
+    pub(in crate::shard) fn on_damage(&mut self, at: usize) {
+        let partition = &mut self.partitions[at];
+        let stays = matches!(partition.role, Role::Alone) || self.stop != Stop::No;
+        if stays || core::mem::replace(&mut partition.spoilt, true) {
+            return;
+        }
+        if matches!(partition.role, Role::Follower(_)) {
+            self.step_down(at);
+        }
+        self.settle_role(at);
+    }
+
+    /// Whether the replica is damaged, in sync, and not alone in that: then this node begins another
+    /// life, in which it is in sync nowhere, and follows those who have what it lacks.
+    pub(super) fn leave_if_spoilt(&mut self, at: usize) -> bool {
+        let partition = &self.partitions[at];
+        let Some(view) = self.cluster.as_ref().filter(|_| partition.spoilt) else { return false };
+        let (Some(life), Some(entry)) = (view.life, view.map.partition(partition.id)) else {
+            return false;
+        };
+        let others = entry.isr.iter().any(|seat| seat.life.node != life.node);
+        if entry.seat(life.node).is_none() || !others {
+            return false;
+        }
+        let told = self.unclean.replace(life) == Some(life);
+        self.step_down(at);
+        if !told {
+            self.marks.hit(Mark::BeganUnclean);
+            self.out.push_back(Output::Control(ToControl::Unclean));
+        }
+        true
     }
 
     /// The replica has stopped on a fault: whatever it was, it is that no more.

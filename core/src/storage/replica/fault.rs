@@ -215,6 +215,7 @@ impl Replica {
             }
         }
         self.abandon_readers();
+        self.abandon_scrub();
     }
 
     /// The memory is free for others at once, however long it stays down.

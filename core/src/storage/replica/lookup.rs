@@ -11,7 +11,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::{Damage, Purpose, ReadToken, Replica, done_data};
+use super::{Damage, Event, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::marks::Mark;
 use crate::shard::Severity;
@@ -183,6 +183,7 @@ impl Replica {
             self.id
         );
         self.notice(Severity::Error, text);
+        self.events.push_back(Event::Damaged);
     }
 
     /// Number of keys, and the offset that an answer with it waits for.

@@ -41,6 +41,7 @@ mod open;
 mod reader;
 mod ring;
 mod roll;
+mod scrub;
 mod segments;
 mod stop;
 mod tail;
@@ -67,6 +68,7 @@ pub use fault::Refusal;
 pub use lookup::{Found, ReadFault};
 pub use merge::MergeSettings;
 pub use reader::{Chunk, LogFault};
+pub use scrub::ScrubSettings;
 
 use manifest::ManifestState;
 use segments::{Segment, Segments};
@@ -85,6 +87,8 @@ pub struct Settings {
     pub zero_ahead_bytes: u64,
     /// When and how fast segments are compacted.
     pub merge: MergeSettings,
+    /// Whether, how fast and how often sealed segments are read through.
+    pub scrub: Option<ScrubSettings>,
     /// Under `--fsync always`: a write counts only once MARK says that it is durable, and that is
     /// durable too. It costs an fsync more; then nothing that ever counted can be taken for a torn
     /// tail, wherever damage strikes.
@@ -163,6 +167,7 @@ pub struct Replica {
     mark_failing: bool,
     manifest: ManifestState,
     merge: merge::MergeState,
+    scrub: scrub::ScrubState,
     /// A fault has spoilt the active segment: the next write goes to a new one.
     roll_wanted: bool,
     /// [`stop`](Self::stop) was called.
@@ -200,6 +205,8 @@ pub enum Event {
     Dropped(Offset, Dropped),
     /// The answer to [`Replica::read`].
     Read(ReadToken, Result<Value, ReadFault>),
+    /// A part of the log that could be read once can not be read any more.
+    Damaged,
     /// It serves from now on. In a cluster: it is open, and its owner knows the rest.
     Opened,
     /// After [`Replica::stop`]: everything is durable.
@@ -322,6 +329,8 @@ enum Purpose {
     Read(ReadToken, lookup::ReadWant),
     /// A part of the log, for the reader of this number.
     Log(u64),
+    /// A part of a segment that is read through, of this walk.
+    Scrub(u64),
     /// Nobody waits for the file of this name to go; a failure is noted.
     Tidy(String),
 }
@@ -337,8 +346,10 @@ pub struct Counters {
     pub fsyncs: u64,
     /// Keys removed because they had expired.
     pub expired: u64,
-    /// Records that could not be read.
+    /// Records that could not be read, and segments in which some could not.
     pub read_faults: u64,
+    /// Bytes of segments that were read through and found sound.
+    pub scrubbed_bytes: u64,
 }
 
 /// What INFO and `status` tell of a replica.
@@ -442,6 +453,7 @@ impl Replica {
             mark_failing: false,
             manifest: ManifestState::default(),
             merge: merge::MergeState::default(),
+            scrub: scrub::ScrubState::default(),
             roll_wanted: false,
             stop_wanted: false,
             unread_openings: 0,
@@ -490,6 +502,7 @@ impl Replica {
             Purpose::Stop => self.on_stop_io(now, result),
             Purpose::Read(token, want) => self.on_read(token, &want, result, cache),
             Purpose::Log(reader) => self.on_log_read(reader, result),
+            Purpose::Scrub(walk) => self.on_scrub_read(walk, result),
             Purpose::Tidy(name) => self.on_tidied(&name, result),
         }
         self.advance(now, cache);
@@ -509,6 +522,7 @@ impl Replica {
         self.advance_roll(now);
         self.advance_sync(now);
         self.advance_merge(now, cache);
+        self.advance_scrub(now);
         self.advance_stop(now);
         // Last: each of the others may have changed what it should say.
         self.advance_manifest(now);
@@ -540,6 +554,7 @@ impl Replica {
             retry.map(|at| (at, Reason::Retry)),
             self.sync_deadline().map(|at| (at, Reason::Fsync)),
             self.merge_deadline().map(|at| (at, Reason::Compaction)),
+            self.scrub_deadline().map(|at| (at, Reason::Scrub)),
         ]
         .into_iter()
         .flatten()

@@ -291,6 +291,10 @@ impl Replica {
 
     /// Gives what was read before the fault, if anything was: asking for more will meet it again.
     fn fail_reader(&mut self, reader: Reader, fault: LogFault) {
+        match fault {
+            LogFault::Damaged | LogFault::Disk(_) => self.events.push_back(Event::Damaged),
+            LogFault::Moved => {}
+        }
         if reader.records.is_empty() {
             self.events.push_back(Event::Log(reader.token, Err(fault)));
         } else {

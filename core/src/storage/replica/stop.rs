@@ -43,6 +43,7 @@ impl Replica {
         }
         if self.serving() {
             self.abandon_merge();
+            self.abandon_scrub();
             self.state = State::Stopping(Stopping::Drain);
         }
         match self.state {

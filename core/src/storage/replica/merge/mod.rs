@@ -33,7 +33,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::segments::Segment;
-use super::{Purpose, Replica, done, done_data};
+use super::{Event, Purpose, Replica, done, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::marks::{Mark, Marks};
 use crate::shard::Severity;
@@ -315,7 +315,7 @@ impl Replica {
         self.submit(Purpose::Merge(job.id, kind), op);
     }
 
-    fn scanner_of(&self, segment: &Segment) -> Scanner {
+    pub(super) fn scanner_of(&self, segment: &Segment) -> Scanner {
         let sealed = segment.sealed.expect("only sealed segments are worked on");
         Scanner::new(self.id, segment.id, segment.base, sealed.len, !sealed.compacted)
     }
@@ -412,6 +412,7 @@ impl Replica {
         }
         let text = format!("{}: {what}: it is not compacted", segment.file(self.id));
         self.notice(Severity::Error, text);
+        self.events.push_back(Event::Damaged);
         self.marks.hit(Mark::MergeGivenUp);
         self.delete_output(job);
     }
