@@ -16,6 +16,7 @@ mod client;
 mod errors;
 mod evaluate;
 pub mod forward;
+mod lacking;
 mod roles;
 mod stop;
 mod view;

@@ -411,6 +411,28 @@ impl World {
         self.nodes[&NodeId(id)].process.as_ref().unwrap().control.as_ref().unwrap().map().unwrap()
     }
 
+    /// What the node knows of the cluster.
+    pub(crate) fn view(&self, id: u32) -> Option<&View> {
+        self.nodes[&NodeId(id)].process.as_ref()?.view.as_deref()
+    }
+
+    /// Who controls the cluster, as everybody says who lives.
+    pub(crate) fn controller(&self) -> Option<u32> {
+        let live = self.nodes.values().filter(|node| node.process.is_some());
+        let mut said = live.map(|node| node.process.as_ref()?.view.as_ref()?.quorum.controller);
+        let first = said.next()??;
+        said.all(|other| other == Some(first)).then_some(first.0)
+    }
+
+    /// The line of its status that sums it up.
+    pub(crate) fn status(&mut self, id: u32) -> String {
+        let at = self.connect(id);
+        let Reply::Map(fields) = self.call(at, &["CLUSTER", "STATUS"]) else { panic!("no status") };
+        let summary = fields.into_iter().find(|(name, _)| *name == Reply::bulk(b"summary"));
+        let Some((_, Reply::Bulk(text))) = summary else { panic!("no summary") };
+        String::from_utf8(text.to_vec()).unwrap()
+    }
+
     pub(crate) fn replica(&self, id: u32, partition: u32) -> Option<ReplicaGlance> {
         let process = self.nodes[&NodeId(id)].process.as_ref()?;
         process.shard.replicas().find(|r| r.partition == PartitionId(partition))

@@ -356,6 +356,7 @@ mod tests {
             controller: None,
             voters: Voters::default(),
             heard: None,
+            reached: BTreeSet::new(),
             applied: Index(0),
         };
         let me = Member { node: NodeId(1), directory: DirectoryId(1) };

@@ -63,7 +63,10 @@ impl Shard {
                 return self.enqueue(id, Reply::OK, &[]);
             }
             (None, Some(to)) => Watching { partition, to, count: 0, lost: false },
-            (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
+            (None, None) => {
+                let error = errors::no_leader(&self.lacking(partition));
+                return self.enqueue(id, error, &[]);
+            }
         };
         let client = self.clients.get_mut(&id).expect("it is there");
         client.watching = Some(Watching { count: watching.count + 1, ..watching });
