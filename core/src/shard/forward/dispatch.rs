@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::call::{Call, Merge, Part, Pinned};
+use super::call::{Call, Merge, Otherwise, Part, Pinned};
 use super::message::{self, Ask, Command, Message, Outcome};
 use super::split::{About, about, owned};
 use super::transaction::Watches;
@@ -307,6 +307,7 @@ impl Shard {
                 }
                 self.stall(asked);
             }
+            Outcome::Unwatched => self.stall(asked),
         }
     }
 
@@ -347,8 +348,15 @@ impl Shard {
     pub(super) fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let call = client.call_mut(number).expect("a part has a call");
+        let failed = matches!(reply, Reply::Error(_));
+        let watch = call.pinned.as_ref().filter(|pinned| pinned.otherwise == Otherwise::Lost);
+        let watch = watch.filter(|_| failed).map(|pinned| pinned.watches.generation);
         call.parts[part].reply = Some(reply);
-        if call.is_done() {
+        let done = call.is_done();
+        if let Some(generation) = watch {
+            self.fail_watch(id, generation);
+        }
+        if done {
             self.finish_call(id, number);
         }
     }
