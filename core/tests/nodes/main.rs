@@ -9,6 +9,8 @@
 #[path = "../world/disk.rs"]
 mod disk;
 mod watch;
+#[path = "../world/wires.rs"]
+mod wires;
 mod world;
 
 use std::time::Duration;
@@ -329,8 +331,8 @@ fn a_leader_that_is_cut_off_answers_no_reads() {
     assert_eq!(world.call(old, &["SET", &name, "1"]), Reply::OK);
     for &other in &others {
         let pair = (kvnode_core::NodeId(leader), kvnode_core::NodeId(other));
-        world.cut.insert(pair);
-        world.cut.insert((pair.1, pair.0));
+        world.wires.cut.insert(pair);
+        world.wires.cut.insert((pair.1, pair.0));
     }
     world.until("another leads", |world| {
         others.iter().any(|&id| world.replica(id, 0).is_some_and(|r| r.serves))
@@ -340,7 +342,7 @@ fn a_leader_that_is_cut_off_answers_no_reads() {
     world.pass(Duration::from_millis(50));
     let told = world.clients[&old].told.front().cloned();
     assert!(!matches!(told, Some(Reply::Bulk(_))), "a stale read: {told:?}");
-    world.cut.clear();
+    world.wires.cut.clear();
     world.until("all is whole again", World::is_whole);
     let told = world.reply(old, "the read ends");
     assert!(told == Reply::bulk(b"2") || matches!(told, Reply::Error(_)), "{told:?}");

@@ -96,9 +96,9 @@ fn a_watch_does_not_outlive_the_link_to_its_leader() {
         let at = world.connect(from);
         assert_eq!(world.call(at, &["WATCH", &name]), Reply::OK);
         let pair = (NodeId(leader), NodeId(from));
-        world.cut.extend([pair, (pair.1, pair.0)]);
+        world.wires.cut.extend([pair, (pair.1, pair.0)]);
         world.pass(Duration::from_millis(1500));
-        world.cut.clear();
+        world.wires.cut.clear();
         world.until("all is whole again", World::is_whole);
         if is_changed {
             let other = world.connect(leader);
