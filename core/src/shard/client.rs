@@ -352,6 +352,8 @@ impl Shard {
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(|w| late(w.since)) {
             match waiter.what {
                 Waits::Reply { number, wrote: true } => {
+                    let partition = &mut self.partitions[at];
+                    partition.stuck_at = Some(partition.replica.high_watermark());
                     self.settle(waiter.client, number, Part::Lost(at, Loss::Late));
                 }
                 Waits::Reply { number, wrote: false } => {
@@ -477,6 +479,12 @@ impl Shard {
 }
 
 impl super::Partition {
+    /// Whether a write was given up, and nothing has been committed since: another one would only be
+    /// logged to wait behind it, and could fill the memory that all partitions share.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck_at == Some(self.replica.high_watermark())
+    }
+
     /// Adds a waiter. Waiters stand in the order of their offsets, so a late one for an early
     /// offset waits a little longer than it need.
     pub(super) fn wait(&mut self, waiter: Waiter) {

@@ -128,6 +128,21 @@ pub(super) fn uncommitted(lacking: &Lacking, parts: bool) -> Reply {
     ))
 }
 
+/// For a write behind others that were given up, and still wait to be committed.
+pub(super) fn stuck(lacking: &Lacking) -> Reply {
+    let Lacking { me, partition, silent, headless, .. } = lacking;
+    let silent = match silent.is_empty() {
+        true => "its replicas have".into(),
+        false => format!("{}", Silent(silent)),
+    };
+    let nobody = Nobody(*headless, "to change the in-sync set");
+    Reply::error_owned(format!(
+        "NOREPLICAS {me} leads partition {partition}, but {silent} not acknowledged earlier \
+         writes{nobody}: the write was not applied; {}, and see kvnode status",
+        then("try again", headless.is_some())
+    ))
+}
+
 /// For a read whose leader could not make sure in time that it leads still, or that waited in vain for
 /// an earlier write; `applied` if it has changed keys elsewhere.
 pub(super) fn unconfirmed(lacking: &Lacking, applied: bool) -> Reply {
