@@ -20,8 +20,8 @@ use crate::client::Connection;
     after_help = "Shows the controller and its term, the nodes with the state of their sessions, \
         the partitions with leader, in-sync replicas and epochs, and one line that says how many \
         further node failures every partition survives.\n\n\
-        It is what the asked node knows. A node that knows no controller says so: then what it \
-        shows may be old.\n\n\
+        It is what the asked node knows. A node that knows no controller says so, how many \
+        voters it reaches and needs, and which partitions go on and which wait, and for whom.\n\n\
         Exit codes: 0 shown, 1 no answer, or not a node of a cluster, 2 usage.\n\n\
         Examples:\n  \
         kvnode status\n  \
@@ -122,10 +122,25 @@ fn describe(status: &Value, terminal: bool) -> String {
         line(format_args!("\n{}\n", nodes_table(status, nodes, terminal)));
     }
     if let Some(partitions) = status["partitions"].as_array().filter(|all| !all.is_empty()) {
-        line(format_args!("\n{}\n", partitions_table(partitions, terminal)));
+        line(format_args!("\n{}\n", partitions_table(status, partitions, terminal)));
     }
-    line(format_args!("\n{}\n", word(&status["summary"])));
+    line(format_args!("\n{}\n", broken(&word(&status["summary"]))));
     text
+}
+
+/// A line; one that is too long in its clauses.
+fn broken(line: &str) -> String {
+    if line.chars().count() > usize::from(WIDTH_DEFAULT) {
+        return line.replace("; ", ";\n  ");
+    }
+    line.to_owned()
+}
+
+/// Whether no controller is known, and the asked node has no link to this one: then the map tells
+/// nothing of it.
+fn is_cut_off(status: &Value, node: &Value) -> bool {
+    let reached = status["reached"].as_array();
+    status["controller"].is_null() && reached.is_some_and(|reached| !reached.contains(node))
 }
 
 fn nodes_table(status: &Value, nodes: &[Value], terminal: bool) -> Table {
@@ -141,7 +156,10 @@ fn nodes_table(status: &Value, nodes: &[Value], terminal: bool) -> Table {
         };
         table.add_row([
             Cell::new(node(&entry["id"])),
-            state(&word(&entry["session"]), "active"),
+            match is_cut_off(status, &entry["id"]) {
+                true => state("not reached", "active"),
+                false => state(&word(&entry["session"]), "active"),
+            },
             Cell::new(format!("@{}", entry["incarnation"])),
             Cell::new(word(&entry["peer"])),
             Cell::new(word(&entry["client"])),
@@ -152,14 +170,21 @@ fn nodes_table(status: &Value, nodes: &[Value], terminal: bool) -> Table {
     table
 }
 
-fn partitions_table(partitions: &[Value], terminal: bool) -> Table {
+fn partitions_table(status: &Value, partitions: &[Value], terminal: bool) -> Table {
     let titles = ["", "slots", "leader", "epoch", "version", "in sync", "replicas", "survives"];
     let mut table = table(terminal, &titles);
     for entry in partitions {
         let nodes = |all: &Value| list(all, node);
         let leader = match &entry["leader"] {
             Value::Null => Cell::new("offline").fg(Color::Red).add_attribute(Attribute::Bold),
+            leader if is_cut_off(status, leader) => {
+                Cell::new(format!("{} not reached", node(leader))).fg(Color::Red)
+            }
             leader => Cell::new(node(leader)),
+        };
+        let waits = match entry["waits_for"].as_array().filter(|all| !all.is_empty()) {
+            Some(_) => format!(", waits for {}", nodes(&entry["waits_for"])),
+            None => String::new(),
         };
         let survives = match (&entry["survives"], &entry["writes_survive"]) {
             (Value::Null, _) => "-".to_owned(),
@@ -177,7 +202,7 @@ fn partitions_table(partitions: &[Value], terminal: bool) -> Table {
             Cell::new(&entry["partition_epoch"]),
             Cell::new(nodes(&entry["isr"])),
             Cell::new(nodes(&entry["replicas"])),
-            Cell::new(format!("{survives}{missing}")),
+            Cell::new(format!("{survives}{waits}{missing}")),
         ]);
     }
     table

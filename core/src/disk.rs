@@ -213,3 +213,27 @@ pub struct CacheStats {
     /// Bytes it may hold.
     pub capacity: u64,
 }
+
+/// Remembers nothing: for who reads everything once, and for tests that read from disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCache;
+
+impl ValueCache for NoCache {
+    fn get(&mut self, _: &[u8], _: CacheKey) -> Option<crate::Value> {
+        None
+    }
+
+    fn put(&mut self, _: &[u8], _: CacheKey, _: &crate::Value) {}
+
+    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
+        None
+    }
+
+    fn moved(&mut self, _: &[u8], _: CacheKey, _: CacheKey) {}
+
+    fn warm(&self, _: &[u8]) {}
+
+    fn stats(&self) -> CacheStats {
+        CacheStats::default()
+    }
+}

@@ -131,9 +131,15 @@ impl Client {
         }
         let old = self.received.len();
         self.received.resize(old + (64 << 10).max(old / 2), 0);
-        let read = match &mut self.stream {
-            Stream::Tcp(s) => s.read(&mut self.received[old..]),
-            Stream::Unix(s) => s.read(&mut self.received[old..]),
+        let read = loop {
+            let read = match &mut self.stream {
+                Stream::Tcp(s) => s.read(&mut self.received[old..]),
+                Stream::Unix(s) => s.read(&mut self.received[old..]),
+            };
+            // A read with a timeout is not taken up again by the system.
+            if !matches!(&read, Err(e) if e.kind() == ErrorKind::Interrupted) {
+                break read;
+            }
         };
         self.received.truncate(old + *read.as_ref().unwrap_or(&0));
         read

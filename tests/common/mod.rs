@@ -6,6 +6,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test means any other reply by it")]
 
 mod client;
+pub(crate) mod cluster;
 mod frame;
 pub(crate) mod load;
 mod node;

@@ -65,6 +65,7 @@ mod placement;
 mod refusal;
 mod reign;
 mod show;
+pub mod standstill;
 #[cfg(test)]
 mod tests;
 pub mod view;

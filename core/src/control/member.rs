@@ -157,6 +157,7 @@ impl Membership {
                 controller: self.raft.leader(),
                 voters: self.raft.voters().clone(),
                 heard,
+                reached: self.raft.linked().map(|m| m.node).chain([self.me.node]).collect(),
                 applied: self.map.applied(),
             },
             life: self.broker.life(),

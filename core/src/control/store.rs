@@ -27,11 +27,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::disk::{CacheKey, CacheStats, DiskOp, DiskResult, File, ValueCache};
+use crate::disk::{DiskOp, DiskResult, NoCache};
 use crate::election::{Change, Entry, Snapshot, Stored, WriteId};
 use crate::kv::Op;
 use crate::marks::Marks;
@@ -444,27 +443,3 @@ const MERGE: MergeSettings = MergeSettings {
     bytes_per_second: 16 << 20,
     check_every: Duration::from_secs(1),
 };
-
-/// Everything is read once.
-#[derive(Debug)]
-struct NoCache;
-
-impl ValueCache for NoCache {
-    fn get(&mut self, _: &[u8], _: CacheKey) -> Option<Value> {
-        None
-    }
-
-    fn put(&mut self, _: &[u8], _: CacheKey, _: &Value) {}
-
-    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
-        None
-    }
-
-    fn moved(&mut self, _: &[u8], _: CacheKey, _: CacheKey) {}
-
-    fn warm(&self, _: &[u8]) {}
-
-    fn stats(&self) -> CacheStats {
-        CacheStats::default()
-    }
-}

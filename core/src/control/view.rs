@@ -1,7 +1,9 @@
 //! The cluster as one node sees it: for INFO, CLUSTER and `kvnode status`.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use crate::cluster::view::Quorum;
 use crate::cluster::{Life, Map};
 use crate::election::{Role, Voters};
 use crate::{ClusterId, Index, Member, NodeId, Term};
@@ -24,6 +26,14 @@ pub struct View {
 }
 
 impl View {
+    /// The voters, and how many of them this node reaches; `None` while a controller is known, which
+    /// knows better.
+    pub fn headless(&self) -> Option<Quorum> {
+        let QuorumView { controller, voters, reached, .. } = &self.quorum;
+        let alive = voters.iter().filter(|voter| reached.contains(&voter.node)).count();
+        controller.is_none().then_some(Quorum { voters: voters.len(), alive })
+    }
+
     /// Of a node that knows no cluster, and waits for these.
     pub(super) fn fresh(me: Member, missing: Vec<NodeId>) -> Self {
         let quorum = QuorumView {
@@ -32,6 +42,7 @@ impl View {
             controller: None,
             voters: Voters::default(),
             heard: None,
+            reached: BTreeSet::from([me.node]),
             applied: Index(0),
         };
         Self { me, cluster: None, missing, quorum, life: None, map: Map::new() }
@@ -51,6 +62,8 @@ pub struct QuorumView {
     pub voters: Voters,
     /// Voters of which the controller has heard lately; only the controller knows.
     pub heard: Option<Vec<NodeId>>,
+    /// Nodes to which this one has a link, and itself.
+    pub reached: BTreeSet<NodeId>,
     /// How far the log is applied here.
     pub applied: Index,
 }

@@ -132,6 +132,11 @@ impl Raft {
         self.common.log.snapshot()
     }
 
+    /// Members to which there is a link.
+    pub fn linked(&self) -> impl Iterator<Item = Member> + '_ {
+        self.common.linked.iter().copied()
+    }
+
     /// Who votes, by the last word in its log, committed or not.
     pub fn voters(&self) -> &Voters {
         self.common.log.voters()

@@ -7,8 +7,9 @@ use core::fmt::{Display, Write};
 
 use super::{Stop, Txn};
 use crate::args::Args;
+use crate::cluster::standstill;
 use crate::cluster::view::{self, Quorum};
-use crate::cluster::{Life, Map, Standing};
+use crate::cluster::{Life, Standing};
 use crate::control::View;
 use crate::election::Role;
 use crate::reply::Reply;
@@ -76,6 +77,7 @@ fn describe(seen: &View) -> Reply {
         ("controller", node(quorum.controller)),
         ("term", number(quorum.term.0)),
         ("role", text(&role(quorum.role))),
+        ("reached", ids(quorum.reached.iter().copied())),
         ("applied", number(quorum.applied.0)),
         ("voters", Reply::Array(quorum.voters.iter().map(voter).collect())),
         ("partitions_max", setting(|f| f.partitions)),
@@ -83,7 +85,7 @@ fn describe(seen: &View) -> Reply {
         ("min_isr", setting(|f| f.min_isr)),
         ("feature_level", number(u64::from(map.level()))),
         ("nodes", Reply::Array(map.nodes().map(|(_, n)| node_entry(n)).collect())),
-        ("partitions", Reply::Array(map.partitions().map(|(id, _)| partition(map, id)).collect())),
+        ("partitions", Reply::Array(map.partitions().map(|(id, _)| partition(seen, id)).collect())),
     ])
 }
 
@@ -97,8 +99,9 @@ pub fn summary(seen: &View) -> String {
             _ => format!("no cluster yet: waits for {} to start", missing.join(", ")),
         };
     }
-    if quorum.controller.is_none() {
-        return String::from("no controller is known to this node: what it shows may be old");
+    if let Some(voters) = seen.headless() {
+        let reaches = |node| quorum.reached.contains(&node);
+        return standstill::standstill(map, voters, reaches).to_string();
     }
     let active = |voter: &Member| map.node(voter.node).is_some_and(|node| node.is_active());
     let alive = match &quorum.heard {
@@ -122,10 +125,15 @@ fn node_entry(node: &crate::cluster::Node) -> Reply {
     ])
 }
 
-fn partition(map: &Map, id: PartitionId) -> Reply {
+fn partition(seen: &View, id: PartitionId) -> Reply {
+    let View { quorum, map, .. } = seen;
     let entry = map.partition(id).expect("it is of this map");
     let survival = view::survival(map, entry);
-    let optional = |n: Option<usize>| n.map_or(Reply::Null, |n| number(n as u64));
+    // Without a controller nobody is elected in a leader's place, and nobody leaves the set.
+    let headless = seen.headless().is_some();
+    let optional =
+        |n: Option<usize>| n.filter(|_| !headless).map_or(Reply::Null, |n| number(n as u64));
+    let missing = standstill::missing(entry, |node| quorum.reached.contains(&node));
     object(vec![
         ("id", number(u64::from(id.0))),
         ("slots", text(&entry.slots)),
@@ -134,6 +142,7 @@ fn partition(map: &Map, id: PartitionId) -> Reply {
         ("partition_epoch", number(entry.partition_epoch.0)),
         ("replicas", ids(entry.replicas.iter().copied())),
         ("isr", ids(entry.isr.iter().map(|seat| seat.life).map(|life: Life| life.node))),
+        ("waits_for", ids(missing.filter(|_| headless))),
         ("survives", optional(survival.failures)),
         ("writes_survive", optional(survival.writes)),
         ("writes_may_be_missing", Reply::Int(i64::from(entry.doubt.is_some()))),

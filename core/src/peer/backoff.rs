@@ -12,7 +12,7 @@ pub struct Settings {
     /// The second attempt comes after about so long, and every further one after twice as long.
     pub retry_min: Duration,
     /// But never after more than this. A link that has lasted longer than this is dialled again at
-    /// once when it breaks.
+    /// once when it breaks; one that was answered on, like the second attempt.
     pub retry_max: Duration,
     /// When a node that has refused us, or does not speak our protocol, is dialled again.
     pub refused_retry: Duration,

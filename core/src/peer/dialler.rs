@@ -6,6 +6,11 @@
 //!    ▲                  │ failed, too long    │ refused, too long │ closed, silent, corrupt
 //!    └──────────────────┴─────────────────────┴───────────────────┘
 //! ```
+//!
+//! How long it waits grows with the attempts that led to nothing. A link that has lasted is dialled
+//! anew at once, one over which a ping was answered after the shortest wait, and one that broke
+//! before counts as one more attempt: a peer that welcomes and hangs up is no better than one that is
+//! away.
 
 mod up;
 
@@ -293,6 +298,7 @@ impl Dialler {
     pub(super) fn down(&mut self, cx: &mut Context<'_>, why: DownWhy, close: bool) {
         let State::Up(up) = &self.state else { unreachable!("only what is up goes down") };
         let (member, lasted) = (up.welcome.member, cx.now.since(up.since));
+        let answered = up.round_trip.is_some();
         if close {
             self.close(cx);
         }
@@ -303,8 +309,13 @@ impl Dialler {
         };
         cx.notice(Severity::Warn, format!("the link to {} is down: {what}", self.node));
         self.last_error = Some(what);
-        // One that breaks as soon as it is up would otherwise be dialled without a pause.
-        self.failed = if lasted > cx.settings.retry_max { 0 } else { self.failed + 1 };
+        // What was before a link that worked does not count. One that breaks as soon as it is up
+        // would otherwise be dialled without a pause, however often.
+        self.failed = match lasted > cx.settings.retry_max {
+            true => 0,
+            false if answered => 1,
+            false => self.failed.saturating_add(1),
+        };
         let until = cx.now.after(cx.settings.retry_after(self.failed, cx.random));
         self.enter(cx.now, State::Waiting { until, refused: None });
     }

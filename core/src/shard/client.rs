@@ -65,10 +65,28 @@ struct Parts {
     count: u32,
     /// Some changes are committed.
     applied: bool,
-    /// The last part that was dropped; one of an unknown outcome rather than another.
-    dropped: Option<(usize, Dropped)>,
+    /// The last part that was lost; one of an unknown outcome rather than another.
+    lost: Option<(usize, Loss)>,
     /// What was read in this partition may be old.
-    moved: Option<usize>,
+    unproven: Option<(usize, Unproven)>,
+}
+
+/// Why changes are not known to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The log has lost them, or may have.
+    Dropped(Dropped),
+    /// They are logged and were not committed in time.
+    Late,
+}
+
+/// Why what was read may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unproven {
+    /// The partition has another leader.
+    Moved,
+    /// That this node leads it still was not confirmed in time.
+    Late,
 }
 
 /// A command that waits for values from disk or for a commit.
@@ -92,8 +110,8 @@ pub(super) struct Waiter {
     pub(super) what: Waits,
 }
 
-/// How long a reply waits for its commit in a cluster.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a reply waits in a cluster for its commit, or for the proof that its node leads still.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A read that waits until its leader is known to have been one when it was evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -118,32 +136,20 @@ pub(super) enum Waits {
 enum Part {
     /// What it waited for is committed; whether that includes changes of its own.
     Committed { wrote: bool },
-    /// What was logged in this partition is lost.
-    Dropped(usize, Dropped),
-    /// The partition has moved to another leader before what was read there was confirmed.
-    Moved(usize),
+    /// What was logged in this partition is lost, or may be.
+    Lost(usize, Loss),
+    /// What was read in this partition is not confirmed.
+    Unproven(usize, Unproven),
 }
 
 impl Parts {
     fn take(&mut self, part: Part) {
-        match (part, self.dropped) {
+        match (part, self.lost) {
             (Part::Committed { wrote }, _) => self.applied |= wrote,
-            (Part::Moved(at), _) => self.moved = Some(at),
-            (Part::Dropped(..), Some((_, Dropped::Unknown))) => {}
-            (Part::Dropped(at, what), _) => self.dropped = Some((at, what)),
+            (Part::Unproven(at, why), _) => self.unproven = Some((at, why)),
+            (Part::Lost(..), Some((_, Loss::Dropped(Dropped::Unknown) | Loss::Late))) => {}
+            (Part::Lost(at, why), _) => self.lost = Some((at, why)),
         }
-    }
-
-    /// What the client is told in place of the reply.
-    fn error(self) -> Option<Reply> {
-        let Some((at, what)) = self.dropped else {
-            return self.moved.map(|at| errors::moved(at, self.applied));
-        };
-        Some(if self.applied && what != Dropped::Unknown {
-            errors::applied_in_part(at, what)
-        } else {
-            errors::dropped(at, what, self.count > 1)
-        })
     }
 }
 
@@ -324,7 +330,7 @@ impl Shard {
         for waiter in waiters.into_iter().rev() {
             match waiter.what {
                 Waits::Reply { number, wrote: _ } => {
-                    self.settle(waiter.client, number, Part::Dropped(at, what));
+                    self.settle(waiter.client, number, Part::Lost(at, Loss::Dropped(what)));
                 }
                 Waits::Command => {
                     self.fail_blocked(waiter.client, errors::dropped(at, what, false));
@@ -340,21 +346,43 @@ impl Shard {
         let now = self.now.mono;
         let late = |since: Instant| now.since(since) >= WAIT_MAX;
         while let Some(confirm) = self.partitions[at].confirms.pop_front_if(|c| late(c.since)) {
-            self.settle_moved(confirm.client, confirm.number, at);
+            let part = Part::Unproven(at, Unproven::Late);
+            self.settle(confirm.client, confirm.number, part);
         }
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(|w| late(w.since)) {
             match waiter.what {
                 Waits::Reply { number, wrote: true } => {
-                    self.settle(waiter.client, number, Part::Dropped(at, Dropped::Unknown));
+                    let partition = &mut self.partitions[at];
+                    partition.stuck_at = Some(partition.replica.high_watermark());
+                    self.settle(waiter.client, number, Part::Lost(at, Loss::Late));
                 }
                 Waits::Reply { number, wrote: false } => {
-                    self.settle_moved(waiter.client, number, at);
+                    self.settle(waiter.client, number, Part::Unproven(at, Unproven::Late));
                 }
                 Waits::Command => {
-                    self.fail_blocked(waiter.client, errors::moved(at, false));
+                    let lacking = self.lacking(self.partitions[at].id);
+                    self.fail_blocked(waiter.client, errors::unconfirmed(&lacking, false));
                 }
             }
         }
+    }
+
+    /// What a client is told in place of the reply, if not all parts of its command went well.
+    fn failure(&self, parts: Parts) -> Option<Reply> {
+        let lacking = |at: usize| self.lacking(self.partitions[at].id);
+        Some(match (parts.lost, parts.unproven) {
+            (None, None) => return None,
+            (None, Some((at, Unproven::Moved))) => errors::moved(at, parts.applied),
+            (None, Some((at, Unproven::Late))) => errors::unconfirmed(&lacking(at), parts.applied),
+            (Some((at, Loss::Late)), _) => errors::uncommitted(&lacking(at), parts.count > 1),
+            (Some((at, Loss::Dropped(what))), _) => {
+                if parts.applied && what != Dropped::Unknown {
+                    errors::applied_in_part(at, what)
+                } else {
+                    errors::dropped(at, what, parts.count > 1)
+                }
+            }
+        })
     }
 
     /// One of the commits that a reply waited for has come, or has become impossible.
@@ -364,10 +392,10 @@ impl Shard {
         let slot = &mut client.queue[at as usize];
         slot.waits -= 1;
         slot.parts.take(part);
-        if slot.waits == 0
-            && let Some(error) = slot.parts.error()
-        {
-            slot.reply = error;
+        let (done, parts) = (slot.waits == 0, slot.parts);
+        if done && let Some(error) = self.failure(parts) {
+            let client = self.clients.get_mut(&id).expect("it is there");
+            client.queue[at as usize].reply = error;
         }
         self.let_go(id);
     }
@@ -424,7 +452,7 @@ impl Shard {
 
     /// The partition at `at` has moved before the read was confirmed.
     pub(super) fn settle_moved(&mut self, id: ClientId, number: u64, at: usize) {
-        self.settle(id, number, Part::Moved(at));
+        self.settle(id, number, Part::Unproven(at, Unproven::Moved));
     }
 
     /// Hands a reply to the driver, or to the node whose client it is for.
@@ -451,6 +479,13 @@ impl Shard {
 }
 
 impl super::Partition {
+    /// Whether a write was given up, and nothing has been committed since: another one would only be
+    /// logged to wait behind it, and could fill the memory that all partitions share.
+    pub(super) fn is_stuck(&self) -> bool {
+        let committed = self.replica.high_watermark();
+        self.stuck_at == Some(committed) && committed < self.replica.log_end()
+    }
+
     /// Adds a waiter. Waiters stand in the order of their offsets, so a late one for an early
     /// offset waits a little longer than it need.
     pub(super) fn wait(&mut self, waiter: Waiter) {

@@ -2,7 +2,11 @@
 //! command, what to do.
 
 use alloc::format;
+use alloc::string::String;
+use core::fmt;
 
+use super::lacking::Lacking;
+use crate::cluster::view::Quorum;
 use crate::replication::TooFew;
 use crate::reply::Reply;
 use crate::storage::replica::{Damage, Dropped, ReadFault, Refusal};
@@ -74,19 +78,140 @@ pub(super) fn scattered() -> Reply {
 }
 
 /// For a command that found nobody to evaluate it.
-pub(super) fn no_leader(partition: PartitionId) -> Reply {
+pub(super) fn no_leader(lacking: &Lacking) -> Reply {
+    let Lacking { me, partition, leader, leader_reached, silent, headless } = lacking;
+    let nobody = Nobody(*headless, "to have another one elected");
+    let why = match leader {
+        None => format!("partition {partition} has no leader, for no replica in sync is there"),
+        Some(leader) if !leader_reached => {
+            format!("{leader}, which leads partition {partition}, is not reached from {me}{nobody}")
+        }
+        Some(leader) if leader == me && !silent.is_empty() => {
+            let nobody = Nobody(*headless, "to change the in-sync set");
+            let silent = Silent(silent);
+            format!(
+                "{me} is to lead partition {partition} and does not yet, since {silent} \
+                 not acknowledged the beginning of its reign{nobody}"
+            )
+        }
+        Some(leader) => format!("{leader} does not lead partition {partition} yet{nobody}"),
+    };
     Reply::error_owned(format!(
-        "CLUSTERDOWN partition {partition} has no leader that can be reached: the command was not \
-         applied; try again, and see kvnode status"
+        "CLUSTERDOWN {why}: the command was not applied; {}, and see kvnode status",
+        then("try again", headless.is_some())
     ))
 }
 
-/// For a write that was forwarded and not answered.
-pub(super) fn unknown_abroad(node: NodeId, partition: PartitionId) -> Reply {
+/// For a write that its leader has logged, and that was not committed in time. A command of several
+/// `parts` may have been applied to the others.
+pub(super) fn uncommitted(lacking: &Lacking, parts: bool) -> Reply {
+    let Lacking { me, partition, leader, silent, headless, .. } = lacking;
+    let why = if leader != &Some(*me) {
+        format!("{me} has logged the write and does not lead partition {partition} any more")
+    } else if silent.is_empty() {
+        format!(
+            "the write is in the log of {me}, which leads partition {partition}, and it is not \
+             committed yet"
+        )
+    } else {
+        let nobody = Nobody(*headless, "to change the in-sync set");
+        let silent = Silent(silent);
+        format!(
+            "the write is in the log of {me}, which leads partition {partition}, but {silent} not \
+             acknowledged it{nobody}"
+        )
+    };
+    let in_part = if parts { ", alone or with the rest of the command" } else { "" };
     Reply::error_owned(format!(
-        "UNKNOWN {node}, which leads partition {partition}, has not answered: the command may or \
-         may not have been applied; read it back"
+        "UNKNOWN {why}: it may or may not become committed later{in_part}; {}, and see kvnode status",
+        then("read it back", headless.is_some())
     ))
+}
+
+/// For a write behind others that were given up, and still wait to be committed.
+pub(super) fn stuck(lacking: &Lacking) -> Reply {
+    let Lacking { me, partition, silent, headless, .. } = lacking;
+    let silent = match silent.is_empty() {
+        true => "its replicas have".into(),
+        false => format!("{}", Silent(silent)),
+    };
+    let nobody = Nobody(*headless, "to change the in-sync set");
+    Reply::error_owned(format!(
+        "NOREPLICAS {me} leads partition {partition}, but {silent} not acknowledged earlier \
+         writes{nobody}: the write was not applied; {}, and see kvnode status",
+        then("try again", headless.is_some())
+    ))
+}
+
+/// For a read whose leader could not make sure in time that it leads still, or that waited in vain for
+/// an earlier write; `applied` if it has changed keys elsewhere.
+pub(super) fn unconfirmed(lacking: &Lacking, applied: bool) -> Reply {
+    let Lacking { me, partition, leader, silent, headless, .. } = lacking;
+    if leader != &Some(*me) {
+        return moved(partition.0 as usize, applied);
+    }
+    let silent = match silent.is_empty() {
+        true => "its replicas have".into(),
+        false => format!("{}", Silent(silent)),
+    };
+    let nobody = Nobody(*headless, "to change the in-sync set");
+    Reply::error_owned(format!(
+        "TRYAGAIN {me} can not make sure that it leads partition {partition} still, since {silent} \
+         not said so{nobody}: {}; {}, and see kvnode status",
+        changed(applied),
+        then("try again", headless.is_some())
+    ))
+}
+
+/// For a command that was forwarded to this node and not answered; `lacking` is of the asker.
+pub(super) fn unanswered(node: NodeId, lacking: &Lacking, broken: bool, reads: bool) -> Reply {
+    let Lacking { me, partition, headless, .. } = lacking;
+    let why = match broken {
+        true => format!(
+            "the link from {me} to {node}, which leads partition {partition}, broke \
+             before the answer came"
+        ),
+        false => format!("{node}, which leads partition {partition}, has not answered {me}"),
+    };
+    let nobody = Nobody(*headless, "to have another one elected");
+    let (code, outcome, todo) = match reads {
+        true => ("TRYAGAIN", "nothing was changed", "try again"),
+        false => ("UNKNOWN", "the command may or may not have been applied", "read it back"),
+    };
+    Reply::error_owned(format!(
+        "{code} {why}{nobody}: {outcome}; {}, and see kvnode status",
+        then(todo, headless.is_some())
+    ))
+}
+
+/// What to do, and what before it where a decision is needed and nobody decides.
+fn then(todo: &str, headless: bool) -> String {
+    match headless {
+        true => format!("start the nodes that are down, then {todo}"),
+        false => todo.into(),
+    }
+}
+
+/// That nobody is there to decide something, if so.
+struct Nobody(Option<Quorum>, &'static str);
+
+impl fmt::Display for Nobody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Some(Quorum { voters, alive }), what) = self else { return Ok(()) };
+        write!(f, ", and there is no controller {what} ({alive} of {voters} voters reached)")
+    }
+}
+
+/// Nodes in sync that have not done what is told behind them.
+struct Silent<'a>(&'a [NodeId]);
+
+impl fmt::Display for Silent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, node) in self.0.iter().enumerate() {
+            write!(f, "{}{node}", if n > 0 { ", " } else { "" })?;
+        }
+        write!(f, " (in sync) {}", if self.0.len() == 1 { "has" } else { "have" })
+    }
 }
 
 /// For a command, or a reply, that no frame between two nodes holds.
@@ -123,11 +248,15 @@ pub(super) fn elsewhere() -> Reply {
 
 /// For a read whose leader may have been none any more; `applied` if it has changed keys elsewhere.
 pub(super) fn moved(partition: usize, applied: bool) -> Reply {
-    let applied = if applied { "its other part was applied" } else { "nothing was changed" };
     Reply::error_owned(format!(
         "TRYAGAIN the leadership of partition p{partition} moved while the command was being \
-         answered: {applied}; try again"
+         answered: {}; try again",
+        changed(applied)
     ))
+}
+
+fn changed(applied: bool) -> &'static str {
+    if applied { "its other part was applied" } else { "nothing was changed" }
 }
 
 /// For a write while too few replicas are in sync.

@@ -176,7 +176,7 @@ impl Shard {
         };
         let touched = |at: &usize| changes.flushes() && scope.contains(at) || takes(*at) > 0;
         for at in (0..count).filter(touched) {
-            self.partitions[at].takes_writes(self.now.mono)?;
+            self.takes_writes(at)?;
         }
         if self.config.member && batch_bytes(changes) > REPLICATED_BATCH_BYTES_MAX {
             return Err(errors::too_long_to_replicate());
@@ -198,6 +198,16 @@ impl Shard {
             self.wanting.push(at);
         }
         Ok(())
+    }
+
+    /// Whether a write would be taken now; if not, what its client is told.
+    fn takes_writes(&self, at: usize) -> Result<(), Reply> {
+        let partition = &self.partitions[at];
+        partition.takes_writes(self.now.mono)?;
+        match partition.is_stuck() {
+            true => Err(errors::stuck(&self.lacking(partition.id))),
+            false => Ok(()),
+        }
     }
 
     fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
@@ -223,7 +233,7 @@ impl Shard {
         assert!(!places.is_empty(), "the view notes whose clock it needs");
         self.marks.hit(Mark::ClockAwaited);
         for &at in &places {
-            if let Err(error) = self.partitions[at].takes_writes(self.now.mono) {
+            if let Err(error) = self.takes_writes(at) {
                 self.give_up(id, args, error);
                 return;
             }

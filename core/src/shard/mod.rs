@@ -16,6 +16,7 @@ mod client;
 mod errors;
 mod evaluate;
 pub mod forward;
+mod lacking;
 mod roles;
 mod stop;
 mod view;
@@ -258,6 +259,8 @@ struct Partition {
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
     spoilt: bool,
     waiters: VecDeque<Waiter>,
+    /// The high watermark when a write was last given up.
+    stuck_at: Option<Offset>,
     /// Reads that wait until the leader is known to be one still.
     confirms: VecDeque<Confirm>,
     touched: bool,
@@ -579,6 +582,7 @@ impl Shard {
             had_acked: Offset(0),
             spoilt: false,
             waiters: VecDeque::new(),
+            stuck_at: None,
             confirms: VecDeque::new(),
             touched: false,
             opened: false,

@@ -12,15 +12,17 @@
 mod world;
 
 mod judge;
+mod order;
 mod register;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kvnode_core::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use kvnode_core::disk::{DiskError, DiskOp, DiskResult, File};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{FsyncMode, IndexKind, Input, Output};
 use kvnode_core::{ClientId, Instant, IoId, Now};
 
+use order::{clash, files};
 use register::{Op, Register};
 use world::disk::Unsynced;
 use world::{MemDisk, Setup, World, error_code};
@@ -571,37 +573,6 @@ fn draw(random: &mut u64, below: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (z ^ (z >> 31)) % below.max(1)
-}
-
-/// The files that an operation is on, by name. Directories have no order.
-fn files(op: &DiskOp) -> Vec<File> {
-    match op {
-        DiskOp::Create(file)
-        | DiskOp::Write { file, .. }
-        | DiskOp::WriteZeros { file, .. }
-        | DiskOp::Sync(file)
-        | DiskOp::Read { file, .. }
-        | DiskOp::Truncate { file, .. }
-        | DiskOp::Delete(file) => vec![*file],
-        DiskOp::Rename { from, to } => vec![*from, *to],
-        DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
-            Vec::new()
-        }
-    }
-}
-
-/// Whether a later operation on `files` must wait for `op`.
-fn clash(later: &[File], op: &DiskOp) -> bool {
-    match op {
-        DiskOp::DeleteNamed(dir, name) => later.iter().any(|file| {
-            let path = match dir {
-                Dir::Root => name.clone(),
-                Dir::Partition(p) => format!("{p}/{name}"),
-            };
-            file.to_string() == path
-        }),
-        _ => files(op).iter().any(|file| later.contains(file)),
-    }
 }
 
 fn brief(op: &DiskOp) -> String {

@@ -4,37 +4,15 @@
 //! and read by a person. `UPDATE_GOLDENFILES=1 cargo test -p kvnode-core --test cluster` records
 //! anew. The commands are in [`script`], the cluster in [`world`].
 
+#[macro_use]
+#[path = "../world/scripts.rs"]
+mod scripts;
+
 mod liveness;
 mod placement;
 mod properties;
 mod script;
 mod world;
-
-use std::collections::BTreeSet;
-use std::path::Path;
-
-/// A test for each script, by its name; and that no script is left out.
-macro_rules! scripts {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                script::run(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_script_is_run() {
-            let listed: BTreeSet<_> = [$(stringify!($name)),*].map(String::from).into();
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(script::DIR);
-            let files = std::fs::read_dir(dir).expect("the scripts are there").map(|entry| {
-                let path = entry.expect("it can be listed").path();
-                path.file_stem().expect("a name").to_str().expect("plain").to_owned()
-            });
-            assert_eq!(files.collect::<BTreeSet<_>>(), listed);
-        }
-    };
-}
 
 scripts! {
     a_change_that_lost_its_race_is_refused
@@ -61,4 +39,5 @@ scripts! {
     the_status_says_what_is_survived
     two_processes_with_one_id_do_not_both_live
     unclean_stops_cost_the_seat
+    without_a_controller_the_status_says_what_stands_still
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use goldenscript::{ArgumentConsumer, Context, Runner};
 use kvnode_core::cluster::broker;
 use kvnode_core::cluster::controller::{Controller, Input, Request, RequestId, Settings};
+use kvnode_core::cluster::standstill;
 use kvnode_core::cluster::view::{self, Quorum};
 use kvnode_core::cluster::{
     AlterPartition, BrokerMessage, Command, ElectLeader, Features, Life, LogEnd, PartitionEpoch,
@@ -200,6 +201,13 @@ impl Script {
             }
             "status" => {
                 let voters = args.take_key("voters").unwrap_or("3").parse()?;
+                if let Some(reached) = args.take_key("reaches") {
+                    let reached = nodes(reached)?;
+                    let quorum = Quorum { voters, alive: reached.len() };
+                    let reaches = |node| reached.contains(&node);
+                    world.say(standstill::standstill(&map, quorum, reaches));
+                    return Ok(());
+                }
                 let alive = args.take_key("alive").unwrap_or("3").parse()?;
                 world.say(view::summary(&map, Quorum { voters, alive }));
             }

@@ -8,6 +8,8 @@
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;
+#[path = "../world/wires.rs"]
+mod wires;
 mod world;
 
 use std::time::Duration;
@@ -210,8 +212,8 @@ fn a_cut_off_controller_steps_down_and_the_rest_goes_on() {
     let old = NodeId(world.controller().unwrap());
     let others: Vec<NodeId> = world.nodes.keys().copied().filter(|&id| id != old).collect();
     for &other in &others {
-        world.cut.insert((old, other));
-        world.cut.insert((other, old));
+        world.wires.cut.insert((old, other));
+        world.wires.cut.insert((other, old));
     }
     world.pass(Duration::from_secs(3));
     assert_eq!(world.view(old.0).unwrap().quorum.controller, None, "it knows that it is alone");
@@ -220,6 +222,6 @@ fn a_cut_off_controller_steps_down_and_the_rest_goes_on() {
     let map = world.map(now.0);
     assert!(!map.node(old).unwrap().is_active(), "its session has lapsed");
     assert!(map.partitions().all(|(_, p)| p.leader.is_some_and(|leader| leader != old)));
-    world.cut.clear();
+    world.wires.cut.clear();
     world.until("it is back", World::is_whole);
 }

@@ -8,12 +8,11 @@ use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, View};
 use kvnode_core::election::Role;
 use kvnode_core::node::{ToControl, ToShard};
-use kvnode_core::peer::{self, ConnId};
 use kvnode_core::{Instant, NodeId, Now, cluster};
 
 use crate::disk::{MemDisk, Unsynced};
+use crate::wires::Wires;
 
-const LATENCY: Duration = Duration::from_millis(1);
 const WALL_US: u64 = 1_700_000_000_000_000;
 
 /// A node: its disk outlives its process.
@@ -27,25 +26,12 @@ pub(crate) struct Node {
     lives: u64,
 }
 
-/// One end of a connection.
-type End = (NodeId, ConnId);
-
-enum Event {
-    Peer(NodeId, u64, peer::Input),
-}
-
 pub(crate) struct World {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) now: Instant,
     ids: Vec<u32>,
     options: FoundingOptions,
-    /// The other end of each end.
-    wires: BTreeMap<End, End>,
-    /// Nothing gets from the first to the second.
-    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    events: BTreeMap<(Instant, u64), Event>,
-    last_event: u64,
-    last_conn: u64,
+    pub(crate) wires: Wires,
     /// The leaders that were seen, by term.
     pub(crate) leaders: BTreeMap<u64, BTreeSet<NodeId>>,
 }
@@ -59,11 +45,7 @@ impl World {
             now: Instant(1),
             ids: ids.to_vec(),
             options,
-            wires: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            events: BTreeMap::new(),
-            last_event: 0,
-            last_conn: 0,
+            wires: Wires::default(),
             leaders: BTreeMap::new(),
         }
     }
@@ -108,7 +90,7 @@ impl World {
     pub(crate) fn kill(&mut self, id: u32) {
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.control = None;
-        self.hang_up(NodeId(id));
+        self.wires.hang_up(self.now, NodeId(id));
     }
 
     /// Power is lost: what was not fsynced is gone.
@@ -125,23 +107,6 @@ impl World {
 
     pub(crate) fn ask_to_stop(&mut self, id: u32) {
         self.handle(NodeId(id), Input::Stop);
-    }
-
-    fn hang_up(&mut self, node: NodeId) {
-        let ends: Vec<(End, End)> =
-            self.wires.iter().filter(|(end, _)| end.0 == node).map(|(&a, &b)| (a, b)).collect();
-        for (end, other) in ends {
-            self.wires.remove(&end);
-            self.wires.remove(&other);
-            self.later(other.0, peer::Input::Closed(other.1));
-        }
-    }
-
-    fn later(&mut self, node: NodeId, input: peer::Input) {
-        self.last_event += 1;
-        let life = self.nodes[&node].lives;
-        let at = (self.now.after(LATENCY), self.last_event);
-        self.events.insert(at, Event::Peer(node, life, input));
     }
 
     fn handle(&mut self, id: NodeId, input: Input) {
@@ -166,7 +131,10 @@ impl World {
             };
             match output {
                 Output::Disk(io, op) => disk.push_back((io, op)),
-                Output::Peer(output) => self.on_peer(id, output),
+                Output::Peer(output) => {
+                    let lives = |to| self.nodes[&to].control.is_some();
+                    self.wires.on_peer(self.now, id, output, lives);
+                }
                 Output::Shard(ToShard::View(view)) => {
                     for alter in wanted(&view) {
                         control.handle(now, Input::Shard(ToControl::Alter(alter)));
@@ -180,13 +148,13 @@ impl World {
                 Output::Refused(text) => {
                     node.refused = Some(text);
                     node.control = None;
-                    self.hang_up(id);
+                    self.wires.hang_up(self.now, id);
                     return;
                 }
                 Output::Stopped => {
                     node.stopped = true;
                     node.control = None;
-                    self.hang_up(id);
+                    self.wires.hang_up(self.now, id);
                     return;
                 }
                 Output::Notice(_, text) => node.notices.push(text),
@@ -203,61 +171,22 @@ impl World {
         }
     }
 
-    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
-        match output {
-            peer::Output::Dial(conn, to, _) => {
-                let lives = self.nodes[&to].control.is_some();
-                if self.cut.contains(&(id, to)) || self.cut.contains(&(to, id)) {
-                    // Nobody answers.
-                } else if lives {
-                    self.last_conn += 1;
-                    let accepted = ConnId::Accepted(self.last_conn);
-                    self.wires.insert((id, conn), (to, accepted));
-                    self.wires.insert((to, accepted), (id, conn));
-                    self.later(to, peer::Input::Accepted(accepted));
-                    self.later(id, peer::Input::Dialled(conn));
-                } else {
-                    self.later(id, peer::Input::DialFailed { conn, refused: true });
-                }
-            }
-            peer::Output::Write(conn, bytes) => {
-                let Some(&other) = self.wires.get(&(id, conn)) else { return };
-                self.later(id, peer::Input::Sent(conn, bytes.len()));
-                if !self.cut.contains(&(id, other.0)) {
-                    self.later(other.0, peer::Input::Bytes(other.1, bytes));
-                }
-            }
-            peer::Output::Close(conn) => {
-                if let Some(other) = self.wires.remove(&(id, conn)) {
-                    self.wires.remove(&other);
-                    self.later(other.0, peer::Input::Closed(other.1));
-                }
-            }
-            output => panic!("{output:?} is control's own"),
-        }
-    }
-
     /// The next thing happens; time passes until then.
     fn step(&mut self, until: Instant) -> bool {
         let due = |(&id, node): (&NodeId, &Node)| Some((node.control.as_ref()?.deadline()?.0, id));
         let tick = self.nodes.iter().filter_map(due).min();
-        let event = self.events.keys().next().copied();
-        match (tick, event) {
-            (Some((at, id)), event) if event.is_none_or(|(when, _)| at < when) => {
+        match (tick, self.wires.next()) {
+            (Some((at, id)), event) if event.is_none_or(|when| at < when) => {
                 if at > until {
                     return false;
                 }
                 self.now = self.now.max(at);
                 self.handle(id, Input::Tick);
             }
-            (_, Some(key)) if key.0 <= until => {
-                self.now = self.now.max(key.0);
-                let Some(Event::Peer(node, life, input)) = self.events.remove(&key) else {
-                    unreachable!()
-                };
-                if self.nodes[&node].lives == life {
-                    self.handle(node, Input::Peer(input));
-                }
+            (_, Some(at)) if at <= until => {
+                let (at, node, input) = self.wires.pop().expect("it is the next");
+                self.now = self.now.max(at);
+                self.handle(node, Input::Peer(input));
             }
             (_, _) => return false,
         }

@@ -36,6 +36,8 @@
 //! before it is durable.
 #![allow(clippy::unwrap_used, reason = "a test may fail at what it does not expect")]
 
+#[path = "../world/interned.rs"]
+mod interned;
 mod node;
 mod search;
 

@@ -5,7 +5,7 @@
 //! once. The network is a set: messages come in any order, each may be lost, and, where the bounds say
 //! so, come again.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,9 +13,8 @@ use foldhash::fast::FixedState;
 use kvnode_core::election::{Entry, Message, Role, VoterChange};
 use kvnode_core::{Member, NodeId, Term};
 
+use super::interned::{Interned, Table};
 use super::node::{Event, Node, logs_match, member};
-
-type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// How far the search goes.
 #[derive(Clone, Debug)]
@@ -92,31 +91,6 @@ enum Action {
 type Committed = Vec<(Entry, Term)>;
 type Letter = (Member, Member, Message);
 
-struct Interned<T> {
-    all: Vec<T>,
-    numbers: Map<T, u32>,
-}
-
-impl<T: Clone + Eq + Hash> Interned<T> {
-    fn new() -> Self {
-        Self { all: Vec::new(), numbers: Map::with_hasher(FixedState::with_seed(1)) }
-    }
-
-    fn number(&mut self, value: T) -> u32 {
-        if let Some(&number) = self.numbers.get(&value) {
-            return number;
-        }
-        let number = u32::try_from(self.all.len()).expect("few enough to count");
-        self.all.push(value.clone());
-        self.numbers.insert(value, number);
-        number
-    }
-
-    fn get(&self, number: u32) -> &T {
-        &self.all[number as usize]
-    }
-}
-
 /// What an event does to a member's state.
 #[derive(Clone)]
 enum Step {
@@ -131,10 +105,10 @@ pub(crate) struct Search {
     letters: Interned<Letter>,
     committed: Interned<Committed>,
     leaders: Interned<Vec<Option<NodeId>>>,
-    steps: Map<(u32, Event), Step>,
-    matching: Map<(u32, u32), bool>,
+    steps: Table<(u32, Event), Step>,
+    matching: Table<(u32, u32), bool>,
     /// Each state's hash, with that of the one before it and what happened there.
-    seen: Map<u64, (u64, u32)>,
+    seen: Table<u64, (u64, u32)>,
     actions: Vec<Action>,
     hasher: FixedState,
     sights: BTreeSet<&'static str>,
@@ -154,9 +128,9 @@ impl Search {
             letters: Interned::new(),
             committed: Interned::new(),
             leaders: Interned::new(),
-            steps: Map::with_hasher(hasher.clone()),
-            matching: Map::with_hasher(hasher.clone()),
-            seen: Map::with_hasher(hasher.clone()),
+            steps: Table::with_hasher(hasher.clone()),
+            matching: Table::with_hasher(hasher.clone()),
+            seen: Table::with_hasher(hasher.clone()),
             actions: Vec::new(),
             hasher,
             sights: BTreeSet::new(),

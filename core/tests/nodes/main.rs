@@ -8,6 +8,9 @@
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;
+mod watch;
+#[path = "../world/wires.rs"]
+mod wires;
 mod world;
 
 use std::time::Duration;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
 use kvnode_core::storage::replica::ScrubSettings;
+use kvnode_core::{PartitionId, slot};
 use world::{Setup, World};
 
 fn key(n: u32) -> String {
@@ -135,6 +139,180 @@ fn two_of_three_are_lost_one_after_the_other_and_the_third_has_all() {
 }
 
 #[test]
+fn without_a_controller_what_needs_no_decision_goes_on_and_the_rest_says_what_it_lacks() {
+    let mut ring = Ring::of_five();
+    let [whole, led, orphan] = ring.keys.clone();
+    let world = &mut ring.world;
+    let at = world.connect(ring.survivors[0]);
+    for name in [&whole, &led, &orphan] {
+        assert_eq!(world.call(at, &["SET", name, "1"]), Reply::OK);
+    }
+    ring.lose_the_majority();
+    let world = &mut ring.world;
+    // From either survivor, and for longer than any promise or session lasts.
+    for n in 0..200 {
+        let at = world.connect(ring.survivors[n % 2]);
+        let value = n.to_string();
+        assert_eq!(world.call(at, &["SET", &whole, &value]), Reply::OK);
+        assert_eq!(world.call(at, &["GET", &whole]), Reply::bulk(value.as_bytes()));
+        world.pass(Duration::from_millis(50));
+    }
+    let quorum = "there is no controller";
+    for (n, id) in ring.survivors.into_iter().enumerate() {
+        let at = world.connect(id);
+        if n > 0 {
+            // There is one in the log already, and no use in a second one.
+            let asked = world.now;
+            let told = error(world.call(at, &["SET", &led, "3"]));
+            for part in ["NOREPLICAS ", "earlier writes", quorum, "the write was not applied"] {
+                assert!(told.contains(part), "{part:?} is not in {told:?}");
+            }
+            assert!(world.now.since(asked) < Duration::from_secs(1), "it is known at once");
+        } else {
+            let told = error(world.call(at, &["SET", &led, "2"]));
+            for part in ["UNKNOWN ", "the write is in the log of", "(in sync) has not", quorum] {
+                assert!(told.contains(part), "{part:?} is not in {told:?}");
+            }
+            assert!(told.contains("may or may not become committed"), "{told}");
+        }
+        let told = error(world.call(at, &["GET", &led]));
+        for part in ["TRYAGAIN ", "can not make sure that it leads", quorum, "nothing was changed"]
+        {
+            assert!(told.contains(part), "{part:?} is not in {told:?}");
+        }
+        for command in [&["SET", &orphan, "2"][..], &["GET", &orphan]] {
+            let told = error(world.call(at, command));
+            for part in ["CLUSTERDOWN ", "is not reached from", quorum, "was not applied"] {
+                assert!(told.contains(part), "{part:?} is not in {told:?}");
+            }
+        }
+        let said = world.status(id);
+        assert!(said.starts_with("no controller: 2 of 5 voters are reached, 3 must be;"), "{said}");
+        let partition = |name: &str| format!("{}", home(name, 5));
+        for (name, what) in [
+            (&led, "no reads or writes, someone in sync is not reached"),
+            (&orphan, "no reads or writes, no leader is reached"),
+        ] {
+            let clause = said.split("; ").find(|clause| clause.contains(&partition(name)));
+            assert!(clause.is_some_and(|clause| clause.ends_with(what)), "{name}: {said}");
+        }
+        assert!(said.ends_with("; 1 partition goes on"), "{said}");
+    }
+    // One more voter is a majority again, and so all goes on.
+    let back = ring.lost[0];
+    world.start(back);
+    world.until("a controller decides", |world| {
+        [&led, &orphan].iter().all(|name| world.leader(home(name, 5).0).is_some())
+    });
+    let at = world.connect(ring.survivors[0]);
+    assert_eq!(world.call(at, &["GET", &led]), Reply::bulk(b"2"), "what was in the log");
+    assert_eq!(world.call(at, &["GET", &whole]), Reply::bulk(b"199"));
+    assert_eq!(world.call(at, &["GET", &orphan]), Reply::bulk(b"1"), "what was acknowledged");
+}
+
+#[test]
+fn a_leader_whose_reign_could_not_begin_says_that_nothing_was_applied() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 1 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let first = world.leader(0).unwrap();
+    world.kill(first);
+    let others: Vec<u32> = (1..=3).filter(|id| *id != first).collect();
+    let named = |world: &World| {
+        let names = |&id: &u32| {
+            let entry = world.map(id).partition(PartitionId(0)).unwrap();
+            entry.leader == Some(kvnode_core::NodeId(id))
+        };
+        others.iter().copied().find(names)
+    };
+    world.until("another is elected", |world| named(world).is_some());
+    let leader = named(&world).unwrap();
+    let other = *others.iter().find(|id| **id != leader).unwrap();
+    world.kill(other);
+    assert_eq!(world.leader(0), None, "the first record of the reign is not committed");
+    world.until("no controller is known", |world| world.view(leader).unwrap().headless().is_some());
+    // Asked over and over again up to the last moment, and known not to be under way.
+    for n in 0..20 {
+        world.pass(Duration::from_millis(1));
+        let at = world.connect(leader);
+        let told = error(world.call(at, &["INCR", "k"]));
+        for part in [
+            "CLUSTERDOWN ",
+            &format!("since n{other} (in sync) has not acknowledged the beginning of its reign"),
+            "there is no controller to change the in-sync set (1 of 3 voters reached)",
+            "was not applied",
+        ] {
+            assert!(told.contains(part), "{n}: {part:?} is not in {told:?}");
+        }
+    }
+}
+
+/// Five nodes, and five partitions of two replicas each, so that a majority can be lost while
+/// everybody in sync in one of them lives.
+struct Ring {
+    world: World,
+    /// Everybody in sync in one partition.
+    survivors: [u32; 2],
+    /// The others; the controller is the first to go.
+    lost: Vec<u32>,
+    /// A key of a partition that the survivors hold, of one that a survivor leads and a lost one
+    /// follows, and of one where it is the other way round.
+    keys: [String; 3],
+}
+
+impl Ring {
+    fn of_five() -> Self {
+        let founding = FoundingOptions { partitions: 5, replication_factor: 2, min_isr: 1 };
+        let world = World::new(Setup { nodes: 5, founding, ..Setup::default() });
+        let controller = world.controller().unwrap();
+        let partitions: Vec<(PartitionId, Vec<u32>)> = (world.map(1).partitions())
+            .map(|(id, p)| (id, p.replicas.iter().map(|node| node.0).collect()))
+            .collect();
+        // The first replica leads.
+        let leaders: Vec<u32> = (0..5).map(|id| world.leader(id).unwrap()).collect();
+        let find = |so: &dyn Fn(u32, u32) -> bool| {
+            let follower = |(id, nodes): &(PartitionId, Vec<u32>)| {
+                let leader = leaders[id.0 as usize];
+                (leader, *nodes.iter().find(|node| **node != leader).unwrap())
+            };
+            let found = partitions.iter().find(|entry| {
+                let (leader, follower) = follower(entry);
+                so(leader, follower)
+            });
+            found.map(|entry| (entry.0, follower(entry)))
+        };
+        let (whole, (a, b)) = find(&|a, b| a != controller && b != controller).unwrap();
+        let lives = |node: u32| node == a || node == b;
+        let (led, _) = find(&|a, b| lives(a) && !lives(b)).unwrap();
+        let (orphan, _) = find(&|a, b| !lives(a) && lives(b)).unwrap();
+        let mut lost: Vec<u32> = (1..=5).filter(|id| !lives(*id)).collect();
+        lost.sort_by_key(|id| *id != controller);
+        let keys = [whole, led, orphan]
+            .map(|id| (0..).map(key).find(|name| home(name, 5) == id).expect("slots are spread"));
+        Self { world, survivors: [a, b], lost, keys }
+    }
+
+    /// All at once, so that nothing can be decided in between.
+    fn lose_the_majority(&mut self) {
+        for &id in &self.lost {
+            self.world.kill(id);
+        }
+        let survivors = self.survivors;
+        self.world.until("the survivors know no controller", |world| {
+            survivors.iter().all(|id| world.view(*id).is_some_and(|v| v.headless().is_some()))
+        });
+    }
+}
+
+fn home(key: &str, partitions: u32) -> PartitionId {
+    slot::partition(slot::slot(key.as_bytes()), partitions)
+}
+
+fn error(reply: Reply) -> String {
+    let Reply::Error(text) = reply else { panic!("{reply:?} is no error") };
+    text.into_owned()
+}
+
+#[test]
 fn below_min_isr_writes_are_refused_and_reads_go_on() {
     let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 3 };
     let mut world = World::new(Setup { founding, ..Setup::default() });
@@ -164,8 +342,8 @@ fn a_leader_that_is_cut_off_answers_no_reads() {
     assert_eq!(world.call(old, &["SET", &name, "1"]), Reply::OK);
     for &other in &others {
         let pair = (kvnode_core::NodeId(leader), kvnode_core::NodeId(other));
-        world.cut.insert(pair);
-        world.cut.insert((pair.1, pair.0));
+        world.wires.cut.insert(pair);
+        world.wires.cut.insert((pair.1, pair.0));
     }
     world.until("another leads", |world| {
         others.iter().any(|&id| world.replica(id, 0).is_some_and(|r| r.serves))
@@ -175,7 +353,7 @@ fn a_leader_that_is_cut_off_answers_no_reads() {
     world.pass(Duration::from_millis(50));
     let told = world.clients[&old].told.front().cloned();
     assert!(!matches!(told, Some(Reply::Bulk(_))), "a stale read: {told:?}");
-    world.cut.clear();
+    world.wires.cut.clear();
     world.until("all is whole again", World::is_whole);
     let told = world.reply(old, "the read ends");
     assert!(told == Reply::bulk(b"2") || matches!(told, Reply::Error(_)), "{told:?}");

@@ -1,43 +1,23 @@
 //! Whole nodes in virtual time: control and shard of each, links by bytes, disks in memory, clients
 //! that call any of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kvnode_core::cluster::Map;
 use kvnode_core::control::{self, Control, FoundingOptions, View};
-use kvnode_core::disk::{CacheKey, CacheStats, File, ValueCache};
-use kvnode_core::peer::{self, ConnId};
+use kvnode_core::disk::NoCache;
 use kvnode_core::replication;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{self, FsyncMode, IndexKind, ReplicaGlance, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
-use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId, Value};
+use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId};
 
 use crate::disk::{MemDisk, Unsynced};
+use crate::wires::Wires;
 
-const LATENCY: Duration = Duration::from_millis(1);
 const WALL_US: u64 = 1_700_000_000_000_000;
-
-/// Remembers nothing: every value is read from disk.
-struct NoCache;
-
-impl ValueCache for NoCache {
-    fn get(&mut self, _: &[u8], _: CacheKey) -> Option<Value> {
-        None
-    }
-    fn put(&mut self, _: &[u8], _: CacheKey, _: &Value) {}
-    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
-        None
-    }
-    fn moved(&mut self, _: &[u8], _: CacheKey, _: CacheKey) {}
-    fn warm(&self, _: &[u8]) {}
-    fn stats(&self) -> CacheStats {
-        CacheStats::default()
-    }
-}
 
 /// A node: its disk outlives its process.
 pub(crate) struct Node {
@@ -54,9 +34,6 @@ pub(crate) struct Process {
     pub(crate) shard: Shard,
     pub(crate) view: Option<Arc<View>>,
 }
-
-/// One end of a connection.
-type End = (NodeId, ConnId);
 
 /// A client of a node: what it was told, in order.
 #[derive(Default)]
@@ -93,12 +70,7 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) now: Instant,
     setup: Setup,
-    wires: BTreeMap<End, End>,
-    /// Nothing gets from the first to the second.
-    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    events: BTreeMap<(Instant, u64), (NodeId, u64, peer::Input)>,
-    last_event: u64,
-    last_conn: u64,
+    pub(crate) wires: Wires,
     pub(crate) clients: BTreeMap<(NodeId, ClientId), Client>,
     last_client: u64,
 }
@@ -111,11 +83,7 @@ impl World {
             nodes: nodes.collect(),
             now: Instant(1_000_000_000),
             setup,
-            wires: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            events: BTreeMap::new(),
-            last_event: 0,
-            last_conn: 0,
+            wires: Wires::default(),
             clients: BTreeMap::new(),
             last_client: 0,
         };
@@ -212,21 +180,8 @@ impl World {
     }
 
     fn hang_up(&mut self, node: NodeId) {
-        let ends: Vec<(End, End)> =
-            self.wires.iter().filter(|(end, _)| end.0 == node).map(|(&a, &b)| (a, b)).collect();
-        for (end, other) in ends {
-            self.wires.remove(&end);
-            self.wires.remove(&other);
-            self.later(other.0, peer::Input::Closed(other.1));
-        }
+        self.wires.hang_up(self.now, node);
         self.clients.retain(|(at, _), _| *at != node);
-    }
-
-    fn later(&mut self, node: NodeId, input: peer::Input) {
-        self.last_event += 1;
-        let life = self.nodes[&node].lives;
-        let at = (self.now.after(LATENCY), self.last_event);
-        self.events.insert(at, (node, life, input));
     }
 
     fn drain(&mut self, id: NodeId) {
@@ -238,7 +193,10 @@ impl World {
             if let Some(output) = process.control.as_mut().and_then(Control::poll) {
                 match output {
                     control::Output::Disk(io, op) => disk.push_back((io, op)),
-                    control::Output::Peer(output) => self.on_peer(id, output),
+                    control::Output::Peer(output) => {
+                        let lives = |to| self.nodes[&to].process.is_some();
+                        self.wires.on_peer(self.now, id, output, lives);
+                    }
                     control::Output::Shard(said) => {
                         if let kvnode_core::node::ToShard::View(view) = &said {
                             process.view = Some(Arc::clone(view));
@@ -301,40 +259,6 @@ impl World {
         }
     }
 
-    fn on_peer(&mut self, id: NodeId, output: peer::Output) {
-        match output {
-            peer::Output::Dial(conn, to, _) => {
-                let lives = self.nodes[&to].process.is_some();
-                if self.cut.contains(&(id, to)) || self.cut.contains(&(to, id)) {
-                    // Nobody answers.
-                } else if lives {
-                    self.last_conn += 1;
-                    let accepted = ConnId::Accepted(self.last_conn);
-                    self.wires.insert((id, conn), (to, accepted));
-                    self.wires.insert((to, accepted), (id, conn));
-                    self.later(to, peer::Input::Accepted(accepted));
-                    self.later(id, peer::Input::Dialled(conn));
-                } else {
-                    self.later(id, peer::Input::DialFailed { conn, refused: true });
-                }
-            }
-            peer::Output::Write(conn, bytes) => {
-                let Some(&other) = self.wires.get(&(id, conn)) else { return };
-                self.later(id, peer::Input::Sent(conn, bytes.len()));
-                if !self.cut.contains(&(id, other.0)) {
-                    self.later(other.0, peer::Input::Bytes(other.1, bytes));
-                }
-            }
-            peer::Output::Close(conn) => {
-                if let Some(other) = self.wires.remove(&(id, conn)) {
-                    self.wires.remove(&other);
-                    self.later(other.0, peer::Input::Closed(other.1));
-                }
-            }
-            output => panic!("{output:?} is control's own"),
-        }
-    }
-
     /// The next thing happens; time passes until then.
     fn step(&mut self, until: Instant) -> bool {
         let due = |(&id, node): (&NodeId, &Node)| {
@@ -344,9 +268,8 @@ impl World {
             Some((control.into_iter().chain(shard).min()?, id))
         };
         let tick = self.nodes.iter().filter_map(due).min();
-        let event = self.events.keys().next().copied();
-        match (tick, event) {
-            (Some((at, id)), event) if event.is_none_or(|(when, _)| at < when) => {
+        match (tick, self.wires.next()) {
+            (Some((at, id)), event) if event.is_none_or(|when| at < when) => {
                 if at > until {
                     return false;
                 }
@@ -364,12 +287,11 @@ impl World {
                 }
                 self.drain(id);
             }
-            (_, Some(key)) if key.0 <= until => {
-                self.now = self.now.max(key.0);
+            (_, Some(at)) if at <= until => {
+                let (at, id, input) = self.wires.pop().expect("it is the next");
+                self.now = self.now.max(at);
                 let now = self.wall();
-                let (id, life, input) = self.events.remove(&key).unwrap();
-                if self.nodes[&id].lives == life
-                    && let Some(process) = self.process(id.0)
+                if let Some(process) = self.process(id.0)
                     && let Some(control) = &mut process.control
                 {
                     control.handle(now, control::Input::Peer(input));
@@ -416,6 +338,28 @@ impl World {
 
     pub(crate) fn map(&self, id: u32) -> &Map {
         self.nodes[&NodeId(id)].process.as_ref().unwrap().control.as_ref().unwrap().map().unwrap()
+    }
+
+    /// What the node knows of the cluster.
+    pub(crate) fn view(&self, id: u32) -> Option<&View> {
+        self.nodes[&NodeId(id)].process.as_ref()?.view.as_deref()
+    }
+
+    /// Who controls the cluster, as everybody says who lives.
+    pub(crate) fn controller(&self) -> Option<u32> {
+        let live = self.nodes.values().filter(|node| node.process.is_some());
+        let mut said = live.map(|node| node.process.as_ref()?.view.as_ref()?.quorum.controller);
+        let first = said.next()??;
+        said.all(|other| other == Some(first)).then_some(first.0)
+    }
+
+    /// The line of its status that sums it up.
+    pub(crate) fn status(&mut self, id: u32) -> String {
+        let at = self.connect(id);
+        let Reply::Map(fields) = self.call(at, &["CLUSTER", "STATUS"]) else { panic!("no status") };
+        let summary = fields.into_iter().find(|(name, _)| *name == Reply::bulk(b"summary"));
+        let Some((_, Reply::Bulk(text))) = summary else { panic!("no summary") };
+        String::from_utf8(text.to_vec()).unwrap()
     }
 
     pub(crate) fn replica(&self, id: u32, partition: u32) -> Option<ReplicaGlance> {

@@ -2,9 +2,9 @@
 
 use kvnode_core::NodeId;
 use kvnode_core::peer::frame::Channel;
-use kvnode_core::peer::{Input, LinkState, Message};
+use kvnode_core::peer::{ConnId, Input, LinkState, Message};
 
-use crate::bench::{A1, Bench, D1, D2, identity, link, welcome};
+use crate::bench::{A1, Bench, D1, D2, hello, identity, link, welcome};
 
 #[test]
 fn a_new_peer_is_dialled_at_once_greeted_and_up_when_it_welcomes() {
@@ -51,13 +51,60 @@ fn a_link_that_breaks_as_soon_as_it_is_up_is_not_dialled_without_a_pause() {
     assert!((10..=20).contains(&wait) && reason == "Dial", "{wait} {reason}");
 }
 
+/// A bench that has tried in vain until it waits for about a second, and then has a link.
+fn up_after_failures() -> (Bench, ConnId) {
+    let mut bench = Bench::new();
+    for attempt in 1..=8 {
+        bench.tick();
+        bench.input(Input::DialFailed { conn: ConnId::Dialled(attempt), refused: true });
+    }
+    let conn = ConnId::Dialled(9);
+    connect(&mut bench, conn);
+    (bench, conn)
+}
+
+/// The dial that is due succeeds, and the peer welcomes.
+fn connect(bench: &mut Bench, conn: ConnId) {
+    bench.tick();
+    bench.input(Input::Dialled(conn));
+    let sent = link(Message::Hello(hello(bench.links.me(), 2))).len();
+    bench.input(Input::Sent(conn, sent));
+    bench.bytes(conn, link(Message::Welcome(welcome(&identity(2, 22)))));
+    assert!(bench.links.is_up(NodeId(2)));
+}
+
+#[test]
+fn a_link_that_was_answered_on_is_dialled_again_soon_whatever_was_before() {
+    let (mut bench, conn) = up_after_failures();
+    let pinged = bench.tick();
+    assert_eq!(pinged.len(), 1, "{pinged:?}");
+    bench.input(Input::Sent(conn, link(Message::Ping(1)).len()));
+    bench.bytes(conn, link(Message::Pong(1)));
+    bench.pass(500);
+    bench.input(Input::Closed(conn));
+    let (wait, reason) = bench.deadline();
+    assert!((10..=20).contains(&wait) && reason == "Dial", "{wait} {reason}");
+}
+
+#[test]
+fn a_peer_that_welcomes_and_hangs_up_is_dialled_less_and_less() {
+    let mut bench = Bench::new();
+    for (attempt, most) in (1..).zip([20, 40, 80, 160, 320, 640, 1000, 1000]) {
+        let conn = ConnId::Dialled(attempt);
+        connect(&mut bench, conn);
+        bench.input(Input::Closed(conn));
+        let (wait, _) = bench.deadline();
+        assert!((most / 2..=most).contains(&wait), "{attempt}: {wait}");
+    }
+}
+
 #[test]
 fn failed_dials_back_off_to_a_second_and_are_told_of_once() {
     let mut bench = Bench::new();
     let mut waits = Vec::new();
     for attempt in 1.. {
         assert_eq!(bench.tick(), [format!("dial d{attempt} n2 at b:7")]);
-        let conn = kvnode_core::peer::ConnId::Dialled(attempt);
+        let conn = ConnId::Dialled(attempt);
         let effects = bench.input(Input::DialFailed { conn, refused: false });
         assert_eq!(effects[0], "unreachable n2 refused=false");
         assert_eq!(effects.len(), if attempt == 1 { 2 } else { 1 }, "{effects:?}");

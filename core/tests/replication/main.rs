@@ -5,37 +5,15 @@
 //! The commands are in [`script`], the replicas in [`world`].
 #![allow(clippy::unwrap_used, reason = "a test may fail at what it does not expect")]
 
+#[macro_use]
+#[path = "../world/scripts.rs"]
+mod scripts;
+
 mod effects;
 mod random;
 mod replica;
 mod script;
 mod world;
-
-use std::collections::BTreeSet;
-use std::path::Path;
-
-/// A test for each script, by its name; and that no script is left out.
-macro_rules! scripts {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                script::run(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_script_is_run() {
-            let listed: BTreeSet<_> = [$(stringify!($name)),*].map(String::from).into();
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(script::DIR);
-            let files = std::fs::read_dir(dir).expect("the scripts are there").map(|entry| {
-                let path = entry.expect("it can be listed").path();
-                path.file_stem().expect("a name").to_str().expect("plain").to_owned()
-            });
-            assert_eq!(files.collect::<BTreeSet<_>>(), listed);
-        }
-    };
-}
 
 scripts! {
     a_confirmed_read_waits_for_all_in_sync

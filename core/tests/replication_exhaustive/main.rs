@@ -29,6 +29,8 @@
 //! Others are held by `tests/replication`: there the rules stand one by one.
 #![allow(clippy::unwrap_used, reason = "a test may fail at what it does not expect")]
 
+#[path = "../world/interned.rs"]
+mod interned;
 mod node;
 #[path = "../replication/replica.rs"]
 #[expect(dead_code, reason = "stories need more of it than the search")]

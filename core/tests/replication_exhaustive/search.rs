@@ -4,91 +4,26 @@
 //! its number, so that a state of the whole is a handful of numbers; and what an event does to a replica
 //! is computed once. The network is a set: messages come in any order, and each may be lost.
 
+mod bounds;
 mod check;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use foldhash::fast::FixedState;
 use kvnode_core::cluster::{AlterPartition, Command, ElectLeader, Life, Map, Right};
-use kvnode_core::replication::{Envelope, ReadMode, ReadWait};
+use kvnode_core::replication::{Envelope, ReadWait};
 use kvnode_core::{Epoch, Instant, NodeId};
 
+use super::interned::{Interned, Table};
 use super::node::{Event, Node, With, settings};
 use super::replica::{P, Record, Replica, Role, brief, founded, registration, try_apply};
 
-type Table<K, V> = HashMap<K, V, FixedState>;
-
-/// How far the search goes.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) nodes: u32,
-    pub(crate) min_isr: u32,
-    pub(crate) reads_by: ReadMode,
-    /// Messages under way at a time; what goes beyond is not looked at.
-    pub(crate) messages: usize,
-    /// What may happen how often.
-    pub(crate) left: Left,
-    /// The first part of the way, the same for all.
-    pub(crate) start: Vec<Start>,
-    /// The search ends after so many states, without a verdict on the rest.
-    pub(crate) states_max: usize,
-}
-
-/// Something done before the search begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Start {
-    /// Everything under way arrives, everything written is durable, everybody takes the map.
-    Settle,
-    /// The leader writes, and nobody hears of it.
-    WriteAlone,
-    /// The leader writes.
-    Write,
-    /// As long as a promise lasts passes, and then the leader says something.
-    Wait,
-    /// This node is fenced.
-    Fence(u32),
-    /// And unfenced.
-    Unfence(u32),
-    /// This node is elected and takes the map; nobody hears of it.
-    Elect(u32),
-    /// This node does nothing from here on until the search begins.
-    Sleep(u32),
-}
-
-/// What may still happen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Left {
-    pub(crate) writes: u8,
-    pub(crate) reads: u8,
-    pub(crate) crashes: u8,
-    /// Crashes that cost all that was acknowledged.
-    pub(crate) losses: u8,
-    pub(crate) fences: u8,
-    pub(crate) unfences: u8,
-    pub(crate) elections: u8,
-    pub(crate) relinks: u8,
-    pub(crate) refusals: u8,
-    pub(crate) late: u8,
-    pub(crate) elapse: u8,
-    /// Deliveries that leave the message where it is.
-    pub(crate) copies: u8,
-}
+pub(crate) use bounds::{Bounds, Found, Left, Start};
 
 /// A replica that asks so often is not looked at any further: messages may be lost for ever.
 const ROUNDS_MAX: u32 = 6;
-
-/// What the search found.
-pub(crate) struct Found {
-    pub(crate) states: usize,
-    pub(crate) steps: usize,
-    pub(crate) node_states: usize,
-    pub(crate) depth: usize,
-    pub(crate) complete: bool,
-    pub(crate) violation: Option<(String, Vec<String>)>,
-    pub(crate) sights: BTreeSet<&'static str>,
-}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct World {
@@ -127,31 +62,6 @@ enum Action {
 }
 
 type Letter = (NodeId, NodeId, Envelope);
-
-struct Interned<T> {
-    all: Vec<T>,
-    numbers: Table<T, u32>,
-}
-
-impl<T: Clone + Eq + Hash> Interned<T> {
-    fn new() -> Self {
-        Self { all: Vec::new(), numbers: Table::with_hasher(FixedState::with_seed(1)) }
-    }
-
-    fn number(&mut self, value: T) -> u32 {
-        if let Some(&number) = self.numbers.get(&value) {
-            return number;
-        }
-        let number = u32::try_from(self.all.len()).expect("few enough to count");
-        self.all.push(value.clone());
-        self.numbers.insert(value, number);
-        number
-    }
-
-    fn get(&self, number: u32) -> &T {
-        &self.all[number as usize]
-    }
-}
 
 #[derive(Clone)]
 enum Step {

@@ -43,7 +43,7 @@ pub(crate) fn isolations(settings: &Settings, chance: &mut Chance) -> Plan {
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other class is drawn as for the quorum")]
 pub(crate) fn share(class: Class) -> u64 {
     match class {
-        // What is damaged on one disk is not given back by the others yet.
+        // The profile does not damage disks yet.
         Class::Rot
         | Class::BadSector
         | Class::Strike(

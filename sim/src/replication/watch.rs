@@ -331,7 +331,7 @@ mod tests {
             partitions: 1,
             replication_factor: 2,
             min_isr: 2,
-            expected: nodes.to_vec(),
+            expected: nodes.into(),
         };
         let mut map = Map::new();
         let mut list = Vec::new();
@@ -356,6 +356,7 @@ mod tests {
             controller: None,
             voters: Voters::default(),
             heard: None,
+            reached: BTreeSet::new(),
             applied: Index(0),
         };
         let me = Member { node: NodeId(1), directory: DirectoryId(1) };

@@ -118,10 +118,15 @@ impl Shard {
                 agent.watches = Watches { count: 0, ..ask.watches };
                 self.release(id);
             }
-            let known = self.agent(id).watches == ask.watches;
-            let leads = self.leads_in(ask.partition, ask.epoch) && (known || !ask.pinned);
-            if !leads || ask.commands.iter().any(|command| command.0.is_empty()) {
-                let message = Message::Answer { tag: ask.tag, outcome: Outcome::NotLeader };
+            let leads = self.leads_in(ask.partition, ask.epoch);
+            let refusal = if !leads || ask.commands.iter().any(|command| command.0.is_empty()) {
+                Some(Outcome::NotLeader)
+            } else {
+                let unknown = ask.pinned && self.agent(id).watches != ask.watches;
+                unknown.then_some(Outcome::Unwatched)
+            };
+            if let Some(outcome) = refusal {
+                let message = Message::Answer { tag: ask.tag, outcome };
                 self.forwarding.say(self.me(), node, message);
                 continue;
             }

@@ -32,8 +32,16 @@ pub(super) struct PinnedTo {
 pub(super) struct Pinned {
     pub(super) to: PinnedTo,
     pub(super) watches: Watches,
-    /// The reply where it can not be asked.
-    pub(super) otherwise: Reply,
+    pub(super) otherwise: Otherwise,
+}
+
+/// What becomes of a pinned command that can not be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// It is a WATCH: what is watched is lost, and EXEC will tell.
+    Lost,
+    /// It is an EXEC, and aborted.
+    Aborted,
 }
 
 /// What is asked of one partition.

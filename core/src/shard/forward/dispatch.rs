@@ -7,11 +7,11 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::CALL_MAX;
-use super::call::{Call, Merge, Part, Pinned};
+use super::call::{Call, Merge, Otherwise, Part, Pinned};
 use super::message::{self, Ask, Command, Message, Outcome};
 use super::split::{About, about, owned};
 use super::transaction::Watches;
+use super::{ANSWER_MAX, CALL_MAX};
 use crate::args::Args;
 use crate::limits::PEER_FORWARD_BYTES_MAX;
 use crate::marks::Mark;
@@ -53,6 +53,8 @@ struct Asked {
     /// The client's reply of this number, and which part of the command.
     number: u64,
     part: usize,
+    /// When it is given up.
+    until: Instant,
 }
 
 /// What a client has under way in one partition.
@@ -273,7 +275,8 @@ impl Shard {
         self.forwarding.last_tag += 1;
         let tag = self.forwarding.last_tag;
         let Stalled { number, part } = stalled;
-        let asked = Asked { node, partition, epoch, client: id, number, part };
+        let until = self.now.mono.after(ANSWER_MAX);
+        let asked = Asked { node, partition, epoch, client: id, number, part, until };
         self.forwarding.asked.insert(tag, asked);
         let pinned = self.call_of(id, stalled).pinned.as_ref();
         let watches = match pinned {
@@ -304,6 +307,7 @@ impl Shard {
                 }
                 self.stall(asked);
             }
+            Outcome::Unwatched => self.stall(asked),
         }
     }
 
@@ -344,8 +348,15 @@ impl Shard {
     pub(super) fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let call = client.call_mut(number).expect("a part has a call");
+        let failed = matches!(reply, Reply::Error(_));
+        let watch = call.pinned.as_ref().filter(|pinned| pinned.otherwise == Otherwise::Lost);
+        let watch = watch.filter(|_| failed).map(|pinned| pinned.watches.generation);
         call.parts[part].reply = Some(reply);
-        if call.is_done() {
+        let done = call.is_done();
+        if let Some(generation) = watch {
+            self.fail_watch(id, generation);
+        }
+        if done {
             self.finish_call(id, number);
         }
     }
@@ -389,6 +400,11 @@ impl Shard {
         self.drop_agents(node);
     }
 
+    fn unanswered(&self, asked: Asked, broken: bool) -> Reply {
+        let lacking = self.lacking(asked.partition);
+        errors::unanswered(asked.node, &lacking, broken, self.call_reads(asked))
+    }
+
     fn call_reads(&self, asked: Asked) -> bool {
         let call = self.clients.get(&asked.client).and_then(|client| client.call(asked.number));
         call.is_none_or(|call| call.reads)
@@ -406,7 +422,7 @@ impl Shard {
         } else if reads {
             self.on_part(asked, errors::moved(asked.partition.0 as usize, false));
         } else {
-            self.on_part(asked, errors::unknown_abroad(asked.node, asked.partition));
+            self.on_part(asked, self.unanswered(asked, true));
         }
     }
 
@@ -456,27 +472,19 @@ impl Shard {
             return;
         }
         self.forwarding.due = None;
-        self.look_for_leaders();
-        let overdue = |id: ClientId, number: u64| {
-            let call = self.clients.get(&id).and_then(|client| client.call(number));
-            call.is_none_or(|call| call.until <= now)
-        };
-        let late: Vec<(u64, Asked)> = self
-            .forwarding
-            .asked
-            .iter()
-            .filter(|(_, asked)| overdue(asked.client, asked.number))
-            .map(|(&tag, &asked)| (tag, asked))
-            .collect();
+        let overdue = |&(_, asked): &(&u64, &Asked)| asked.until <= now;
+        let late = self.forwarding.asked.iter().filter(overdue);
+        let late: Vec<(u64, Asked)> = late.map(|(&tag, &asked)| (tag, asked)).collect();
         for (tag, asked) in late {
             // Its answer, should it come yet, is no one's.
             self.forwarding.asked.remove(&tag);
-            let unknown = errors::unknown_abroad(asked.node, asked.partition);
-            self.on_part(asked, unknown);
+            self.on_part(asked, self.unanswered(asked, false));
         }
+        // What is given up is known not to be under way: it is not asked once more.
         for id in self.forwarding.stalled.clone() {
             self.give_up_stalled(id);
         }
+        self.look_for_leaders();
         if !self.forwarding.asked.is_empty() || !self.forwarding.stalled.is_empty() {
             self.forwarding.wake_at(now.after(RETRY_EVERY));
         }
@@ -491,7 +499,8 @@ impl Shard {
             let partition = self.part(id, stalled).partition;
             let client = self.clients.get_mut(&id).expect("it is there");
             client.stalled.remove(&stalled);
-            self.finish_part(id, stalled.number, stalled.part, errors::no_leader(partition));
+            let error = errors::no_leader(&self.lacking(partition));
+            self.finish_part(id, stalled.number, stalled.part, error);
         }
         self.advance_stalled(id);
     }

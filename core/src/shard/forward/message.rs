@@ -41,7 +41,7 @@ pub struct Ask {
     pub tag: u64,
     /// What the client watches. An agent that has another generation's keys lets go of them.
     pub watches: Watches,
-    /// It is refused by an agent that does not have just those.
+    /// It is refused, as [`Outcome::Unwatched`], by an agent that does not have just those.
     pub pinned: bool,
     /// Which partition it is for, and in which reign: another is refused, or a command could
     /// overtake one of the same client that was refused.
@@ -63,6 +63,9 @@ pub enum Outcome {
     Reply(WireReply),
     /// The node does not lead the partition in that reign: nothing was evaluated.
     NotLeader,
+    /// The ask is pinned, and the agent does not have what its client watches: nothing was
+    /// evaluated. The reign goes on.
+    Unwatched,
 }
 
 /// A reply as it travels.

@@ -20,8 +20,8 @@
 //!
 //! A part that was asked and not answered when the link breaks may have taken effect. If it only
 //! reads, and no later write of its client went the same way, it is asked again; if not, its client is
-//! told that the outcome is unknown. A part that finds
-//! no leader in [`CALL_MAX`] was not applied, and that is said.
+//! told that the outcome is unknown, and so it is of one that is not answered in [`ANSWER_MAX`]. A
+//! part that finds no leader in [`CALL_MAX`] was not applied, and that is said.
 
 mod agent;
 mod call;
@@ -33,11 +33,20 @@ pub mod transaction;
 
 use core::time::Duration;
 
+use super::client::WAIT_MAX;
+use super::roles::REPORT_EVERY;
+
 pub(super) use agent::Agent;
 pub(super) use call::Call;
 pub(super) use dispatch::{Abroad, Forwarding, Stalled};
 pub(super) use route::Homes;
 pub(super) use transaction::Watching;
 
-/// How long a command waits for a leader, or for its answer.
+/// How long a command looks for a leader.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// How long an answer is waited for.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(6);
+
+// A leader gives up first what it can not commit, and knows best why.
+const _: () = assert!(ANSWER_MAX.as_millis() > WAIT_MAX.as_millis() + 2 * REPORT_EVERY.as_millis());

@@ -5,6 +5,9 @@
 //! node, in that reign. Another leader, a broken link, an agent that was dropped in between: then
 //! nobody knows whether what was watched has changed, and EXEC is aborted.
 //!
+//! A WATCH that is answered with an error watches nothing: what was watched before it is watched
+//! still, and if that is nothing, EXEC goes through like any other.
+//!
 //! That an agent has all that its client watches, and nothing of an earlier WATCH, shows by a number
 //! for the *generation* (one more with each EXEC, DISCARD and UNWATCH) and a count of the WATCH
 //! commands in it, which every ask carries.
@@ -13,7 +16,7 @@ use alloc::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::call::{Merge, Pinned, PinnedTo};
+use super::call::{Merge, Otherwise, Pinned, PinnedTo};
 use super::message::Command;
 use super::split::{About, about, home, owned};
 use crate::args::Args;
@@ -28,6 +31,8 @@ pub(in crate::shard) struct Watching {
     to: PinnedTo,
     /// WATCH commands that were sent there.
     count: u32,
+    /// WATCH commands that were answered well, or may be yet.
+    held: u32,
     /// Whether they have changed can not be known any more.
     lost: bool,
 }
@@ -58,18 +63,23 @@ impl Shard {
             }
             (Some(known), Some(to)) if known.to == to && !known.lost => known,
             // EXEC will tell.
-            (Some(_), _) => {
-                self.lose_watch(id);
+            (Some(known), _) => {
+                let client = self.clients.get_mut(&id).expect("it is there");
+                client.watching = Some(Watching { held: known.held + 1, lost: true, ..known });
                 return self.enqueue(id, Reply::OK, &[]);
             }
-            (None, Some(to)) => Watching { partition, to, count: 0, lost: false },
-            (None, None) => return self.enqueue(id, errors::no_leader(partition), &[]),
+            (None, Some(to)) => Watching { partition, to, count: 0, held: 0, lost: false },
+            (None, None) => {
+                let error = errors::no_leader(&self.lacking(partition));
+                return self.enqueue(id, error, &[]);
+            }
         };
         let client = self.clients.get_mut(&id).expect("it is there");
-        client.watching = Some(Watching { count: watching.count + 1, ..watching });
+        let (count, held) = (watching.count + 1, watching.held + 1);
+        client.watching = Some(Watching { count, held, ..watching });
         let watches = Watches { generation: client.generation, count: watching.count };
         let part = (partition, alloc::vec![owned(args)]);
-        let pinned = Pinned { to: watching.to, watches, otherwise: Reply::OK };
+        let pinned = Pinned { to: watching.to, watches, otherwise: Otherwise::Lost };
         self.call_pinned(id, alloc::vec![part], (Merge::Only, true), Some(pinned));
     }
 
@@ -119,7 +129,7 @@ impl Shard {
         if watching.lost || !self.is_pinned_to(partition, watching.to) {
             return self.enqueue(id, Reply::NullArray, &[]);
         }
-        let pinned = Pinned { to: watching.to, watches, otherwise: Reply::NullArray };
+        let pinned = Pinned { to: watching.to, watches, otherwise: Otherwise::Aborted };
         let part = (partition, commands);
         self.call_pinned(id, alloc::vec![part], (Merge::Only, reads), Some(pinned));
     }
@@ -137,8 +147,22 @@ impl Shard {
         }
     }
 
+    /// A WATCH of this generation was answered with an error.
+    pub(super) fn fail_watch(&mut self, id: ClientId, generation: u32) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        if client.generation != generation {
+            return;
+        }
+        if let Some(watching) = &mut client.watching {
+            watching.held -= 1;
+            if watching.held == 0 {
+                self.forget_watch(id);
+            }
+        }
+    }
+
     /// Whether what the client watches has changed can not be known any more.
-    pub(super) fn lose_watch(&mut self, id: ClientId) {
+    fn lose_watch(&mut self, id: ClientId) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         if let Some(watching) = &mut client.watching {
             watching.lost = true;
@@ -154,7 +178,12 @@ impl Shard {
     pub(super) fn break_pinned(&mut self, id: ClientId, number: u64, part: usize) {
         let call = self.clients[&id].call(number).expect("the part has a call");
         let pinned = call.pinned.as_ref().expect("it is pinned");
-        let (generation, reply) = (pinned.watches.generation, pinned.otherwise.clone());
+        let generation = pinned.watches.generation;
+        let reply = match pinned.otherwise {
+            // EXEC will tell.
+            Otherwise::Lost => Reply::OK,
+            Otherwise::Aborted => Reply::NullArray,
+        };
         if self.clients[&id].generation == generation {
             self.lose_watch(id);
         }

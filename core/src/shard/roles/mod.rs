@@ -469,7 +469,6 @@ impl Shard {
         roles.chain(self.report_at).min()
     }
 
-    /// This node can not go on in this reign of the partition: another is to begin.
     /// What was handed to the disk and found no room may have been shipped: the reign ends with it.
     fn resign_if_taken_back(&mut self, at: usize) {
         let partition = &self.partitions[at];
@@ -481,6 +480,7 @@ impl Shard {
         }
     }
 
+    /// This node can not go on in this reign of the partition: another is to begin.
     fn resign(&mut self, at: usize, epoch: Epoch) {
         self.step_down(at);
         self.marks.hit(Mark::Resigned);

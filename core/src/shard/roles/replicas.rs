@@ -84,10 +84,13 @@ impl Shard {
         true
     }
 
-    /// The replica has stopped on a fault: whatever it was, it is that no more.
+    /// The replica has dropped a part of its log, or has stopped on a fault and is what it was no more.
     pub(in crate::shard) fn on_replica_down(&mut self, at: usize) {
-        let partition = &self.partitions[at];
-        if partition.replica.serving() && !partition.cutting {
+        let partition = &mut self.partitions[at];
+        if partition.cutting || matches!(partition.role, Role::Alone) {
+            return;
+        }
+        if partition.replica.serving() {
             // What was to be in the log is not.
             match &partition.role {
                 Role::Leader(leader) => {
@@ -100,11 +103,6 @@ impl Shard {
                 }
                 Role::Alone | Role::Idle => {}
             }
-            return;
-        }
-        let partition = &mut self.partitions[at];
-        if partition.cutting || partition.replica.serving() || matches!(partition.role, Role::Alone)
-        {
             return;
         }
         let id = partition.id;
