@@ -37,7 +37,28 @@ pub(super) fn reset(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Re
     session.end_transaction(txn.view());
     session.settings.protocol = Protocol::default();
     session.settings.name = None;
+    session.settings.nearby = false;
     Ok(Reply::Simple("RESET"))
+}
+
+pub(super) fn readonly(
+    _: Args<'_>,
+    session: &mut Session,
+    txn: &mut Txn<'_>,
+) -> Result<Reply, Stop> {
+    txn.view().cluster()?;
+    session.settings.nearby = true;
+    Ok(Reply::OK)
+}
+
+pub(super) fn readwrite(
+    _: Args<'_>,
+    session: &mut Session,
+    txn: &mut Txn<'_>,
+) -> Result<Reply, Stop> {
+    txn.view().cluster()?;
+    session.settings.nearby = false;
+    Ok(Reply::OK)
 }
 
 pub(super) fn auth(args: Args<'_>, _: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {

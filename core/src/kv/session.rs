@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub(super) name: Option<Value>,
     pub(super) lib_name: Option<Value>,
     pub(super) lib_version: Option<Value>,
+    /// It takes what the replica at hand shows: READONLY.
+    pub(super) nearby: bool,
     /// To be closed after the reply to this command.
     pub(super) closing: bool,
 }
@@ -69,6 +71,12 @@ impl Session {
     /// Whether the connection is to be closed once the reply just given is sent.
     pub fn closing(&self) -> bool {
         self.settings.closing
+    }
+
+    /// Whether its reads may be answered by a replica that follows, and so be old: it has said
+    /// READONLY, and is not in a transaction.
+    pub fn reads_nearby(&self) -> bool {
+        self.settings.nearby && self.transaction.is_none()
     }
 
     /// The name it gave itself with CLIENT SETNAME.

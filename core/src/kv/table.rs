@@ -275,6 +275,18 @@ pub(super) static COMMANDS: &[Command] = &[
     Command::new("cluster", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Cluster, "3.0.0", "Commands about the cluster.")
         .subcommands(CLUSTER),
+    Command::new("readonly", 1, "", Session(connection::readonly))
+        .docs(
+            Cluster,
+            "3.0.0",
+            "Lets this connection's reads be answered by the node's own replica.",
+        )
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
+    Command::new("readwrite", 1, "", Session(connection::readwrite))
+        .docs(Cluster, "3.0.0", "Ends what READONLY has begun: reads are linearizable again.")
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
     Command::new("command", -1, "", Keys(introspect::all))
         .docs(Server, "2.8.13", "Tells about all commands.")
         .flags(ALWAYS)

@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) generation: u32,
     /// Nodes at which somebody may stand in for it.
     pub(super) visited: BTreeSet<NodeId>,
+    /// Of partitions that other nodes lead: nothing that is committed before is news to it.
+    seen: BTreeMap<PartitionId, Offset>,
 }
 
 /// One reply in the queue.
@@ -79,6 +81,8 @@ pub(super) struct Blocked {
     pub(super) fetched: Fetched,
     /// The reads under way.
     pub(super) reads: BTreeMap<ReadToken, CacheKey>,
+    /// It may be answered by followers; see [`nearby`](super::nearby).
+    pub(super) nearby: bool,
     /// Commits to come before it is evaluated again.
     pub(super) commits: u32,
 }
@@ -163,7 +167,18 @@ impl Client {
             watching: None,
             generation: 0,
             visited: BTreeSet::new(),
+            seen: BTreeMap::new(),
         }
+    }
+
+    /// How far the partition was committed when its leader last answered this client.
+    pub(super) fn seen(&self, partition: PartitionId) -> Offset {
+        self.seen.get(&partition).copied().unwrap_or_default()
+    }
+
+    pub(super) fn note_seen(&mut self, partition: PartitionId, until: Offset) {
+        let seen = self.seen.entry(partition).or_default();
+        *seen = until.max(*seen);
     }
 
     /// One that stands in for another.

@@ -9,13 +9,14 @@
 //! client (other clients go on) and is then evaluated again from the start.
 //!
 //! [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
-//! commands, [`view`] is what they see, [`stop`] ends it all.
+//! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
 
 mod boot;
 mod client;
 mod errors;
 mod evaluate;
 pub mod forward;
+mod nearby;
 mod roles;
 mod stop;
 mod view;

@@ -16,7 +16,7 @@ use crate::kv::{
 };
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
-use crate::{Millis, Offset, Value};
+use crate::{Instant, Millis, Offset, Value};
 
 /// A command's view; see [`View`].
 pub(super) struct Eye<'a> {
@@ -36,6 +36,8 @@ pub(super) struct Eye<'a> {
     /// The node is one of a cluster.
     pub(super) member: bool,
     pub(super) cluster: Option<&'a crate::control::View>,
+    /// Now, if followers may be shown; see [`nearby`](super::nearby).
+    pub(super) nearby: Option<Instant>,
 }
 
 /// What INFO tells of the process.
@@ -60,6 +62,8 @@ pub(super) struct Notes {
     pub(super) wants: Vec<(usize, Value, Place)>,
     /// Partitions whose clock must be committed.
     pub(super) clocks: Vec<usize>,
+    /// A follower that was shown can not tell: the leader may.
+    pub(super) asks_leader: bool,
 }
 
 /// A reply depends on what is logged in a partition.
@@ -87,6 +91,7 @@ impl Notes {
         self.reads.clear();
         self.wants.clear();
         self.clocks.clear();
+        self.asks_leader = false;
     }
 }
 
@@ -158,6 +163,12 @@ impl Eye<'_> {
         }
     }
 
+    /// Whether the partition at `at` is one of a follower that may be shown.
+    fn shows(&self, at: usize) -> bool {
+        let partition = &self.partitions[at];
+        !partition.serves() && self.nearby.is_some_and(|now| partition.shows(now))
+    }
+
     /// Every partition serves.
     fn all_serving(&mut self) -> Result<(), Stop> {
         if self.partitions.is_empty() {
@@ -184,7 +195,13 @@ impl Eye<'_> {
 
     fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {
         let at = self.home(key)?;
-        let found = self.serving(at)?.replica.find(key);
+        let shows = self.shows(at);
+        let found = if shows {
+            self.partitions[at].replica.find_committed(key)
+        } else {
+            self.serving(at)?.replica.find(key)
+        };
+        self.notes.asks_leader |= shows && matches!(found, Found::Damaged(_));
         match &found {
             Found::Deleted(until) | Found::Fresh { until, .. } => self.notes.depend(at, *until),
             Found::Damaged(damage) => return Err(Stop::Error(errors::damaged(at, damage))),
@@ -212,6 +229,7 @@ impl Eye<'_> {
                         match (replica.read_now(key, entry.place, self.cache), fetched) {
                             (Some(value), _) => value,
                             (None, Some(Err(fault))) => {
+                                self.notes.asks_leader |= self.shows(at);
                                 return Err(Stop::Error(errors::unreadable(at, *fault)));
                             }
                             (None, _) => {

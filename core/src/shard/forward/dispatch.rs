@@ -18,6 +18,7 @@ use crate::marks::Mark;
 use crate::node::Parcel;
 use crate::peer::Channel;
 use crate::reply::Reply;
+use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
 use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv};
 
@@ -104,7 +105,7 @@ impl Forwarding {
             }
             body = match message {
                 Message::Answer { tag, .. } if alone.len() > PEER_FORWARD_BYTES_MAX => {
-                    let outcome = Outcome::Reply(errors::too_long_to_forward().into());
+                    let outcome = Outcome::error(errors::too_long_to_forward());
                     message::encode(&Message::Answer { tag, outcome }, Vec::new())
                 }
                 Message::Ask(_) | Message::Answer { .. } | Message::Gone { .. } => alone,
@@ -148,6 +149,36 @@ impl Shard {
             }
             _ => {}
         }
+        if self.reads_nearby(id, command, args) {
+            return self.run_nearby(id, args, &Fetched::new());
+        }
+        self.part_out(id, command, args);
+    }
+
+    /// A command that waited for a read of a follower goes on.
+    pub(in crate::shard) fn go_on_nearby(
+        &mut self,
+        id: ClientId,
+        args: Args<'_>,
+        fetched: &Fetched,
+    ) {
+        let command = kv::resolve(args).expect("it was evaluated before");
+        if self.reads_nearby(id, command, args) {
+            self.run_nearby(id, args, fetched);
+        } else {
+            self.part_out(id, command, args);
+        }
+    }
+
+    /// A follower was shown and can not tell: the leaders are asked.
+    pub(in crate::shard) fn ask_leaders(&mut self, id: ClientId, args: Args<'_>) {
+        let command = kv::resolve(args).expect("it was evaluated just now");
+        self.part_out(id, command, args);
+    }
+
+    /// Has the leaders evaluate each its part of the command.
+    fn part_out(&mut self, id: ClientId, command: &kv::Command, args: Args<'_>) {
+        let partitions = self.homes.count();
         let reads = !command.flags.has(kv::Flags::WRITE);
         match about(command, args, partitions, self.draw()) {
             About::Nothing | About::Scattered => self.run_here(id, args),
@@ -294,7 +325,10 @@ impl Shard {
         }
         self.forwarding.asked.remove(&tag);
         match outcome {
-            Outcome::Reply(reply) => {
+            Outcome::Reply { reply, seen } => {
+                if let Some(client) = self.clients.get_mut(&asked.client) {
+                    client.note_seen(asked.partition, seen);
+                }
                 self.forwarding.proven.insert(asked.partition, asked.epoch);
                 self.on_part(asked, Reply::from(reply));
             }

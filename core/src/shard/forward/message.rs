@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transaction::Watches;
 use crate::reply::Reply;
-use crate::{Epoch, PartitionId, Value};
+use crate::{Epoch, Offset, PartitionId, Value};
 
 /// One message; a parcel holds a run of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +59,22 @@ pub struct Command(#[serde(with = "args")] pub Vec<Value>);
 /// What became of a forwarded command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It was evaluated, and this is the reply.
-    Reply(WireReply),
+    /// It was evaluated.
+    Reply {
+        /// The reply.
+        reply: WireReply,
+        /// How far the partition is committed: the reply depends on nothing behind.
+        seen: Offset,
+    },
     /// The node does not lead the partition in that reign: nothing was evaluated.
     NotLeader,
+}
+
+impl Outcome {
+    /// It was not evaluated, for this reason.
+    pub fn error(reply: Reply) -> Self {
+        Self::Reply { reply: reply.into(), seen: Offset(0) }
+    }
 }
 
 /// A reply as it travels.
@@ -236,14 +248,17 @@ mod tests {
             Reply::error("ERR x"),
             Reply::bulk(b"v"),
         ]);
-        let answer = Message::Answer { tag: 300, outcome: Outcome::Reply(reply.clone().into()) };
+        let outcome = Outcome::Reply { reply: reply.clone().into(), seen: Offset(7) };
+        let answer = Message::Answer { tag: 300, outcome };
         let body = encode(&answer, encode(&ask, Vec::new()));
         let mut body = Bytes::from(body);
         assert_eq!(decode(&mut body), Some(ask));
-        let Some(Message::Answer { outcome: Outcome::Reply(told), .. }) = decode(&mut body) else {
+        let Some(Message::Answer { outcome: Outcome::Reply { reply: told, seen }, .. }) =
+            decode(&mut body)
+        else {
             panic!("the second message is an answer")
         };
-        assert_eq!(Reply::from(told), reply);
+        assert_eq!((Reply::from(told), seen), (reply, Offset(7)));
         assert_eq!(decode(&mut body), None);
     }
 
