@@ -21,6 +21,8 @@ pub struct Session {
     pub(super) transaction: Option<Transaction>,
     /// What was known of each watched key at WATCH.
     pub(super) watched: BTreeMap<Value, Watched>,
+    /// It is a draft: the commands of an EXEC are being evaluated.
+    executes: bool,
 }
 
 /// What a client has said about itself.
@@ -55,7 +57,13 @@ pub(super) struct Watched {
 impl Session {
     /// A client that has just connected.
     pub fn new(id: ClientId) -> Self {
-        Self { id, settings: Settings::default(), transaction: None, watched: BTreeMap::new() }
+        Self {
+            id,
+            settings: Settings::default(),
+            transaction: None,
+            watched: BTreeMap::new(),
+            executes: false,
+        }
     }
 
     /// The client.
@@ -71,6 +79,11 @@ impl Session {
     /// Whether the connection is to be closed once the reply just given is sent.
     pub fn closing(&self) -> bool {
         self.settings.closing
+    }
+
+    /// Whether the commands of an EXEC are being evaluated, so that none may wait.
+    pub(super) fn executes(&self) -> bool {
+        self.executes
     }
 
     /// Whether its reads may be answered by a replica that follows, and so be old: it has said
@@ -137,7 +150,7 @@ impl Session {
     /// A client like this one to evaluate a transaction with: what it does to itself counts only
     /// once nothing can stop the transaction any more.
     pub(super) fn draft(&self) -> Self {
-        Self { settings: self.settings.clone(), ..Self::new(self.id) }
+        Self { settings: self.settings.clone(), executes: true, ..Self::new(self.id) }
     }
 
     /// Takes note of a command that can not be right, and with it of the end of any transaction.

@@ -2,7 +2,8 @@
 
 use super::command::{Categories, Command, Flags, Group, Handler};
 use super::{
-    cluster, connection, counters, expire, introspect, keys, server, set, strings, transaction,
+    acks, cluster, connection, counters, expire, introspect, keys, server, set, strings,
+    transaction,
 };
 use Group::{Cluster, Connection, Generic, Server, String, Transactions};
 use Handler::{Keys, Session};
@@ -200,6 +201,24 @@ pub(super) static COMMANDS: &[Command] = &[
         .docs(Generic, "2.2.0", "Takes the expiry of a key away.")
         .flags(WRITE_FAST)
         .key(&["RW update"]),
+    // Replicas.
+    Command::new("wait", 3, "numreplicas timeout", Session(acks::wait))
+        .docs(Generic, "3.0.0", "Waits until so many replicas have what this connection wrote.")
+        .flags(Flags::BLOCKING)
+        .except(Categories::KEYSPACE)
+        .also(Categories::CONNECTION.with(Categories::BLOCKING))
+        .tips(ACKS),
+    Command::new("waitaof", 4, "numlocal numreplicas timeout", Session(acks::waitaof))
+        .docs(
+            Generic,
+            "7.2.0",
+            "Waits until what this connection wrote is durable at its leader, and at so many \
+             replicas.",
+        )
+        .flags(Flags::BLOCKING)
+        .except(Categories::KEYSPACE)
+        .also(Categories::CONNECTION.with(Categories::BLOCKING))
+        .tips(ACKS),
     // Transactions.
     Command::new("multi", 1, "", Session(transaction::multi))
         .docs(Transactions, "1.2.0", "Starts a transaction.")
@@ -388,6 +407,8 @@ const CLIENT_FLAGS: Flags = ALWAYS.with(Flags::NOSCRIPT);
 const SESSION: Flags = CLIENT_FLAGS.with(Flags::FAST).with(Flags::ALLOW_BUSY);
 
 const SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
+
+const ACKS: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
 
 const SET: &str = "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds | \
     PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]";

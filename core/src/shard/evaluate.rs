@@ -43,6 +43,8 @@ impl Shard {
         let facts = self.facts();
         let now_ms = if nearby { self.nearby_clock() } else { self.clock.now_ms() };
         let scope = self.scope(id);
+        let is_transaction = args[0].eq_ignore_ascii_case(b"exec");
+        let acked = if is_transaction { self.acked_here(id) } else { kv::Acked::default() };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let mut changes = core::mem::take(&mut self.changes);
         self.notes.clear();
@@ -62,6 +64,7 @@ impl Shard {
             member: self.config.member,
             cluster: self.cluster.as_deref(),
             nearby: nearby.then_some(self.now.mono),
+            acked,
         };
         let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
         match result {
@@ -71,6 +74,7 @@ impl Shard {
             Err(Stop::Error(reply)) => self.reply(id, reply),
             Err(Stop::Read) => self.wait_for_reads(id, args, fetched, nearby),
             Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
+            Err(Stop::Acks(wants)) => self.pause(id, wants),
         }
         changes.clear();
         self.changes = changes;
@@ -312,9 +316,9 @@ impl Shard {
         self.enqueue(id, error, &[]);
     }
 
-    fn resume(&mut self, id: ClientId) {
+    pub(super) fn resume(&mut self, id: ClientId) {
         self.bid_farewell(id);
-        if self.clients.get(&id).is_some_and(|client| client.blocked.is_none()) {
+        if self.clients.get(&id).is_some_and(|client| !client.is_held_up()) {
             self.resume_client(id);
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Eye<'a> {
     pub(super) cluster: Option<&'a crate::control::View>,
     /// Now, if followers may be shown; see [`nearby`](super::nearby).
     pub(super) nearby: Option<Instant>,
+    /// Who has what the client wrote; told to a transaction.
+    pub(super) acked: kv::Acked,
 }
 
 /// What INFO tells of the process.
@@ -407,6 +409,14 @@ impl View for Eye<'_> {
             None if self.member => Err(Stop::Error(errors::not_serving(0, "opening"))),
             None => Err(Stop::Error(errors::stands_alone())),
         }
+    }
+
+    fn fsync(&self) -> FsyncMode {
+        self.facts.fsync
+    }
+
+    fn acked(&self) -> kv::Acked {
+        self.acked
     }
 
     fn info(&self) -> Info {

@@ -9,6 +9,7 @@
 #[path = "../world/disk.rs"]
 mod disk;
 mod readonly;
+mod wait;
 mod world;
 
 use std::time::Duration;
@@ -16,6 +17,9 @@ use std::time::Duration;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
 use world::{Setup, World};
+
+/// A client of a node.
+type At = (kvnode_core::NodeId, kvnode_core::ClientId);
 
 fn key(n: u32) -> String {
     format!("key:{n}")

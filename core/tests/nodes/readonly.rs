@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
+use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
-use kvnode_core::{ClientId, NodeId};
 
 use crate::world::{Setup, World};
-use crate::{key, key_of};
-
-type At = (NodeId, ClientId);
+use crate::{At, key, key_of};
 
 /// One partition, everywhere, that takes writes while a single replica is in sync.
 fn one_partition() -> Setup {

@@ -99,6 +99,8 @@ pub(crate) struct World {
     last_conn: u64,
     pub(crate) clients: BTreeMap<(NodeId, ClientId), Client>,
     last_client: u64,
+    /// What clients were told that lost their node.
+    pub(crate) gone: BTreeMap<(NodeId, ClientId), VecDeque<Reply>>,
     /// By how much a node's wall clock is ahead. A process looks at it when it starts, and later on
     /// is only drawn toward it.
     pub(crate) ahead: BTreeMap<u32, Duration>,
@@ -119,6 +121,7 @@ impl World {
             last_conn: 0,
             clients: BTreeMap::new(),
             last_client: 0,
+            gone: BTreeMap::new(),
             ahead: BTreeMap::new(),
         };
         (1..=setup.nodes).for_each(|id| world.start(id));
@@ -217,7 +220,8 @@ impl World {
             self.wires.remove(&other);
             self.later(other.0, peer::Input::Closed(other.1));
         }
-        self.clients.retain(|(at, _), _| *at != node);
+        let gone = self.clients.extract_if(.., |(at, _), _| *at == node);
+        self.gone.extend(gone.map(|(at, client)| (at, client.told)));
     }
 
     fn later(&mut self, node: NodeId, input: peer::Input) {
@@ -457,6 +461,15 @@ impl World {
         self.clients.insert((node, client), Client::default());
         self.drain(node);
         (node, client)
+    }
+
+    /// The client goes away.
+    pub(crate) fn disconnect(&mut self, (node, client): (NodeId, ClientId)) {
+        let now = self.wall(node.0);
+        let process = self.process(node.0).expect("the node lives");
+        process.shard.handle(now, shard::Input::Disconnected(client));
+        self.clients.remove(&(node, client));
+        self.drain(node);
     }
 
     /// Hands a command in, or as soon as the node takes it.

@@ -20,12 +20,12 @@ use crate::peer::Channel;
 use crate::reply::Reply;
 use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
-use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv};
+use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv};
 
 /// What the shard knows of commands that are under way in other places.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Forwarding {
-    last_tag: u64,
+    pub(in crate::shard) last_tag: u64,
     asked: BTreeMap<u64, Asked>,
     /// The last reign of each partition that has answered.
     proven: BTreeMap<PartitionId, Epoch>,
@@ -89,7 +89,7 @@ impl Forwarding {
     }
 
     /// To be sent to the node, which may be this one.
-    pub(super) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
+    pub(in crate::shard) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
         if node == me {
             return self.own.push_back(message);
         }
@@ -108,7 +108,11 @@ impl Forwarding {
                     let outcome = Outcome::error(errors::too_long_to_forward());
                     message::encode(&Message::Answer { tag, outcome }, Vec::new())
                 }
-                Message::Ask(_) | Message::Answer { .. } | Message::Gone { .. } => alone,
+                Message::Ask(_)
+                | Message::Answer { .. }
+                | Message::Gone { .. }
+                | Message::Count { .. }
+                | Message::Counted { .. } => alone,
             };
         }
         parcels.push_back(body);
@@ -325,9 +329,12 @@ impl Shard {
         }
         self.forwarding.asked.remove(&tag);
         match outcome {
-            Outcome::Reply { reply, seen } => {
+            Outcome::Reply { reply, seen, wrote } => {
                 if let Some(client) = self.clients.get_mut(&asked.client) {
                     client.note_seen(asked.partition, seen);
+                    if wrote > Offset(0) {
+                        client.note_wrote(asked.partition, wrote);
+                    }
                 }
                 self.forwarding.proven.insert(asked.partition, asked.epoch);
                 self.on_part(asked, Reply::from(reply));
@@ -466,6 +473,13 @@ impl Shard {
             Message::Ask(ask) => self.on_ask(from, ask),
             Message::Answer { tag, outcome } => self.on_answer(from, tag, outcome),
             Message::Gone { client } => self.drop_agent(from, client),
+            Message::Count { client, tag, partition, end } => {
+                self.on_count(from, (client, tag), partition, end);
+            }
+            Message::Counted { client, tag, partition, local, replicas } => {
+                let acked = kv::Acked { local, replicas: replicas as usize };
+                self.on_counted((client, tag), partition, acked);
+            }
         }
     }
 

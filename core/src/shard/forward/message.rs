@@ -30,6 +30,30 @@ pub enum Message {
         /// The client, as its own node knows it.
         client: u64,
     },
+    /// To a leader: who has what is before this offset? See [`acks`](crate::shard).
+    Count {
+        /// The client that wants to know, as its own node knows it.
+        client: u64,
+        /// The asker's number.
+        tag: u64,
+        /// Which partition it is about.
+        partition: PartitionId,
+        /// The end of what the client wrote there.
+        end: Offset,
+    },
+    /// To the node that has asked that.
+    Counted {
+        /// Of the question.
+        client: u64,
+        /// Of the question.
+        tag: u64,
+        /// Of the question.
+        partition: PartitionId,
+        /// The leader has made it durable.
+        local: bool,
+        /// So many other replicas have acknowledged it.
+        replicas: u32,
+    },
 }
 
 /// See [`Message::Ask`].
@@ -65,6 +89,9 @@ pub enum Outcome {
         reply: WireReply,
         /// How far the partition is committed: the reply depends on nothing behind.
         seen: Offset,
+        /// The end of the client's last write there, of those that are committed; zero if none is
+        /// known.
+        wrote: Offset,
     },
     /// The node does not lead the partition in that reign: nothing was evaluated.
     NotLeader,
@@ -73,7 +100,7 @@ pub enum Outcome {
 impl Outcome {
     /// It was not evaluated, for this reason.
     pub fn error(reply: Reply) -> Self {
-        Self::Reply { reply: reply.into(), seen: Offset(0) }
+        Self::Reply { reply: reply.into(), seen: Offset(0), wrote: Offset(0) }
     }
 }
 
@@ -248,17 +275,18 @@ mod tests {
             Reply::error("ERR x"),
             Reply::bulk(b"v"),
         ]);
-        let outcome = Outcome::Reply { reply: reply.clone().into(), seen: Offset(7) };
+        let (seen, wrote) = (Offset(7), Offset(6));
+        let outcome = Outcome::Reply { reply: reply.clone().into(), seen, wrote };
         let answer = Message::Answer { tag: 300, outcome };
         let body = encode(&answer, encode(&ask, Vec::new()));
         let mut body = Bytes::from(body);
         assert_eq!(decode(&mut body), Some(ask));
-        let Some(Message::Answer { outcome: Outcome::Reply { reply: told, seen }, .. }) =
+        let Some(Message::Answer { outcome: Outcome::Reply { reply: told, seen, wrote }, .. }) =
             decode(&mut body)
         else {
             panic!("the second message is an answer")
         };
-        assert_eq!((Reply::from(told), seen), (reply, Offset(7)));
+        assert_eq!((Reply::from(told), seen, wrote), (reply, Offset(7), Offset(6)));
         assert_eq!(decode(&mut body), None);
     }
 
