@@ -56,6 +56,7 @@ pub use cluster::summary;
 pub use command::{Categories, Command, Flags, Group, Keys};
 pub use find::{commands, find, resolve};
 pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
+pub use server::{Replica, Role};
 pub use session::Session;
 pub use txn::{Item, Meta, Stop, Txn, View};
 

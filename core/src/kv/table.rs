@@ -288,6 +288,15 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(ALWAYS)
         .also(Categories::DANGEROUS)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    Command::new("role", 1, "", Keys(server::role))
+        .docs(
+            Server,
+            "2.8.12",
+            "Tells how far the partitions led here are, and their followers; always as a master, \
+             since any node takes writes.",
+        )
+        .flags(CLIENT_FLAGS.with(Flags::FAST))
+        .also(Categories::ADMIN.with(Categories::DANGEROUS)),
     Command::new("config", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Server, "2.0.0", "Commands about the configuration.")
         .subcommands(CONFIG),

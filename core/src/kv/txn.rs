@@ -105,6 +105,10 @@ pub trait View {
     fn acked(&self) -> Acked {
         Acked::default()
     }
+    /// What ROLE reports.
+    fn role(&self) -> super::Role {
+        super::Role::default()
+    }
     /// What INFO reports.
     fn info(&self) -> super::Info;
     /// The cluster; an error if the node stands alone, or knows nothing yet.

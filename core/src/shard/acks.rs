@@ -4,7 +4,7 @@
 //! for; a client waits where it wants more replicas than are in sync, or on one that catches up.
 //!
 //! What is counted: of each partition that the connection has written to, the replicas other than
-//! the leader that have acknowledged what is before the end of its last write there; of those
+//! the leader that are up and have acknowledged what is before the end of its last write there; of those
 //! numbers the smallest. A connection that has written nothing is told how many replicas besides
 //! the leader are in sync where they are fewest.
 //!
@@ -22,9 +22,9 @@ use core::time::Duration;
 
 use super::forward::CALL_MAX;
 use super::forward::message::Message;
-use super::roles::Role;
 use super::{Shard, Stop};
 use crate::kv::{Acked, Acks};
+use crate::replication::FollowerStatus;
 use crate::{ClientId, Instant, NodeId, Offset, PartitionId};
 
 /// A client that waits.
@@ -147,13 +147,10 @@ impl Shard {
         if !partition.serves() {
             return None;
         }
-        let replicas = match &partition.role {
-            Role::Leader(leader) => {
-                let followers = leader.status();
-                followers.iter().filter(|f| f.acked.is_some_and(|acked| acked >= end)).count()
-            }
-            Role::Alone | Role::Idle | Role::Follower(_) => 0,
-        };
+        let followers = partition.followers();
+        let has_it = |f: &&FollowerStatus| f.acked.is_some_and(|acked| acked >= end);
+        let replicas = followers.iter().filter(|f| self.linked.contains(&f.node)).filter(has_it);
+        let replicas = replicas.count();
         Some(Acked { local: partition.replica.durable_end() >= end, replicas })
     }
 

@@ -63,6 +63,7 @@ impl Shard {
             facts,
             member: self.config.member,
             cluster: self.cluster.as_deref(),
+            linked: &self.linked,
             nearby: nearby.then_some(self.now.mono),
             acked,
         };

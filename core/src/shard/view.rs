@@ -1,6 +1,6 @@
 //! What a command sees of the partitions.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::kv::{
 };
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
-use crate::{Instant, Millis, Offset, Value};
+use crate::{Instant, Millis, NodeId, Offset, Value};
 
 /// A command's view; see [`View`].
 pub(super) struct Eye<'a> {
@@ -36,6 +36,8 @@ pub(super) struct Eye<'a> {
     /// The node is one of a cluster.
     pub(super) member: bool,
     pub(super) cluster: Option<&'a crate::control::View>,
+    /// Nodes that can be sent to.
+    pub(super) linked: &'a BTreeSet<NodeId>,
     /// Now, if followers may be shown; see [`nearby`](super::nearby).
     pub(super) nearby: Option<Instant>,
     /// Who has what the client wrote; told to a transaction.
@@ -419,6 +421,10 @@ impl View for Eye<'_> {
         self.acked
     }
 
+    fn role(&self) -> kv::Role {
+        role(self.partitions, self.linked, self.cluster)
+    }
+
     fn info(&self) -> Info {
         let statuses: Vec<Status> = self.partitions.iter().map(|p| p.replica.status()).collect();
         let total = |of: fn(&Status) -> u64| statuses.iter().map(of).sum::<u64>();
@@ -459,6 +465,28 @@ impl View for Eye<'_> {
             partitions: self.partitions.iter().zip(&statuses).map(partition_info).collect(),
         }
     }
+}
+
+/// What ROLE tells of the partitions that are led here.
+fn role(
+    partitions: &[Partition],
+    linked: &BTreeSet<NodeId>,
+    cluster: Option<&crate::control::View>,
+) -> kv::Role {
+    let (mut offset, mut lags) = (0, BTreeMap::new());
+    for partition in partitions.iter().filter(|p| p.serves()) {
+        offset += partition.replica.log_end().0;
+        for follower in partition.followers().iter().filter(|f| linked.contains(&f.node)) {
+            if let Some(lag) = follower.lag {
+                *lags.entry(follower.node).or_insert(0) += lag;
+            }
+        }
+    }
+    let replica = |(node, lag): (NodeId, u64)| {
+        let (host, port) = cluster?.map.node(node)?.registration.client_address();
+        Some(kv::Replica { host: String::from(host), port, offset: offset - lag })
+    };
+    kv::Role { offset, replicas: lags.into_iter().filter_map(replica).collect() }
 }
 
 fn cluster_info(seen: &crate::control::View) -> ClusterInfo {

@@ -192,3 +192,39 @@ fn nobody_is_looked_after_who_does_not_wait() {
     }
     panic!("it is looked for still");
 }
+
+#[test]
+fn role_tells_of_the_partitions_led_here_and_who_follows_them() {
+    let mut world = World::new(Setup::default());
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader);
+    for n in 0..20 {
+        assert_eq!(world.call(at, &["SET", &crate::key(n), "v"]), Reply::OK);
+    }
+    world.pass(Duration::from_millis(500));
+    let led = |world: &World| {
+        let led = (0..4).filter_map(|p| world.replica(leader, p)).filter(|r| r.serves);
+        led.map(|r| r.log_end.0).sum::<u64>()
+    };
+    let offset = led(&world);
+    let replica = |id: u32, offset: u64| {
+        let all = [format!("n{id}"), String::from("6379"), offset.to_string()];
+        Reply::Array(all.iter().map(|text| Reply::bulk(text.as_bytes())).collect())
+    };
+    let role = |world: &mut World| {
+        let Reply::Array(role) = world.call(at, &["ROLE"]) else { panic!() };
+        let [name, Reply::Int(offset), Reply::Array(replicas)] = &role[..] else { panic!() };
+        assert_eq!(name, &Reply::bulk(b"master"));
+        (*offset as u64, replicas.clone())
+    };
+    let others = [1, 2, 3].into_iter().filter(|id| *id != leader);
+    let all = others.clone().map(|id| replica(id, offset)).collect();
+    assert_eq!(role(&mut world), (offset, all));
+    // One that is gone is none.
+    let gone = leader % 3 + 1;
+    world.kill(gone);
+    world.until("the others go on", World::is_whole);
+    let (offset, replicas) = role(&mut world);
+    assert_eq!(offset, led(&world));
+    assert_eq!(replicas.len(), 1, "{replicas:?}");
+}
