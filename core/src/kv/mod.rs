@@ -23,6 +23,7 @@
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
 //! - `strings`, `counters`, `keys`, `expire`, `acks`, `connection`, `server`, `cluster`,
+//!   `topology`,
 //!   `introspect` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
@@ -47,6 +48,7 @@ mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod transaction;
 mod txn;
 
@@ -58,6 +60,7 @@ pub use find::{commands, find, resolve};
 pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
 pub use server::{Replica, Role};
 pub use session::Session;
+pub(crate) use topology::named_slot;
 pub use txn::{Item, Meta, Stop, Txn, View};
 
 use alloc::borrow::Cow;

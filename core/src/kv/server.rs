@@ -41,13 +41,14 @@ pub(super) fn info(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
 }
 
 /// CONFIG GET tells what is true of this server; nothing of it can be changed.
-pub(super) fn config_get(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+pub(super) fn config_get(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let patterns: Vec<_> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let asked_for = |name: &str| patterns.iter().any(|p| glob::matches(p, name.as_bytes()));
+    let clustered = txn.view().cluster().is_ok();
     let limit = Decimal::of_unsigned(VALUE_BYTES_MAX as u64);
     let settings: [(&str, &[u8]); 8] = [
         ("appendonly", b"yes"),
-        ("cluster-enabled", b"no"),
+        ("cluster-enabled", if clustered { b"yes" } else { b"no" }),
         ("databases", b"1"),
         ("maxmemory", b"0"),
         ("maxmemory-policy", b"noeviction"),

@@ -16,7 +16,7 @@ use super::changes::{Changes, Op};
 use crate::limits::{BATCH_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::reply::Reply;
 use crate::shard::FsyncMode;
-use crate::{Millis, Value};
+use crate::{Millis, NodeId, Value};
 
 /// Why an evaluation could not complete. Nothing of it has taken effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +104,10 @@ pub trait View {
     /// Who has what the client wrote, as far as can be told at once.
     fn acked(&self) -> Acked {
         Acked::default()
+    }
+    /// Nodes that this one has a link to.
+    fn linked(&self) -> Vec<NodeId> {
+        Vec::new()
     }
     /// What ROLE reports.
     fn role(&self) -> super::Role {

@@ -421,6 +421,10 @@ impl View for Eye<'_> {
         self.acked
     }
 
+    fn linked(&self) -> Vec<NodeId> {
+        self.linked.iter().copied().collect()
+    }
+
     fn role(&self) -> kv::Role {
         role(self.partitions, self.linked, self.cluster)
     }

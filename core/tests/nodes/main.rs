@@ -9,6 +9,7 @@
 #[path = "../world/disk.rs"]
 mod disk;
 mod readonly;
+mod topology;
 mod wait;
 mod world;
 
