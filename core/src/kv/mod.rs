@@ -23,8 +23,7 @@
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
 //! - `strings`, `counters`, `keys`, `expire`, `acks`, `connection`, `server`, `cluster`,
-//!   `topology`,
-//!   `introspect` evaluate.
+//!   `topology`, `introspect` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod acks;

@@ -18,11 +18,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::forward::CALL_MAX;
 use super::forward::message::Message;
-use super::{Shard, Stop};
+use super::roles::Role;
+use super::{Partition, Shard, Stop};
 use crate::kv::{Acked, Acks};
 use crate::replication::FollowerStatus;
 use crate::{ClientId, Instant, NodeId, Offset, PartitionId};
@@ -55,6 +57,16 @@ const PACE_MAX: Duration = Duration::from_millis(80);
 
 /// A timeout above this is none: some hundred years.
 const TIMEOUT_MS_MAX: u64 = 1 << 42;
+
+impl Partition {
+    /// Those who follow it, if it is led here.
+    pub(super) fn followers(&self) -> Vec<FollowerStatus> {
+        match &self.role {
+            Role::Leader(leader) => leader.status(),
+            Role::Alone | Role::Idle | Role::Follower(_) => Vec::new(),
+        }
+    }
+}
 
 impl Shard {
     /// The client is to be answered once it has what it wants, or has waited long enough.

@@ -41,7 +41,6 @@ impl Shard {
     /// Evaluates the command with what was read for it; `nearby`: followers may be shown.
     pub(super) fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched, nearby: bool) {
         let facts = self.facts();
-        let now_ms = if nearby { self.nearby_clock() } else { self.clock.now_ms() };
         let scope = self.scope(id);
         let is_transaction = args[0].eq_ignore_ascii_case(b"exec");
         let acked = if is_transaction { self.acked_here(id) } else { kv::Acked::default() };
@@ -58,7 +57,7 @@ impl Shard {
             notes: &mut self.notes,
             counters: &mut self.counters,
             random: &mut self.random,
-            now_ms,
+            now_ms: self.clock.now_ms(),
             wall_us: self.now.wall_us,
             facts,
             member: self.config.member,

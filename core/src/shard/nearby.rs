@@ -40,7 +40,7 @@ use super::evaluate::Fetched;
 use super::roles::Role;
 use super::{Partition, Shard};
 use crate::args::Args;
-use crate::{ClientId, Instant, Millis, kv};
+use crate::{ClientId, Instant, kv};
 
 impl Partition {
     /// Whether it is followed here and what is committed may be shown; see the module's header.
@@ -87,11 +87,5 @@ impl Shard {
     /// Evaluates such a read. Where a replica turns out not to know, the leaders are asked.
     pub(super) fn run_nearby(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
         self.run(id, args, fetched, true);
-    }
-
-    /// What such a read takes for the time: no replica has committed a later clock.
-    pub(super) fn nearby_clock(&self) -> Millis {
-        let committed = self.partitions.iter().map(|p| p.replica.committed_clock());
-        committed.fold(self.clock.now_ms(), Millis::max)
     }
 }

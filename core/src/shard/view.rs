@@ -185,16 +185,17 @@ impl Eye<'_> {
     /// have to be committed first.
     fn live(&mut self, at: usize, expire_at: Option<Millis>) -> Result<bool, Stop> {
         let Some(expire_at) = expire_at else { return Ok(true) };
+        // A follower may have committed a later clock than this node's.
+        if expire_at <= self.partitions[at].replica.committed_clock() {
+            return Ok(false);
+        }
         if expire_at > self.now_ms {
             return Ok(true);
         }
-        if expire_at > self.partitions[at].replica.committed_clock() {
-            if !self.notes.clocks.contains(&at) {
-                self.notes.clocks.push(at);
-            }
-            return Err(Stop::Clock);
+        if !self.notes.clocks.contains(&at) {
+            self.notes.clocks.push(at);
         }
-        Ok(false)
+        Err(Stop::Clock)
     }
 
     fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {

@@ -192,6 +192,21 @@ fn a_follower_that_hears_nothing_is_not_shown() {
 }
 
 #[test]
+fn what_a_follower_can_not_read_its_leader_answers() {
+    use kvnode_core::disk::{DiskError, DiskOp};
+    let mut world = World::new(one_partition());
+    let (_, follower, _) = seats(&world);
+    let at = readonly(&mut world, follower);
+    assert_eq!(world.call(at, &["SET", "k", "1"]), Reply::OK);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.at_once(at, &["GET", "k"]), Some(bulk("1")));
+    let fails = |op: &DiskOp| matches!(op, DiskOp::Read { .. }).then_some(DiskError::Io(5));
+    world.disk(follower).fault = Some(Box::new(fails));
+    assert_eq!(world.at_once(at, &["GET", "k"]), None);
+    assert_eq!(world.reply(at, "the leader's"), bulk("1"));
+}
+
+#[test]
 fn a_follower_that_catches_up_over_compacted_segments_shows_no_state_that_never_was() {
     let setup = Setup { segment_bytes: 4096, ..one_partition() };
     let mut world = World::new(setup);

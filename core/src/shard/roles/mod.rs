@@ -31,7 +31,7 @@ use crate::control::View;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
 use crate::peer::Channel;
-use crate::replication::{Envelope, Follower, FollowerStatus, Leader, LogState, ReadWait};
+use crate::replication::{Envelope, Follower, Leader, LogState, ReadWait};
 use crate::reply::Reply;
 use crate::shard::client::Waits;
 use crate::shard::{Output, Partition, Severity, Shard, errors};
@@ -127,14 +127,6 @@ impl Partition {
             Role::Alone => usize::from(self.replica.serving()),
             Role::Leader(leader) => leader.status().iter().filter(|f| f.in_sync).count() + 1,
             Role::Idle | Role::Follower(_) => 0,
-        }
-    }
-
-    /// Those who follow it, if it is led here.
-    pub(in crate::shard) fn followers(&self) -> Vec<FollowerStatus> {
-        match &self.role {
-            Role::Leader(leader) => leader.status(),
-            Role::Alone | Role::Idle | Role::Follower(_) => Vec::new(),
         }
     }
 
