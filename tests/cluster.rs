@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use common::cluster::{Cluster, ask, builder, free_ports, ids, status};
-use common::{Node, NodeBuilder, Signal, wait_until};
+use common::{Frame, Node, NodeBuilder, Signal, wait_until};
 use kvnode_core::peer::{self, ConnId, Identity, Links, Nonce, Versions};
 use kvnode_core::{DirectoryId, Member, NodeId, Now};
 use serde_json::Value;
@@ -42,6 +42,53 @@ fn three_processes_make_a_cluster_and_status_tells_of_it() {
     assert_eq!(client.call(["SET", "k", "v"]).text(), "OK");
     for node in cluster.live() {
         assert_eq!(node.client().call(["GET", "k"]).text(), "v", "any node answers");
+    }
+}
+
+#[test]
+fn clients_made_for_redis_cluster_find_every_leader() {
+    let cluster = Cluster::started(3, &["--partitions", "4"]);
+    cluster.whole();
+    let ports: Vec<u16> = cluster.live().map(|node| node.addr().port()).collect();
+    let mut slots = 0;
+    for node in cluster.live() {
+        let mut client = node.client();
+        let ranges = client.call(["CLUSTER", "SLOTS"]);
+        for range in ranges.elements().expect("a list") {
+            let range = range.elements().expect("a range");
+            let [Frame::Int(first), Frame::Int(last), nodes @ ..] = range else {
+                panic!("{range:?}")
+            };
+            slots += last - first + 1;
+            assert_eq!(nodes.len(), 3, "the leader and both others");
+            for node in nodes {
+                let node = node.elements().expect("a node");
+                assert_eq!(node[0].text(), "127.0.0.1");
+                let Frame::Int(port) = node[1] else { panic!("{node:?}") };
+                assert!(ports.iter().any(|&known| i64::from(known) == port), "{port}");
+            }
+        }
+        assert_eq!(client.call(["CLUSTER", "NODES"]).text().lines().count(), 3);
+        assert_eq!(client.call(["SET", "k", "v"]), Frame::ok());
+        assert_eq!(client.call(["WAIT", "2", "0"]), Frame::Int(2));
+        assert_eq!(client.call(["READONLY"]), Frame::ok());
+        assert_eq!(client.call(["GET", "k"]), Frame::bulk("v"));
+    }
+    assert_eq!(slots, 3 * 16_384);
+    if !common::has("redis-cli") || !common::has("redis-benchmark") {
+        return common::skipped("redis-cli and redis-benchmark are not installed");
+    }
+    let address = format!("127.0.0.1:{}", ports[0]);
+    let port = ports[0].to_string();
+    for (program, args) in [
+        ("redis-cli", &["--cluster", "check", &address][..]),
+        ("redis-benchmark", &["--cluster", "-p", &port, "-t", "set,get", "-n", "300", "-q"]),
+    ] {
+        let output = std::process::Command::new(program).args(args).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}{wrong}");
+        assert!(!said.contains("[ERR]") && !said.contains("WARNING"), "{program}: {said}");
     }
 }
 

@@ -289,3 +289,39 @@ fn a_write_before_the_directory_is_known_is_refused_not_acknowledged() {
 fn op_is_of_a_partition(op: &DiskOp) -> bool {
     matches!(op, DiskOp::List(Dir::Partition(_)))
 }
+
+#[test]
+fn a_node_that_stands_alone_waits_for_replicas_in_vain() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    assert_eq!(world.call(c, &[b"WAIT", b"0", b"0"]), Reply::Int(0));
+    let ints = |local, replicas| Reply::Array(vec![Reply::Int(local), Reply::Int(replicas)]);
+    assert_eq!(world.call(c, &[b"WAITAOF", b"1", b"0", b"0"]), ints(1, 0));
+    for (wait, told) in [
+        (&[&b"WAIT"[..], b"1", b"100"][..], Reply::Int(0)),
+        (&[b"WAITAOF", b"1", b"1", b"100"], ints(1, 0)),
+    ] {
+        world.send(c, wait);
+        world.settle();
+        world.pass(std::time::Duration::from_millis(99));
+        assert_eq!(world.reply(c), None, "its time is not over");
+        world.pass(std::time::Duration::from_millis(1));
+        assert_eq!(world.reply(c), Some(told));
+    }
+}
+
+#[test]
+fn waitaof_waits_for_the_fsync_that_a_write_did_not_wait_for() {
+    let setup = Setup { fsync: FsyncMode::EveryMs(50), ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    let ints = |local| Reply::Array(vec![Reply::Int(local), Reply::Int(0)]);
+    assert_eq!(world.call(c, &[b"WAITAOF", b"0", b"0", b"0"]), ints(0));
+    world.send(c, &[b"WAITAOF", b"1", b"0", b"0"]);
+    world.settle();
+    assert_eq!(world.reply(c), None, "it is not durable");
+    world.pass(std::time::Duration::from_secs(1));
+    assert_eq!(world.reply(c), Some(ints(1)));
+}

@@ -68,6 +68,24 @@ pub struct Registration {
     pub features: Features,
 }
 
+impl Registration {
+    /// Where clients reach it, as host and port. An IPv6 address stands without its brackets.
+    pub fn client_address(&self) -> (&str, u16) {
+        split_address(&self.client)
+    }
+
+    /// The same for its peers.
+    pub fn peer_address(&self) -> (&str, u16) {
+        split_address(&self.peer)
+    }
+}
+
+fn split_address(address: &str) -> (&str, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    (bare.unwrap_or(host), port.parse().unwrap_or(0))
+}
+
 /// One life of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Life {

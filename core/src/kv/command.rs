@@ -129,6 +129,8 @@ bits! { Flags:
     ADMIN = 3 "admin",
     /// Not for scripts.
     NOSCRIPT = 4 "noscript",
+    /// May wait.
+    BLOCKING = 11 "blocking",
     /// Also while data is being loaded.
     LOADING = 5 "loading",
     /// Also on a stale replica.
@@ -158,6 +160,8 @@ bits! { Categories:
     FAST = 5 "@fast",
     /// Not fast.
     SLOW = 6 "@slow",
+    /// May wait.
+    BLOCKING = 10 "@blocking",
     /// To be used with care.
     DANGEROUS = 7 "@dangerous",
     /// Works on the connection.

@@ -37,7 +37,28 @@ pub(super) fn reset(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Re
     session.end_transaction(txn.view());
     session.settings.protocol = Protocol::default();
     session.settings.name = None;
+    session.settings.nearby = false;
     Ok(Reply::Simple("RESET"))
+}
+
+pub(super) fn readonly(
+    _: Args<'_>,
+    session: &mut Session,
+    txn: &mut Txn<'_>,
+) -> Result<Reply, Stop> {
+    txn.view().cluster()?;
+    session.settings.nearby = true;
+    Ok(Reply::OK)
+}
+
+pub(super) fn readwrite(
+    _: Args<'_>,
+    session: &mut Session,
+    txn: &mut Txn<'_>,
+) -> Result<Reply, Stop> {
+    txn.view().cluster()?;
+    session.settings.nearby = false;
+    Ok(Reply::OK)
 }
 
 pub(super) fn auth(args: Args<'_>, _: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {
@@ -51,7 +72,11 @@ pub(super) fn auth(args: Args<'_>, _: &mut Session, _: &mut Txn<'_>) -> Result<R
     }
 }
 
-pub(super) fn hello(args: Args<'_>, session: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+pub(super) fn hello(
+    args: Args<'_>,
+    session: &mut Session,
+    txn: &mut Txn<'_>,
+) -> Result<Reply, Stop> {
     let protocol = args.get(1).map_or(Ok(session.protocol()), |version| parse_version(version))?;
     let (mut user, mut name) = (None, None);
     let mut rest = args.get(2..).unwrap_or_default().iter().copied();
@@ -72,7 +97,8 @@ pub(super) fn hello(args: Args<'_>, session: &mut Session, _: &mut Txn<'_>) -> R
         session.settings.name = not_empty(name);
     }
     session.settings.protocol = protocol;
-    Ok(greeting(session))
+    let mode = if txn.view().cluster().is_ok() { "cluster" } else { "standalone" };
+    Ok(greeting(session, mode))
 }
 
 pub(super) fn client_id(
@@ -157,7 +183,7 @@ fn not_empty(text: &[u8]) -> Option<Value> {
     (!text.is_empty()).then(|| Value::copy_from(text))
 }
 
-fn greeting(session: &Session) -> Reply {
+fn greeting(session: &Session, mode: &str) -> Reply {
     let protocol = match session.protocol() {
         Protocol::Resp2 => 2,
         Protocol::Resp3 => 3,
@@ -168,7 +194,7 @@ fn greeting(session: &Session) -> Reply {
         field("version", Reply::bulk(REDIS_VERSION.as_bytes())),
         field("proto", Reply::Int(protocol)),
         field("id", id(session)),
-        field("mode", Reply::bulk(b"standalone")),
+        field("mode", Reply::bulk(mode.as_bytes())),
         field("role", Reply::bulk(b"master")),
         field("modules", Reply::Array(vec![])),
     ])

@@ -22,10 +22,11 @@
 //! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one.
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
-//! - `strings`, `counters`, `keys`, `expire`, `connection`, `server`, `cluster`,
-//!   `introspect` evaluate.
+//! - `strings`, `counters`, `keys`, `expire`, `acks`, `connection`, `server`, `cluster`,
+//!   `topology`, `introspect` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
+mod acks;
 mod changes;
 mod cluster;
 mod command;
@@ -46,15 +47,19 @@ mod strings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod transaction;
 mod txn;
 
+pub use acks::{Acked, Acks};
 pub use changes::{Changes, Op};
 pub use cluster::summary;
 pub use command::{Categories, Command, Flags, Group, Keys};
 pub use find::{commands, find, resolve};
 pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
+pub use server::{Replica, Role};
 pub use session::Session;
+pub(crate) use topology::named_slot;
 pub use txn::{Item, Meta, Stop, Txn, View};
 
 use alloc::borrow::Cow;

@@ -1,5 +1,6 @@
 //! Commands about the server.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::number::Decimal;
@@ -7,6 +8,26 @@ use super::{Stop, Txn, glob};
 use crate::args::Args;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::reply::Reply;
+
+/// What ROLE reports; filled by the shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// The ends of the logs led here, added up.
+    pub offset: u64,
+    /// Who follows some of them.
+    pub replicas: Vec<Replica>,
+}
+
+/// A node that follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Where clients reach it.
+    pub host: String,
+    /// See above.
+    pub port: u16,
+    /// [`Role::offset`] less what it does not acknowledge yet.
+    pub offset: u64,
+}
 
 pub(super) fn time(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let now = txn.view().wall_us();
@@ -20,13 +41,14 @@ pub(super) fn info(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
 }
 
 /// CONFIG GET tells what is true of this server; nothing of it can be changed.
-pub(super) fn config_get(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+pub(super) fn config_get(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let patterns: Vec<_> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let asked_for = |name: &str| patterns.iter().any(|p| glob::matches(p, name.as_bytes()));
+    let clustered = txn.view().cluster().is_ok();
     let limit = Decimal::of_unsigned(VALUE_BYTES_MAX as u64);
     let settings: [(&str, &[u8]); 8] = [
         ("appendonly", b"yes"),
-        ("cluster-enabled", b"no"),
+        ("cluster-enabled", if clustered { b"yes" } else { b"no" }),
         ("databases", b"1"),
         ("maxmemory", b"0"),
         ("maxmemory-policy", b"noeviction"),
@@ -37,6 +59,27 @@ pub(super) fn config_get(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop>
     let found = settings.iter().filter(|(name, _)| asked_for(name));
     let pair = |(name, value): &(&str, &[u8])| (Reply::bulk(name.as_bytes()), Reply::bulk(value));
     Ok(Reply::Map(found.map(pair).collect()))
+}
+
+/// Always a master's: any node takes writes, those for partitions that others lead too, and that is
+/// what a client asks for which wants to write. The offset is that of the partitions led here, added
+/// up; a replica's is as much less as it lacks of those that it follows.
+pub(super) fn role(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let Role { offset, replicas } = txn.view().role();
+    let replica = |replica: Replica| {
+        let offset = Decimal::of_unsigned(replica.offset);
+        let port = Decimal::of_unsigned(u64::from(replica.port));
+        let host = Reply::bulk(replica.host.as_bytes());
+        Reply::Array([host, Reply::bulk(port.as_bytes()), Reply::bulk(offset.as_bytes())].into())
+    };
+    Ok(Reply::Array(
+        [
+            Reply::bulk(b"master"),
+            Reply::Int(i64::try_from(offset).unwrap_or(i64::MAX)),
+            Reply::Array(replicas.into_iter().map(replica).collect()),
+        ]
+        .into(),
+    ))
 }
 
 /// A container is never evaluated: without a subcommand it has too few arguments.

@@ -21,6 +21,8 @@ pub struct Session {
     pub(super) transaction: Option<Transaction>,
     /// What was known of each watched key at WATCH.
     pub(super) watched: BTreeMap<Value, Watched>,
+    /// It is a draft: the commands of an EXEC are being evaluated.
+    executes: bool,
 }
 
 /// What a client has said about itself.
@@ -30,6 +32,8 @@ pub(super) struct Settings {
     pub(super) name: Option<Value>,
     pub(super) lib_name: Option<Value>,
     pub(super) lib_version: Option<Value>,
+    /// It takes what the replica at hand shows: READONLY.
+    pub(super) nearby: bool,
     /// To be closed after the reply to this command.
     pub(super) closing: bool,
 }
@@ -53,7 +57,13 @@ pub(super) struct Watched {
 impl Session {
     /// A client that has just connected.
     pub fn new(id: ClientId) -> Self {
-        Self { id, settings: Settings::default(), transaction: None, watched: BTreeMap::new() }
+        Self {
+            id,
+            settings: Settings::default(),
+            transaction: None,
+            watched: BTreeMap::new(),
+            executes: false,
+        }
     }
 
     /// The client.
@@ -69,6 +79,17 @@ impl Session {
     /// Whether the connection is to be closed once the reply just given is sent.
     pub fn closing(&self) -> bool {
         self.settings.closing
+    }
+
+    /// Whether the commands of an EXEC are being evaluated, so that none may wait.
+    pub(super) fn executes(&self) -> bool {
+        self.executes
+    }
+
+    /// Whether its reads may be answered by a replica that follows, and so be old: it has said
+    /// READONLY, and is not in a transaction.
+    pub fn reads_nearby(&self) -> bool {
+        self.settings.nearby && self.transaction.is_none()
     }
 
     /// The name it gave itself with CLIENT SETNAME.
@@ -129,7 +150,7 @@ impl Session {
     /// A client like this one to evaluate a transaction with: what it does to itself counts only
     /// once nothing can stop the transaction any more.
     pub(super) fn draft(&self) -> Self {
-        Self { settings: self.settings.clone(), ..Self::new(self.id) }
+        Self { settings: self.settings.clone(), executes: true, ..Self::new(self.id) }
     }
 
     /// Takes note of a command that can not be right, and with it of the end of any transaction.

@@ -2,7 +2,8 @@
 
 use super::command::{Categories, Command, Flags, Group, Handler};
 use super::{
-    cluster, connection, counters, expire, introspect, keys, server, set, strings, transaction,
+    acks, cluster, connection, counters, expire, introspect, keys, server, set, strings, topology,
+    transaction,
 };
 use Group::{Cluster, Connection, Generic, Server, String, Transactions};
 use Handler::{Keys, Session};
@@ -200,6 +201,24 @@ pub(super) static COMMANDS: &[Command] = &[
         .docs(Generic, "2.2.0", "Takes the expiry of a key away.")
         .flags(WRITE_FAST)
         .key(&["RW update"]),
+    // Replicas.
+    Command::new("wait", 3, "numreplicas timeout", Session(acks::wait))
+        .docs(Generic, "3.0.0", "Waits until so many replicas have what this connection wrote.")
+        .flags(Flags::BLOCKING)
+        .except(Categories::KEYSPACE)
+        .also(Categories::CONNECTION.with(Categories::BLOCKING))
+        .tips(ACKS),
+    Command::new("waitaof", 4, "numlocal numreplicas timeout", Session(acks::waitaof))
+        .docs(
+            Generic,
+            "7.2.0",
+            "Waits until what this connection wrote is durable at its leader, and at so many \
+             replicas.",
+        )
+        .flags(Flags::BLOCKING)
+        .except(Categories::KEYSPACE)
+        .also(Categories::CONNECTION.with(Categories::BLOCKING))
+        .tips(ACKS),
     // Transactions.
     Command::new("multi", 1, "", Session(transaction::multi))
         .docs(Transactions, "1.2.0", "Starts a transaction.")
@@ -269,12 +288,37 @@ pub(super) static COMMANDS: &[Command] = &[
         .flags(ALWAYS)
         .also(Categories::DANGEROUS)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
+    Command::new("role", 1, "", Keys(server::role))
+        .docs(
+            Server,
+            "2.8.12",
+            "Tells how far the partitions led here are, and their followers; always as a master, \
+             since any node takes writes.",
+        )
+        .flags(CLIENT_FLAGS.with(Flags::FAST))
+        .also(Categories::ADMIN.with(Categories::DANGEROUS)),
     Command::new("config", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Server, "2.0.0", "Commands about the configuration.")
         .subcommands(CONFIG),
     Command::new("cluster", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Cluster, "3.0.0", "Commands about the cluster.")
         .subcommands(CLUSTER),
+    Command::new("asking", 1, "", Session(topology::asking))
+        .docs(Cluster, "3.0.0", "Changes nothing: no slot is ever between two nodes.")
+        .flags(Flags::FAST)
+        .also(Categories::CONNECTION),
+    Command::new("readonly", 1, "", Session(connection::readonly))
+        .docs(
+            Cluster,
+            "3.0.0",
+            "Lets this connection's reads be answered by the node's own replica.",
+        )
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
+    Command::new("readwrite", 1, "", Session(connection::readwrite))
+        .docs(Cluster, "3.0.0", "Ends what READONLY has begun: reads are linearizable again.")
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
     Command::new("command", -1, "", Keys(introspect::all))
         .docs(Server, "2.8.13", "Tells about all commands.")
         .flags(ALWAYS)
@@ -307,6 +351,13 @@ static CLIENT: &[Command] = &[
 ];
 
 static CLUSTER: &[Command] = &[
+    Command::new("cluster|countkeysinslot", 3, "slot", Keys(topology::countkeysinslot))
+        .docs(Cluster, "3.0.0", "Counts the keys of a slot, looking at all of its partition.")
+        .flags(Flags::STALE),
+    Command::new("cluster|getkeysinslot", 4, "slot count", Keys(topology::getkeysinslot))
+        .docs(Cluster, "3.0.0", "Returns keys of a slot, looking at all of its partition.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
     Command::new("cluster|help", 2, "", Keys(introspect::cluster_help))
         .docs(Cluster, "5.0.0", "Lists the subcommands.")
         .flags(ALWAYS),
@@ -317,6 +368,41 @@ static CLUSTER: &[Command] = &[
     Command::new("cluster|keyslot", 3, "key", Keys(cluster::keyslot))
         .docs(Cluster, "3.0.0", "Returns the slot of a key.")
         .flags(ALWAYS),
+    Command::new("cluster|links", 2, "", Keys(topology::links))
+        .docs(Cluster, "7.0.0", "Lists the links to other nodes.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|myid", 2, "", Keys(topology::myid))
+        .docs(Cluster, "3.0.0", "Returns this node's id.")
+        .flags(Flags::STALE),
+    Command::new("cluster|myshardid", 2, "", Keys(topology::myshardid))
+        .docs(Cluster, "7.2.0", "Returns the id of the shard that this node leads.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|nodes", 2, "", Keys(topology::nodes))
+        .docs(Cluster, "3.0.0", "Lists the nodes, with the slots that they lead.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|replicas", 3, "node-id", Keys(topology::replicas))
+        .docs(Cluster, "5.0.0", "Lists who is in sync in partitions that a node leads.")
+        .flags(Flags::STALE.with(Flags::ADMIN))
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|shards", 2, "", Keys(topology::shards))
+        .docs(Cluster, "7.0.0", "Lists slots by their leader and the others in sync.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|slaves", 3, "node-id", Keys(topology::replicas))
+        .docs(Cluster, "3.0.0", "The old name of CLUSTER REPLICAS.")
+        .flags(Flags::STALE.with(Flags::ADMIN))
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|slots", 2, "", Keys(topology::slots))
+        .docs(
+            Cluster,
+            "3.0.0",
+            "Lists ranges of slots, each with its leader and the others in sync.",
+        )
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
     Command::new("cluster|status", 2, "", Keys(cluster::status))
         .docs(Cluster, "0.1.0", "Returns all that this node knows of the cluster; kvnode's own.")
         .flags(ALWAYS)
@@ -376,6 +462,8 @@ const CLIENT_FLAGS: Flags = ALWAYS.with(Flags::NOSCRIPT);
 const SESSION: Flags = CLIENT_FLAGS.with(Flags::FAST).with(Flags::ALLOW_BUSY);
 
 const SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
+
+const ACKS: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
 
 const SET: &str = "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds | \
     PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]";

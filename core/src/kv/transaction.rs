@@ -150,7 +150,7 @@ impl Transaction {
             }
             match result {
                 Err(Stop::Error(reply)) => Ok(reply),
-                Ok(_) | Err(Stop::Read | Stop::Clock) => result,
+                Ok(_) | Err(Stop::Read | Stop::Clock | Stop::Acks(_)) => result,
             }
         })
     }

@@ -11,10 +11,12 @@
 
 use alloc::vec::Vec;
 
+use super::acks::{Acked, Acks};
 use super::changes::{Changes, Op};
 use crate::limits::{BATCH_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::reply::Reply;
-use crate::{Millis, Value};
+use crate::shard::FsyncMode;
+use crate::{Millis, NodeId, Value};
 
 /// Why an evaluation could not complete. Nothing of it has taken effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,9 @@ pub enum Stop {
     /// A key has expired by the clock of now, and that clock is not committed yet: a reply that
     /// depends on it could be taken back by a crash. Evaluate again once it is.
     Clock,
+    /// It is to be answered once what its client wrote is on so many replicas. Nothing is evaluated
+    /// again: the answer is [`Acks::reply`].
+    Acks(Acks),
     /// The command fails with this error.
     Error(Reply),
 }
@@ -92,6 +97,22 @@ pub trait View {
     fn unwatch(&mut self, key: &[u8]);
     /// How often a watched `key` was changed, so that two calls tell whether it was in between.
     fn watched_version(&self, key: &[u8]) -> u64;
+    /// When writes are acknowledged.
+    fn fsync(&self) -> FsyncMode {
+        FsyncMode::Always
+    }
+    /// Who has what the client wrote, as far as can be told at once.
+    fn acked(&self) -> Acked {
+        Acked::default()
+    }
+    /// Nodes that this one has a link to.
+    fn linked(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+    /// What ROLE reports.
+    fn role(&self) -> super::Role {
+        super::Role::default()
+    }
     /// What INFO reports.
     fn info(&self) -> super::Info;
     /// The cluster; an error if the node stands alone, or knows nothing yet.
@@ -298,7 +319,7 @@ pub(super) fn for_all<K, T>(
         match ask(key) {
             Ok(answer) => answers.push(answer),
             Err(Stop::Read) => read = true,
-            Err(stop @ (Stop::Clock | Stop::Error(_))) => return Err(stop),
+            Err(stop @ (Stop::Clock | Stop::Acks(_) | Stop::Error(_))) => return Err(stop),
         }
     }
     if read { Err(Stop::Read) } else { Ok(answers) }

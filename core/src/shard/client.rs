@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::acks::Pause;
 use super::evaluate::Fetched;
 use super::forward::{Abroad, Agent, Call, Stalled, Watching};
 use super::view::Depends;
@@ -46,6 +47,12 @@ pub(super) struct Client {
     pub(super) generation: u32,
     /// Nodes at which somebody may stand in for it.
     pub(super) visited: BTreeSet<NodeId>,
+    /// Of partitions that other nodes lead: nothing that is committed before is news to it.
+    seen: BTreeMap<PartitionId, Offset>,
+    /// The end of its last write in each partition, of those that are committed.
+    pub(super) wrote: BTreeMap<PartitionId, Offset>,
+    /// It waits for replicas.
+    pub(super) pause: Option<Box<Pause>>,
 }
 
 /// One reply in the queue.
@@ -97,6 +104,8 @@ pub(super) struct Blocked {
     pub(super) fetched: Fetched,
     /// The reads under way.
     pub(super) reads: BTreeMap<ReadToken, CacheKey>,
+    /// It may be answered by followers; see [`nearby`](super::nearby).
+    pub(super) nearby: bool,
     /// Commits to come before it is evaluated again.
     pub(super) commits: u32,
 }
@@ -134,8 +143,8 @@ pub(super) enum Waits {
 /// What became of a part of a command.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// What it waited for is committed; whether that includes changes of its own.
-    Committed { wrote: bool },
+    /// What it waited for is committed; and where its own changes end, if that includes some.
+    Committed { wrote: Option<(PartitionId, Offset)> },
     /// What was logged in this partition is lost, or may be.
     Lost(usize, Loss),
     /// What was read in this partition is not confirmed.
@@ -145,7 +154,7 @@ enum Part {
 impl Parts {
     fn take(&mut self, part: Part) {
         match (part, self.lost) {
-            (Part::Committed { wrote }, _) => self.applied |= wrote,
+            (Part::Committed { wrote }, _) => self.applied |= wrote.is_some(),
             (Part::Unproven(at, why), _) => self.unproven = Some((at, why)),
             (Part::Lost(..), Some((_, Loss::Dropped(Dropped::Unknown) | Loss::Late))) => {}
             (Part::Lost(at, why), _) => self.lost = Some((at, why)),
@@ -169,7 +178,36 @@ impl Client {
             watching: None,
             generation: 0,
             visited: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            wrote: BTreeMap::new(),
+            pause: None,
         }
+    }
+
+    /// How far the partition was committed when its leader last answered this client.
+    pub(super) fn seen(&self, partition: PartitionId) -> Offset {
+        self.seen.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// A write of its is committed that ends there.
+    pub(super) fn note_wrote(&mut self, partition: PartitionId, end: Offset) {
+        let wrote = self.wrote.entry(partition).or_default();
+        *wrote = end.max(*wrote);
+    }
+
+    /// Whether a command of its waits, and with it those behind.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.blocked.is_some() || self.pause.is_some()
+    }
+
+    /// Whether replies to earlier commands are to come.
+    pub(super) fn owes_replies(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn note_seen(&mut self, partition: PartitionId, until: Offset) {
+        let seen = self.seen.entry(partition).or_default();
+        *seen = until.max(*seen);
     }
 
     /// One that stands in for another.
@@ -191,11 +229,11 @@ impl Client {
 
     /// Whether something that it was promised is to come yet.
     pub(super) fn is_waiting(&self) -> bool {
-        self.blocked.is_some() || !self.queue.is_empty()
+        self.is_held_up() || !self.queue.is_empty()
     }
 
     pub(super) fn accepts(&self) -> bool {
-        self.blocked.is_none()
+        !self.is_held_up()
             && self.farewell.is_none()
             && !self.closing
             && self.stalled.is_empty()
@@ -211,6 +249,7 @@ impl Shard {
     }
 
     pub(super) fn on_disconnected(&mut self, id: ClientId) {
+        self.paused.remove(&id);
         if let Some(client) = self.clients.remove(&id) {
             client.session.watched_keys().for_each(|key| self.watched.unwatch(key));
             self.leave_agents(id, client.visited);
@@ -229,7 +268,7 @@ impl Shard {
     /// Queues the last reply of a client that broke the protocol, once no command of its waits.
     pub(super) fn bid_farewell(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.blocked.is_none()
+        if !client.is_held_up()
             && let Some(error) = client.farewell.take()
         {
             client.closing = true;
@@ -306,6 +345,7 @@ impl Shard {
             match waiter.what {
                 Waits::Reply { number, wrote } => {
                     writes += u32::from(wrote);
+                    let wrote = wrote.then_some((self.partitions[at].id, waiter.offset));
                     self.settle(waiter.client, number, Part::Committed { wrote });
                 }
                 Waits::Command => self.on_commit_for_command(waiter.client),
@@ -388,6 +428,9 @@ impl Shard {
     /// One of the commits that a reply waited for has come, or has become impossible.
     fn settle(&mut self, id: ClientId, number: u64, part: Part) {
         let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Part::Committed { wrote: Some((partition, end)) } = part {
+            client.note_wrote(partition, end);
+        }
         let at = number.checked_sub(client.first).expect("a reply leaves after its last commit");
         let slot = &mut client.queue[at as usize];
         slot.waits -= 1;
@@ -429,7 +472,9 @@ impl Shard {
             self.give(id, slot.protocol, slot.reply);
         }
         let client = self.clients.get_mut(&id).expect("it is there");
-        if client.queue.is_empty() && client.closing && client.blocked.is_none() {
+        if client.queue.is_empty() && client.pause.is_some() {
+            self.advance_pause(id);
+        } else if client.queue.is_empty() && client.closing && client.blocked.is_none() {
             self.out.push_back(Output::Close(id));
         } else if client.full && client.queue.len() < CLIENT_REPLIES_MAX / 2 {
             client.full = false;
@@ -447,7 +492,7 @@ impl Shard {
 
     /// A read was of a leader that was one.
     pub(super) fn settle_read(&mut self, id: ClientId, number: u64) {
-        self.settle(id, number, Part::Committed { wrote: false });
+        self.settle(id, number, Part::Committed { wrote: None });
     }
 
     /// The partition at `at` has moved before the read was confirmed.

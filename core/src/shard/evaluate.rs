@@ -30,17 +30,20 @@ impl Shard {
         if self.config.member {
             self.dispatch(id, args);
         } else {
-            self.run(id, args, &Fetched::new());
+            self.run_here(id, args);
         }
     }
 
     pub(super) fn run_here(&mut self, id: ClientId, args: Args<'_>) {
-        self.run(id, args, &Fetched::new());
+        self.run(id, args, &Fetched::new(), false);
     }
 
-    fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
+    /// Evaluates the command with what was read for it; `nearby`: followers may be shown.
+    pub(super) fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched, nearby: bool) {
         let facts = self.facts();
         let scope = self.scope(id);
+        let is_transaction = args[0].eq_ignore_ascii_case(b"exec");
+        let acked = if is_transaction { self.acked_here(id) } else { kv::Acked::default() };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let mut changes = core::mem::take(&mut self.changes);
         self.notes.clear();
@@ -59,13 +62,19 @@ impl Shard {
             facts,
             member: self.config.member,
             cluster: self.cluster.as_deref(),
+            linked: &self.linked,
+            nearby: nearby.then_some(self.now.mono),
+            acked,
         };
         let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
         match result {
+            _ if self.notes.asks_leader => self.ask_leaders(id, args),
+            Err(Stop::Clock) if nearby => self.ask_leaders(id, args),
             Ok(reply) => self.complete(id, args, reply, &changes, scope),
             Err(Stop::Error(reply)) => self.reply(id, reply),
-            Err(Stop::Read) => self.wait_for_reads(id, args, fetched),
+            Err(Stop::Read) => self.wait_for_reads(id, args, fetched, nearby),
             Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
+            Err(Stop::Acks(wants)) => self.pause(id, wants),
         }
         changes.clear();
         self.changes = changes;
@@ -210,7 +219,7 @@ impl Shard {
         }
     }
 
-    fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched) {
+    fn wait_for_reads(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched, nearby: bool) {
         let wants = core::mem::take(&mut self.notes.wants);
         assert!(!wants.is_empty(), "the view notes what it needs");
         self.marks.hit(Mark::ReadAwaited);
@@ -223,7 +232,7 @@ impl Shard {
             self.reads.insert(token, id);
             reads.insert(token, self.partitions[*at].replica.cache_key(*place));
         }
-        self.block(id, args, fetched, reads, 0);
+        self.block(id, args, fetched, (reads, nearby), 0);
     }
 
     /// A key has expired by a clock that is not committed: logs the clock and waits for it.
@@ -238,7 +247,7 @@ impl Shard {
                 return;
             }
         }
-        self.block(id, args, fetched, BTreeMap::new(), places.len() as u32);
+        self.block(id, args, fetched, (BTreeMap::new(), false), places.len() as u32);
         for &at in &places {
             let offset = self.partitions[at].replica.append_clock(clock);
             self.partitions[at].wait(Waiter {
@@ -256,12 +265,12 @@ impl Shard {
         id: ClientId,
         args: Args<'_>,
         fetched: &Fetched,
-        reads: BTreeMap<ReadToken, CacheKey>,
+        (reads, nearby): (BTreeMap<ReadToken, CacheKey>, bool),
         commits: u32,
     ) {
         let (args, fetched) = (OwnedArgs::copy_from(args), fetched.clone());
         let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
-        client.blocked = Some(Blocked { args, fetched, reads, commits });
+        client.blocked = Some(Blocked { args, fetched, reads, nearby, commits });
     }
 
     /// A value that some command waited for has come from disk, or could not be read.
@@ -289,8 +298,10 @@ impl Shard {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let blocked = client.blocked.take().expect("the caller has looked");
         let args = blocked.args.as_slices();
-        if !self.config.member || self.may_go_on_here(id, &args) {
-            self.run(id, &args, &blocked.fetched);
+        if blocked.nearby {
+            self.go_on_nearby(id, &args, &blocked.fetched);
+        } else if !self.config.member || self.may_go_on_here(id, &args) {
+            self.run(id, &args, &blocked.fetched, false);
         } else if Agent::is(id) {
             self.refuse_under_way(id);
         } else {
@@ -315,9 +326,9 @@ impl Shard {
         self.enqueue(id, error, &[]);
     }
 
-    fn resume(&mut self, id: ClientId) {
+    pub(super) fn resume(&mut self, id: ClientId) {
         self.bid_farewell(id);
-        if self.clients.get(&id).is_some_and(|client| client.blocked.is_none()) {
+        if self.clients.get(&id).is_some_and(|client| !client.is_held_up()) {
             self.resume_client(id);
         }
     }

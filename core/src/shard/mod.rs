@@ -8,15 +8,17 @@
 //! A command that needs a value from disk, or a clock that is not committed yet, waits with its
 //! client (other clients go on) and is then evaluated again from the start.
 //!
-//! [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
-//! commands, [`view`] is what they see, [`stop`] ends it all.
+//! [`acks`] is WAIT, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
+//! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
 
+mod acks;
 mod boot;
 mod client;
 mod errors;
 mod evaluate;
 pub mod forward;
 mod lacking;
+mod nearby;
 mod roles;
 mod stop;
 mod view;
@@ -132,6 +134,8 @@ pub enum Reason {
     Replication,
     /// When a command that waits for a leader is looked at again.
     Forwarding,
+    /// When a client that waits for replicas is looked at again.
+    Acks,
 }
 
 /// When a write is acknowledged.
@@ -223,6 +227,9 @@ pub struct Shard {
     touched: Vec<usize>,
     clients: HashMap<ClientId, Client, FixedState>,
     watched: Watched,
+    /// Clients that wait for replicas, and when they are looked at next; see [`acks`].
+    paused: BTreeSet<ClientId>,
+    pauses_due: Option<Instant>,
     /// Reads under way: who waits.
     reads: BTreeMap<ReadToken, ClientId>,
     next_read: u64,
@@ -327,6 +334,8 @@ impl Shard {
             touched: Vec::new(),
             clients: HashMap::with_hasher(hasher),
             watched: Watched::default(),
+            paused: BTreeSet::new(),
+            pauses_due: None,
             reads: BTreeMap::new(),
             next_read: 0,
             expiry_at: Instant::default(),
@@ -408,7 +417,8 @@ impl Shard {
         let drain = self.drain_deadline().map(|at| (at, Reason::Stop));
         let roles = self.roles_deadline().map(|at| (at, Reason::Replication));
         let forwarding = self.forwarding.deadline().map(|at| (at, Reason::Forwarding));
-        let own = [expiry, drain, roles, forwarding].into_iter().flatten();
+        let acks = self.pauses_due.map(|at| (at, Reason::Acks));
+        let own = [expiry, drain, roles, forwarding, acks].into_iter().flatten();
         replicas.chain(own).min_by_key(|&(at, _)| at)
     }
 
@@ -481,6 +491,7 @@ impl Shard {
         }
         self.tick_roles();
         self.tick_forwarding();
+        self.tick_pauses();
         self.give_up_draining();
     }
 

@@ -33,6 +33,7 @@ impl Shard {
             if self.config.fsync == FsyncMode::Always {
                 self.abandon_boot();
             }
+            self.advance_pauses();
         }
     }
 

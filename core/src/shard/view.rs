@@ -1,6 +1,6 @@
 //! What a command sees of the partitions.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::kv::{
 };
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
-use crate::{Millis, Offset, Value};
+use crate::{Instant, Millis, NodeId, Offset, Value};
 
 /// A command's view; see [`View`].
 pub(super) struct Eye<'a> {
@@ -36,6 +36,12 @@ pub(super) struct Eye<'a> {
     /// The node is one of a cluster.
     pub(super) member: bool,
     pub(super) cluster: Option<&'a crate::control::View>,
+    /// Nodes that can be sent to.
+    pub(super) linked: &'a BTreeSet<NodeId>,
+    /// Now, if followers may be shown; see [`nearby`](super::nearby).
+    pub(super) nearby: Option<Instant>,
+    /// Who has what the client wrote; told to a transaction.
+    pub(super) acked: kv::Acked,
 }
 
 /// What INFO tells of the process.
@@ -60,6 +66,8 @@ pub(super) struct Notes {
     pub(super) wants: Vec<(usize, Value, Place)>,
     /// Partitions whose clock must be committed.
     pub(super) clocks: Vec<usize>,
+    /// A follower that was shown can not tell: the leader may.
+    pub(super) asks_leader: bool,
 }
 
 /// A reply depends on what is logged in a partition.
@@ -87,6 +95,7 @@ impl Notes {
         self.reads.clear();
         self.wants.clear();
         self.clocks.clear();
+        self.asks_leader = false;
     }
 }
 
@@ -158,6 +167,12 @@ impl Eye<'_> {
         }
     }
 
+    /// Whether the partition at `at` is one of a follower that may be shown.
+    fn shows(&self, at: usize) -> bool {
+        let partition = &self.partitions[at];
+        !partition.serves() && self.nearby.is_some_and(|now| partition.shows(now))
+    }
+
     /// Every partition serves.
     fn all_serving(&mut self) -> Result<(), Stop> {
         if self.partitions.is_empty() {
@@ -170,21 +185,28 @@ impl Eye<'_> {
     /// have to be committed first.
     fn live(&mut self, at: usize, expire_at: Option<Millis>) -> Result<bool, Stop> {
         let Some(expire_at) = expire_at else { return Ok(true) };
+        // A follower may have committed a later clock than this node's.
+        if expire_at <= self.partitions[at].replica.committed_clock() {
+            return Ok(false);
+        }
         if expire_at > self.now_ms {
             return Ok(true);
         }
-        if expire_at > self.partitions[at].replica.committed_clock() {
-            if !self.notes.clocks.contains(&at) {
-                self.notes.clocks.push(at);
-            }
-            return Err(Stop::Clock);
+        if !self.notes.clocks.contains(&at) {
+            self.notes.clocks.push(at);
         }
-        Ok(false)
+        Err(Stop::Clock)
     }
 
     fn look(&mut self, key: &[u8]) -> Result<(usize, Found), Stop> {
         let at = self.home(key)?;
-        let found = self.serving(at)?.replica.find(key);
+        let shows = self.shows(at);
+        let found = if shows {
+            self.partitions[at].replica.find_committed(key)
+        } else {
+            self.serving(at)?.replica.find(key)
+        };
+        self.notes.asks_leader |= shows && matches!(found, Found::Damaged(_));
         match &found {
             Found::Deleted(until) | Found::Fresh { until, .. } => self.notes.depend(at, *until),
             Found::Damaged(damage) => return Err(Stop::Error(errors::damaged(at, damage))),
@@ -212,6 +234,7 @@ impl Eye<'_> {
                         match (replica.read_now(key, entry.place, self.cache), fetched) {
                             (Some(value), _) => value,
                             (None, Some(Err(fault))) => {
+                                self.notes.asks_leader |= self.shows(at);
                                 return Err(Stop::Error(errors::unreadable(at, *fault)));
                             }
                             (None, _) => {
@@ -391,6 +414,22 @@ impl View for Eye<'_> {
         }
     }
 
+    fn fsync(&self) -> FsyncMode {
+        self.facts.fsync
+    }
+
+    fn acked(&self) -> kv::Acked {
+        self.acked
+    }
+
+    fn linked(&self) -> Vec<NodeId> {
+        self.linked.iter().copied().collect()
+    }
+
+    fn role(&self) -> kv::Role {
+        role(self.partitions, self.linked, self.cluster)
+    }
+
     fn info(&self) -> Info {
         let statuses: Vec<Status> = self.partitions.iter().map(|p| p.replica.status()).collect();
         let total = |of: fn(&Status) -> u64| statuses.iter().map(of).sum::<u64>();
@@ -433,6 +472,28 @@ impl View for Eye<'_> {
             partitions: self.partitions.iter().zip(&statuses).map(partition_info).collect(),
         }
     }
+}
+
+/// What ROLE tells of the partitions that are led here.
+fn role(
+    partitions: &[Partition],
+    linked: &BTreeSet<NodeId>,
+    cluster: Option<&crate::control::View>,
+) -> kv::Role {
+    let (mut offset, mut lags) = (0, BTreeMap::new());
+    for partition in partitions.iter().filter(|p| p.serves()) {
+        offset += partition.replica.log_end().0;
+        for follower in partition.followers().iter().filter(|f| linked.contains(&f.node)) {
+            if let Some(lag) = follower.lag {
+                *lags.entry(follower.node).or_insert(0) += lag;
+            }
+        }
+    }
+    let replica = |(node, lag): (NodeId, u64)| {
+        let (host, port) = cluster?.map.node(node)?.registration.client_address();
+        Some(kv::Replica { host: String::from(host), port, offset: offset - lag })
+    };
+    kv::Role { offset, replicas: lags.into_iter().filter_map(replica).collect() }
 }
 
 fn cluster_info(seen: &crate::control::View) -> ClusterInfo {

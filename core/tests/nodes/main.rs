@@ -8,6 +8,9 @@
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;
+mod readonly;
+mod topology;
+mod wait;
 mod watch;
 #[path = "../world/wires.rs"]
 mod wires;
@@ -21,8 +24,18 @@ use kvnode_core::storage::replica::ScrubSettings;
 use kvnode_core::{PartitionId, slot};
 use world::{Setup, World};
 
+/// A client of a node.
+type At = (kvnode_core::NodeId, kvnode_core::ClientId);
+
 fn key(n: u32) -> String {
     format!("key:{n}")
+}
+
+/// A key of the partition, of four.
+fn key_of(partition: u32) -> String {
+    let home =
+        |key: &String| kvnode_core::slot::partition(kvnode_core::slot::slot(key.as_bytes()), 4).0;
+    (0..).map(key).find(|key| home(key) == partition).unwrap()
 }
 
 #[test]
@@ -333,10 +346,7 @@ fn below_min_isr_writes_are_refused_and_reads_go_on() {
 fn a_leader_that_is_cut_off_answers_no_reads() {
     let mut world = World::new(Setup::default());
     let leader = world.leader(0).unwrap();
-    let name = (0..).map(key).find(|key| {
-        kvnode_core::slot::partition(kvnode_core::slot::slot(key.as_bytes()), 4).0 == 0
-    });
-    let name = name.unwrap();
+    let name = key_of(0);
     let others: Vec<u32> = (1..=3).filter(|id| *id != leader).collect();
     let (old, new) = (world.connect(leader), world.connect(others[0]));
     assert_eq!(world.call(old, &["SET", &name, "1"]), Reply::OK);

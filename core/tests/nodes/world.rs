@@ -73,6 +73,11 @@ pub(crate) struct World {
     pub(crate) wires: Wires,
     pub(crate) clients: BTreeMap<(NodeId, ClientId), Client>,
     last_client: u64,
+    /// What clients were told that lost their node.
+    pub(crate) gone: BTreeMap<(NodeId, ClientId), VecDeque<Reply>>,
+    /// By how much a node's wall clock is ahead. A process looks at it when it starts, and later on
+    /// is only drawn toward it.
+    pub(crate) ahead: BTreeMap<u32, Duration>,
 }
 
 impl World {
@@ -86,18 +91,21 @@ impl World {
             wires: Wires::default(),
             clients: BTreeMap::new(),
             last_client: 0,
+            gone: BTreeMap::new(),
+            ahead: BTreeMap::new(),
         };
         (1..=setup.nodes).for_each(|id| world.start(id));
         world.until("every partition serves, with all in sync", World::is_whole);
         world
     }
 
-    fn wall(&self) -> Now {
-        Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 }
+    fn wall(&self, id: u32) -> Now {
+        let ahead = self.ahead.get(&id).copied().unwrap_or_default();
+        Now { mono: self.now, wall_us: WALL_US + self.now.0 / 1000 + ahead.as_micros() as u64 }
     }
 
     pub(crate) fn start(&mut self, id: u32) {
-        let (now, setup) = (self.wall(), self.setup);
+        let (now, setup) = (self.wall(id), self.setup);
         let nodes = (1..=setup.nodes).map(|id| (NodeId(id), format!("n{id}:1"))).collect();
         let node = self.nodes.get_mut(&NodeId(id)).unwrap();
         node.lives += 1;
@@ -168,7 +176,7 @@ impl World {
 
     /// The node is asked to stop: control first, then the shard.
     pub(crate) fn ask_to_stop(&mut self, id: u32) {
-        let now = self.wall();
+        let now = self.wall(id);
         if let Some(control) = self.process(id).and_then(|p| p.control.as_mut()) {
             control.handle(now, control::Input::Stop);
         }
@@ -181,11 +189,12 @@ impl World {
 
     fn hang_up(&mut self, node: NodeId) {
         self.wires.hang_up(self.now, node);
-        self.clients.retain(|(at, _), _| *at != node);
+        let gone = self.clients.extract_if(.., |(at, _), _| *at == node);
+        self.gone.extend(gone.map(|(at, client)| (at, client.told)));
     }
 
     fn drain(&mut self, id: NodeId) {
-        let now = self.wall();
+        let now = self.wall(id.0);
         let mut disk = VecDeque::new();
         loop {
             let node = self.nodes.get_mut(&id).unwrap();
@@ -274,7 +283,7 @@ impl World {
                     return false;
                 }
                 self.now = self.now.max(at);
-                let now = self.wall();
+                let now = self.wall(id.0);
                 let process = self.process(id.0).unwrap();
                 let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
                 if let Some(control) = &mut process.control
@@ -290,7 +299,7 @@ impl World {
             (_, Some(at)) if at <= until => {
                 let (at, id, input) = self.wires.pop().expect("it is the next");
                 self.now = self.now.max(at);
-                let now = self.wall();
+                let now = self.wall(id.0);
                 if let Some(process) = self.process(id.0)
                     && let Some(control) = &mut process.control
                 {
@@ -397,12 +406,21 @@ impl World {
     pub(crate) fn connect(&mut self, id: u32) -> (NodeId, ClientId) {
         self.last_client += 1;
         let (node, client) = (NodeId(id), ClientId(self.last_client));
-        let now = self.wall();
+        let now = self.wall(id);
         let process = self.process(id).expect("the node lives");
         process.shard.handle(now, shard::Input::Connected(client));
         self.clients.insert((node, client), Client::default());
         self.drain(node);
         (node, client)
+    }
+
+    /// The client goes away.
+    pub(crate) fn disconnect(&mut self, (node, client): (NodeId, ClientId)) {
+        let now = self.wall(node.0);
+        let process = self.process(node.0).expect("the node lives");
+        process.shard.handle(now, shard::Input::Disconnected(client));
+        self.clients.remove(&(node, client));
+        self.drain(node);
     }
 
     /// Hands a command in, or as soon as the node takes it.
@@ -414,7 +432,7 @@ impl World {
     }
 
     fn feed(&mut self, node: NodeId, client: ClientId) {
-        let now = self.wall();
+        let now = self.wall(node.0);
         let Some(known) = self.clients.get_mut(&(node, client)) else { return };
         let Some(process) = &mut self.nodes.get_mut(&node).unwrap().process else { return };
         while process.shard.accepts(client)
@@ -431,6 +449,15 @@ impl World {
         let bytes: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
         self.send(at, &bytes);
         self.reply(at, &format!("a reply to {args:?}"))
+    }
+
+    /// Sends a command and takes the reply if it is there without any time having passed, and so
+    /// without anything having come from another node.
+    pub(crate) fn at_once(&mut self, at: (NodeId, ClientId), args: &[&str]) -> Option<Reply> {
+        assert!(self.clients[&at].told.is_empty(), "all replies were taken");
+        let bytes: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+        self.send(at, &bytes);
+        self.clients.get_mut(&at).expect("its node lives").told.pop_front()
     }
 
     /// Waits for the client's next reply.

@@ -39,6 +39,7 @@ impl Kvnode {
             index: IndexKind::Hash,
             segment_bytes: SEGMENT_BYTES,
             zero_ahead_bytes: 1 << 20,
+            scrub: None,
             merge: MergeSettings {
                 garbage_percent: 50,
                 small_files: 8,

@@ -1,5 +1,6 @@
 //! Tests of whole commands, by behaviour.
 
+mod acks;
 mod commands;
 mod float;
 mod golden;

@@ -5,8 +5,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::kv::{Changes, Info, Item, Meta, Op, Session, Stop, View, evaluate};
+use crate::kv::{Acked, Changes, Info, Item, Meta, Op, Session, Stop, View, evaluate};
 use crate::reply::{Protocol, Reply};
+use crate::shard::FsyncMode;
 use crate::{ClientId, Millis, Value};
 
 /// A view that holds everything in memory, and can be told to stop.
@@ -14,6 +15,8 @@ use crate::{ClientId, Millis, Value};
 pub(super) struct MapView {
     pub(super) items: BTreeMap<Vec<u8>, Item>,
     pub(super) now_ms: Millis,
+    pub(super) fsync: Option<FsyncMode>,
+    pub(super) acked: Acked,
     watched: BTreeMap<Vec<u8>, (usize, u64)>,
     /// How often it was asked for a key or its value.
     pub(super) asked: usize,
@@ -153,6 +156,14 @@ impl View for MapView {
 
     fn watched_version(&self, key: &[u8]) -> u64 {
         self.watched[key].1
+    }
+
+    fn fsync(&self) -> FsyncMode {
+        self.fsync.unwrap_or(FsyncMode::Always)
+    }
+
+    fn acked(&self) -> Acked {
+        self.acked
     }
 
     fn info(&self) -> Info {

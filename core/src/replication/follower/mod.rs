@@ -97,6 +97,8 @@ struct Taken {
     beat: u64,
     sent: Instant,
     at: Instant,
+    /// The leader's watermark when it was sent, which may be beyond this log.
+    watermark: Offset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,8 +175,8 @@ impl Follower {
             Message::Common { round, epoch, end } => self.on_common(now, round, epoch, end, log),
             Message::Restart { round } => self.on_restart(now, round, log),
             Message::Append { round, beat, sent, base, end, watermark, records } => {
-                let taken = Taken { beat, sent, at: now };
-                self.on_append(round, taken, (base, end, records), watermark, log);
+                let taken = Taken { beat, sent, at: now, watermark };
+                self.on_append(round, taken, (base, end, records), log);
             }
             Message::Follow { .. } | Message::Ack { .. } => self.ignore(from, Ignored::OtherRole),
         }
@@ -243,6 +245,16 @@ impl Follower {
     /// Whether its log matches the leader's and grows with it.
     pub fn is_following(&self) -> bool {
         matches!(self.state, State::Following(..))
+    }
+
+    /// The leader's watermark, as it said last in a session whose log matches; none if that is
+    /// longer ago than a follower in sync may lag. What this replica has committed is a state that
+    /// the partition was in once it has come so far: a piece of a compacted log lacks what was
+    /// overwritten before this offset.
+    pub fn told(&self, now: Instant) -> Option<Offset> {
+        let taken = self.taken.filter(|_| self.is_following())?;
+        let is_recent = now.since(taken.at) < self.settings.replica_lag_max;
+        is_recent.then_some(taken.watermark)
     }
 
     /// The session is over: another one begins then, unless the log is being cut, which ends in one.

@@ -14,7 +14,6 @@ impl Follower {
         round: Round,
         taken: Taken,
         (base, end, records): (Offset, Offset, Bytes),
-        watermark: Offset,
         log: LogState<'_>,
     ) {
         match self.state {
@@ -43,7 +42,7 @@ impl Follower {
             self.end = end;
             self.out.push_back(Output::Store { base, end, records });
         }
-        let watermark = watermark.min(self.end);
+        let watermark = taken.watermark.min(self.end);
         if watermark > self.watermark {
             self.watermark = watermark;
             self.out.push_back(Output::Commit(watermark));

@@ -14,7 +14,8 @@ use crate::limits::CLIENT_REPLIES_MAX;
 use crate::reply::Reply;
 use crate::shard::client::Client;
 use crate::shard::{Shard, errors};
-use crate::{ClientId, Epoch, NodeId, PartitionId};
+use crate::storage::replica::Replica;
+use crate::{ClientId, Epoch, NodeId, Offset, PartitionId};
 
 /// See the module's header.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub(in crate::shard) struct Agent {
 #[derive(Debug)]
 struct Owed {
     tag: u64,
+    partition: PartitionId,
     /// Replies to come; the last one counts.
     left: usize,
     /// It was given up in between.
@@ -86,7 +88,7 @@ impl Shard {
         };
         let agent = self.agent(id);
         if agent.inbox.len() >= INBOX_MAX {
-            let outcome = Outcome::Reply(errors::too_many_asked().into());
+            let outcome = Outcome::error(errors::too_many_asked());
             self.forwarding.say(self.me(), from, Message::Answer { tag: ask.tag, outcome });
             return;
         }
@@ -134,7 +136,8 @@ impl Shard {
             let watches =
                 ask.commands.first().is_some_and(|c| c.0[0].eq_ignore_ascii_case(b"watch"));
             agent.watches.count += u32::from(ask.pinned && watches);
-            let owed = Owed { tag: ask.tag, left: ask.commands.len(), refused: false };
+            let (tag, partition, left) = (ask.tag, ask.partition, ask.commands.len());
+            let owed = Owed { tag, partition, left, refused: false };
             agent.scope = (ask.partition, ask.epoch);
             agent.rest = ask.commands.into();
             if owed.left > 0 {
@@ -175,9 +178,17 @@ impl Shard {
         if owed.left > 0 {
             return;
         }
-        let outcome = if owed.refused { Outcome::NotLeader } else { Outcome::Reply(reply.into()) };
-        let (tag, node) = (owed.tag, agent.node);
+        let (tag, partition, refused) = (owed.tag, owed.partition, owed.refused);
+        let node = agent.node;
         agent.owed.pop_front();
+        let outcome = if refused {
+            Outcome::NotLeader
+        } else {
+            let home = self.homes.find(partition).map(|at| &self.partitions[at].replica);
+            let seen = home.map_or(Offset(0), Replica::high_watermark);
+            let wrote = self.clients[&id].wrote.get(&partition).copied().unwrap_or_default();
+            Outcome::Reply { reply: reply.into(), seen, wrote }
+        };
         self.forwarding.say(self.me(), node, Message::Answer { tag, outcome });
     }
 

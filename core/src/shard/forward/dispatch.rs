@@ -18,13 +18,14 @@ use crate::marks::Mark;
 use crate::node::Parcel;
 use crate::peer::Channel;
 use crate::reply::Reply;
+use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
-use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv};
+use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv};
 
 /// What the shard knows of commands that are under way in other places.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Forwarding {
-    last_tag: u64,
+    pub(in crate::shard) last_tag: u64,
     asked: BTreeMap<u64, Asked>,
     /// The last reign of each partition that has answered.
     proven: BTreeMap<PartitionId, Epoch>,
@@ -90,7 +91,7 @@ impl Forwarding {
     }
 
     /// To be sent to the node, which may be this one.
-    pub(super) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
+    pub(in crate::shard) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
         if node == me {
             return self.own.push_back(message);
         }
@@ -106,10 +107,14 @@ impl Forwarding {
             }
             body = match message {
                 Message::Answer { tag, .. } if alone.len() > PEER_FORWARD_BYTES_MAX => {
-                    let outcome = Outcome::Reply(errors::too_long_to_forward().into());
+                    let outcome = Outcome::error(errors::too_long_to_forward());
                     message::encode(&Message::Answer { tag, outcome }, Vec::new())
                 }
-                Message::Ask(_) | Message::Answer { .. } | Message::Gone { .. } => alone,
+                Message::Ask(_)
+                | Message::Answer { .. }
+                | Message::Gone { .. }
+                | Message::Count { .. }
+                | Message::Counted { .. } => alone,
             };
         }
         parcels.push_back(body);
@@ -150,6 +155,36 @@ impl Shard {
             }
             _ => {}
         }
+        if self.reads_nearby(id, command, args) {
+            return self.run_nearby(id, args, &Fetched::new());
+        }
+        self.part_out(id, command, args);
+    }
+
+    /// A command that waited for a read of a follower goes on.
+    pub(in crate::shard) fn go_on_nearby(
+        &mut self,
+        id: ClientId,
+        args: Args<'_>,
+        fetched: &Fetched,
+    ) {
+        let command = kv::resolve(args).expect("it was evaluated before");
+        if self.reads_nearby(id, command, args) {
+            self.run_nearby(id, args, fetched);
+        } else {
+            self.part_out(id, command, args);
+        }
+    }
+
+    /// A follower was shown and can not tell: the leaders are asked.
+    pub(in crate::shard) fn ask_leaders(&mut self, id: ClientId, args: Args<'_>) {
+        let command = kv::resolve(args).expect("it was evaluated just now");
+        self.part_out(id, command, args);
+    }
+
+    /// Has the leaders evaluate each its part of the command.
+    fn part_out(&mut self, id: ClientId, command: &kv::Command, args: Args<'_>) {
+        let partitions = self.homes.count();
         let reads = !command.flags.has(kv::Flags::WRITE);
         match about(command, args, partitions, self.draw()) {
             About::Nothing | About::Scattered => self.run_here(id, args),
@@ -297,7 +332,13 @@ impl Shard {
         }
         self.forwarding.asked.remove(&tag);
         match outcome {
-            Outcome::Reply(reply) => {
+            Outcome::Reply { reply, seen, wrote } => {
+                if let Some(client) = self.clients.get_mut(&asked.client) {
+                    client.note_seen(asked.partition, seen);
+                    if wrote > Offset(0) {
+                        client.note_wrote(asked.partition, wrote);
+                    }
+                }
                 self.forwarding.proven.insert(asked.partition, asked.epoch);
                 self.on_part(asked, Reply::from(reply));
             }
@@ -448,6 +489,13 @@ impl Shard {
             Message::Ask(ask) => self.on_ask(from, ask),
             Message::Answer { tag, outcome } => self.on_answer(from, tag, outcome),
             Message::Gone { client } => self.drop_agent(from, client),
+            Message::Count { client, tag, partition, end } => {
+                self.on_count(from, (client, tag), partition, end);
+            }
+            Message::Counted { client, tag, partition, local, replicas } => {
+                let acked = kv::Acked { local, replicas: replicas as usize };
+                self.on_counted((client, tag), partition, acked);
+            }
         }
     }
 

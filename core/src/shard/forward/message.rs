@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transaction::Watches;
 use crate::reply::Reply;
-use crate::{Epoch, PartitionId, Value};
+use crate::{Epoch, Offset, PartitionId, Value};
 
 /// One message; a parcel holds a run of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,30 @@ pub enum Message {
     Gone {
         /// The client, as its own node knows it.
         client: u64,
+    },
+    /// To a leader: who has what is before this offset? See [`acks`](crate::shard).
+    Count {
+        /// The client that wants to know, as its own node knows it.
+        client: u64,
+        /// The asker's number.
+        tag: u64,
+        /// Which partition it is about.
+        partition: PartitionId,
+        /// The end of what the client wrote there.
+        end: Offset,
+    },
+    /// To the node that has asked that.
+    Counted {
+        /// Of the question.
+        client: u64,
+        /// Of the question.
+        tag: u64,
+        /// Of the question.
+        partition: PartitionId,
+        /// The leader has made it durable.
+        local: bool,
+        /// So many other replicas have acknowledged it.
+        replicas: u32,
     },
 }
 
@@ -59,13 +83,28 @@ pub struct Command(#[serde(with = "args")] pub Vec<Value>);
 /// What became of a forwarded command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It was evaluated, and this is the reply.
-    Reply(WireReply),
+    /// It was evaluated.
+    Reply {
+        /// The reply.
+        reply: WireReply,
+        /// How far the partition is committed: the reply depends on nothing behind.
+        seen: Offset,
+        /// The end of the client's last write there, of those that are committed; zero if none is
+        /// known.
+        wrote: Offset,
+    },
     /// The node does not lead the partition in that reign: nothing was evaluated.
     NotLeader,
     /// The ask is pinned, and the agent does not have what its client watches: nothing was
     /// evaluated. The reign goes on.
     Unwatched,
+}
+
+impl Outcome {
+    /// It was not evaluated, for this reason.
+    pub fn error(reply: Reply) -> Self {
+        Self::Reply { reply: reply.into(), seen: Offset(0), wrote: Offset(0) }
+    }
 }
 
 /// A reply as it travels.
@@ -239,14 +278,18 @@ mod tests {
             Reply::error("ERR x"),
             Reply::bulk(b"v"),
         ]);
-        let answer = Message::Answer { tag: 300, outcome: Outcome::Reply(reply.clone().into()) };
+        let (seen, wrote) = (Offset(7), Offset(6));
+        let outcome = Outcome::Reply { reply: reply.clone().into(), seen, wrote };
+        let answer = Message::Answer { tag: 300, outcome };
         let body = encode(&answer, encode(&ask, Vec::new()));
         let mut body = Bytes::from(body);
         assert_eq!(decode(&mut body), Some(ask));
-        let Some(Message::Answer { outcome: Outcome::Reply(told), .. }) = decode(&mut body) else {
+        let Some(Message::Answer { outcome: Outcome::Reply { reply: told, seen, wrote }, .. }) =
+            decode(&mut body)
+        else {
             panic!("the second message is an answer")
         };
-        assert_eq!(Reply::from(told), reply);
+        assert_eq!((Reply::from(told), seen, wrote), (reply, Offset(7), Offset(6)));
         assert_eq!(decode(&mut body), None);
     }
 

@@ -59,6 +59,12 @@ fn over_all(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64)
         "keys" => Merge::Concat,
         "flushdb" | "flushall" => Merge::First,
         "scan" => return scan(args, partitions),
+        "cluster|countkeysinslot" | "cluster|getkeysinslot" => {
+            // What is no slot is refused by whoever evaluates it.
+            let Some(slot) = kv::named_slot(args) else { return About::Nothing };
+            let at = slot::partition(slot, partitions);
+            return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);
+        }
         "randomkey" => {
             let at = PartitionId((random % u64::from(partitions)) as u32);
             return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);

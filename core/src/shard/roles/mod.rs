@@ -176,7 +176,10 @@ impl Shard {
             ToShard::Returned(Parcel { channel: Channel::Forward, body, .. }) => {
                 self.on_returned(body);
             }
-            ToShard::Leaving => self.leaving = Some(Leaving::Waiting),
+            ToShard::Leaving => {
+                self.leaving = Some(Leaving::Waiting);
+                self.advance_pauses();
+            }
             // Followers ask again for what does not come.
             ToShard::Returned(_) => {}
             ToShard::AlterRefused { partition, partition_epoch, why } => {

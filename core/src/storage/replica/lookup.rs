@@ -74,6 +74,11 @@ impl Replica {
         if let Some(flush) = self.tail.flush() {
             return Found::Deleted(flush.plus(1));
         }
+        self.find_committed(key)
+    }
+
+    /// The same, as committed: nothing of it is [`Found::Deleted`] or [`Found::Fresh`].
+    pub fn find_committed(&self, key: &[u8]) -> Found {
         let entry = self.keydir.get(key);
         match self.suspect(entry.map(|e| e.place)) {
             Some(_) if entry.is_none() && self.gone.contains(key) => Found::Absent,
