@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 51] = [
+const NAMES: [&str; 52] = [
     "ack-before-fsync",
+    "any-follower-voids-promises",
     "append-after-short-write",
     "batch-half-applied",
     "checksum-without-partition-and-offset",

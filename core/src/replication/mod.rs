@@ -35,7 +35,7 @@
 //!
 //! **The watermark** is the smallest acknowledged end over the maximal ISR. It moves forward only,
 //! only while the ISR of the map has min-ISR members, and not before all promises that this node
-//! gave to earlier leaders have run out. An epoch's first commit covers the record that began it: to
+//! gave to earlier leaders have run out, or are void ([`Promises`]). An epoch's first commit covers the record that began it: to
 //! commit less would be safe here, unlike in Raft, since whoever is elected is in sync and not merely
 //! as up to date as a majority; but then a leader had two kinds of first commit, and would serve
 //! after neither or both.
@@ -90,6 +90,7 @@ pub mod follower;
 mod ignored;
 pub mod leader;
 mod message;
+mod promises;
 mod settings;
 
 use crate::Offset;
@@ -99,6 +100,7 @@ pub use follower::Follower;
 pub use ignored::Ignored;
 pub use leader::{FollowerStatus, Leader, ReadWait, TooFew};
 pub use message::{Envelope, Message, Round};
+pub use promises::Promises;
 pub use settings::{ReadMode, Settings};
 
 /// What the machines know of the replica's log.

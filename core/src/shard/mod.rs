@@ -43,7 +43,7 @@ use crate::kv::Changes;
 use crate::marks::Marks;
 use crate::node::{ToControl, ToShard};
 use crate::random::Random;
-use crate::replication::{self, Round};
+use crate::replication::{self, Promises, Round};
 use crate::reply::{Protocol, Reply};
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, ScrubSettings, Settings};
@@ -254,9 +254,9 @@ struct Partition {
     role: Role,
     /// What the role was last told of the log.
     told: Seen,
-    /// Until when promises that this replica has given, or may have given before a restart, forbid it
-    /// to commit as a leader.
-    promised: Instant,
+    /// What this replica has promised, or may have before a restart: they forbid it to commit as a
+    /// leader.
+    promises: Promises,
     /// The number of its next session with a leader.
     next_round: u32,
     /// The log is being cut for a leader.
@@ -587,7 +587,7 @@ impl Shard {
             role: if member { Role::Idle } else { Role::Alone },
             told: Seen::default(),
             // A promise that an earlier process gave is kept.
-            promised: self.started.mono.after(lease),
+            promises: Promises::unknown(self.started.mono.after(lease)),
             next_round: 0,
             cutting: false,
             had_acked: Offset(0),

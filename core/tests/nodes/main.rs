@@ -391,6 +391,28 @@ fn a_rolling_restart_loses_nothing_and_no_write_is_unknown() {
 }
 
 #[test]
+fn a_leader_that_hands_over_pauses_its_clients_for_milliseconds() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let setup = Setup { founding, ..Setup::default() };
+    let lease = setup.replication.lease;
+    for _ in 0..3 {
+        let mut world = World::new(setup);
+        let leader = world.leader(0).unwrap();
+        let at = world.connect(leader % 3 + 1);
+        world.call(at, &["SET", "n", "0"]);
+        world.ask_to_stop(leader);
+        let mut longest = Duration::ZERO;
+        for count in 1..200 {
+            let before = world.now;
+            assert_eq!(world.call(at, &["INCR", "n"]), Reply::Int(count));
+            longest = longest.max(world.now.since(before));
+        }
+        assert_ne!(world.leader(0), Some(leader));
+        assert!(longest < lease / 10, "one of the writes took {longest:?}");
+    }
+}
+
+#[test]
 fn transactions_and_watch_work_through_any_node() {
     let mut world = World::new(Setup::default());
     let clients: Vec<_> = (1..=3).map(|id| world.connect(id)).collect();

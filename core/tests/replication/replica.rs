@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvnode_core::cluster::{AlterPartition, Command, Features, Founding, Life, Map, Registration};
 use kvnode_core::replication::{
-    Envelope, Follower, Leader, LogState, Message, ReadMode, ReadWait, Settings, follower, leader,
+    Envelope, Follower, Leader, LogState, Message, Promises, ReadMode, ReadWait, Settings,
+    follower, leader,
 };
 use kvnode_core::storage::epochs::Epochs;
 use kvnode_core::{ClusterId, DirectoryId, Epoch, Index, Instant, NodeId, Offset, PartitionId};
@@ -34,7 +35,7 @@ pub(crate) struct Replica {
     /// A cut that is not done yet.
     pub(crate) cutting: Option<usize>,
     /// Nothing is committed as a leader before.
-    pub(crate) promised: Instant,
+    pub(crate) promises: Promises,
     pub(crate) next_round: u32,
     pub(crate) links: BTreeSet<NodeId>,
     /// The last map that it has seen.
@@ -71,7 +72,7 @@ impl Replica {
             horizon: 0,
             role: Role::None,
             cutting: None,
-            promised: Instant(0),
+            promises: Promises::default(),
             next_round: 1,
             links: BTreeSet::new(),
             applied: Index(0),
@@ -86,7 +87,7 @@ impl Replica {
         next.log = std::mem::take(&mut self.log);
         next.durable = next.log.len();
         next.horizon = self.horizon.min(next.log.len());
-        next.promised = now.after(self.settings.lease_kept());
+        next.promises = Promises::unknown(now.after(self.settings.lease_kept()));
         next.links = std::mem::take(&mut self.links);
         *self = next;
     }
@@ -108,7 +109,7 @@ impl Replica {
             }
             (Role::Follower(epoch, of, _), Some(node)) if node == *of && *epoch == entry.epoch => {}
             (Role::None | Role::Leader(..) | Role::Follower(..), leader) => {
-                self.end_role();
+                self.end_role(now);
                 match leader {
                     // A reign begins when the log is whole again.
                     _ if self.cutting.is_some() => self.applied = Index(0),
@@ -121,9 +122,9 @@ impl Replica {
         self.drain(now)
     }
 
-    fn end_role(&mut self) {
-        if let Role::Follower(_, _, machine) = &self.role {
-            self.promised = self.promised.max(machine.promised());
+    fn end_role(&mut self, now: Instant) {
+        if let Role::Follower(_, leader, machine) = &self.role {
+            self.promises.give(now, *leader, machine.promised());
             self.next_round = machine.next_round();
         }
         self.role = Role::None;
@@ -134,13 +135,13 @@ impl Replica {
         assert!(self.log.last().is_none_or(|last| last.0 < epoch.0), "a reign is above all others");
         self.log.push((epoch.0, 0));
         // Where every read is confirmed nobody counts on a promise.
-        let until = match self.settings.reads {
-            ReadMode::Lease => self.promised,
-            ReadMode::Confirm => Instant(0),
+        let promises = match self.settings.reads {
+            ReadMode::Lease => self.promises.clone(),
+            ReadMode::Confirm => Promises::default(),
         };
         let start = Offset(start as u64);
         let mut machine =
-            Box::new(Leader::new(now, P, self.life, epoch, start, until, map, self.settings));
+            Box::new(Leader::new(now, P, self.life, epoch, start, promises, map, self.settings));
         for &node in &self.links {
             machine.on_linked(now, node);
         }

@@ -31,6 +31,8 @@ impl Leader {
         end: Offset,
         log: LogState<'_>,
     ) {
+        // Whoever follows in this reign reads in none before.
+        self.promises.release(from);
         if (last == Epoch(0)) != (end == Offset(0)) {
             return self.ignore(from, Ignored::Absurd);
         }

@@ -192,7 +192,7 @@ impl Leader {
 
     /// Who is not in the set and has all that an in-sync replica must have.
     fn entering(&self) -> Vec<Life> {
-        if self.now < self.not_before {
+        if self.now < self.promises.until() {
             return Vec::new();
         }
         let needed = self.watermark.max(self.start.plus(1));

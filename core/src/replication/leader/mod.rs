@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::ignored::Ignored;
 use super::message::{Message, Round};
+use super::promises::Promises;
 use super::settings::Settings;
 use super::{LogState, Reason};
 use crate::cluster::{AlterPartition, Life, Map, PartitionEpoch, Refusal};
@@ -68,8 +69,8 @@ pub struct Leader {
     epoch: Epoch,
     /// Where the record stands that began this reign.
     start: Offset,
-    /// Until when promises to earlier leaders forbid to commit.
-    not_before: Instant,
+    /// They forbid to commit.
+    promises: Promises,
     settings: Settings,
     isr: InSync,
     log: Known,
@@ -94,8 +95,8 @@ struct Known {
 
 impl Leader {
     /// A reign begins. `start` is the offset of the epoch's own record, which the owner has just
-    /// appended. Until `not_before` promises given to earlier leaders, or before a restart, forbid
-    /// to commit. The owner tells of its links by [`on_linked`](Self::on_linked), and then of its
+    /// appended. As long as `promises`, given to earlier leaders or before a restart, are to be kept,
+    /// they forbid to commit. The owner tells of its links by [`on_linked`](Self::on_linked), and then of its
     /// log.
     #[expect(clippy::too_many_arguments, reason = "a reign is made of them, once")]
     pub fn new(
@@ -104,7 +105,7 @@ impl Leader {
         me: Life,
         epoch: Epoch,
         start: Offset,
-        not_before: Instant,
+        promises: Promises,
         map: &Map,
         settings: Settings,
     ) -> Self {
@@ -114,7 +115,7 @@ impl Leader {
             me,
             epoch,
             start,
-            not_before,
+            promises,
             settings,
             isr: InSync::new(me, map, partition),
             log: Known { end: start, acked: Offset(0), horizon: Offset(0) },
@@ -218,7 +219,8 @@ impl Leader {
         let beat = self.beat_due().map(|at| (at, Reason::Beat));
         let confirm = self.confirm_due().map(|at| (at, Reason::Confirm));
         let ship = self.ship_due().map(|at| (at, Reason::Ship));
-        let promise = (self.now < self.not_before).then_some((self.not_before, Reason::Promise));
+        let until = self.promises.until();
+        let promise = (self.now < until).then_some((until, Reason::Promise));
         let alter = self.isr.again().map(|at| (at, Reason::Alter));
         let lag = self.lag_due().map(|at| (at, Reason::Lag));
         [beat, confirm, ship, promise, alter, lag].into_iter().flatten().min()
@@ -276,7 +278,7 @@ impl Leader {
 
     /// Commits what every member of the maximal ISR acknowledges, if it may.
     fn advance_watermark(&mut self) {
-        if self.now < self.not_before || self.isr.committed().len() < self.isr.min_isr() {
+        if self.now < self.promises.until() || self.isr.committed().len() < self.isr.min_isr() {
             return;
         }
         let mut end = self.log.acked;
@@ -287,8 +289,13 @@ impl Leader {
             }
         }
         if end > self.start && end > self.watermark {
+            let is_first = self.watermark <= self.start;
             self.watermark = end;
             self.out.push_back(Output::Commit(end));
+            if is_first {
+                // Clients of the leader before wait there for what this commits.
+                self.beat_all();
+            }
         }
     }
 

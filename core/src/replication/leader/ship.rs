@@ -56,6 +56,12 @@ impl Leader {
         }
     }
 
+    /// Sends a beat to every follower.
+    pub(super) fn beat_all(&mut self) {
+        let nodes: Vec<NodeId> = self.open_sessions().map(|(node, _)| node).collect();
+        nodes.into_iter().for_each(|node| self.beat(node));
+    }
+
     /// Sends a beat: nothing new of the log, but the watermark, and a question whether it is there.
     pub(super) fn beat(&mut self, node: NodeId) {
         let next = self.session_mut(node).expect("it has a session").next;

@@ -368,9 +368,9 @@ impl Shard {
         self.clock.raise(partition.replica.log_clock());
         let start = partition.replica.begin_reign(epoch);
         let life = view.life.expect("the caller has looked");
-        let (id, until) = (partition.id, partition.promised);
+        let (id, promises) = (partition.id, partition.promises.clone());
         let settings = self.config.replication;
-        let mut leader = Leader::new(now, id, life, epoch, start, until, &view.map, settings);
+        let mut leader = Leader::new(now, id, life, epoch, start, promises, &view.map, settings);
         for &node in &self.linked {
             leader.on_linked(now, node);
         }
@@ -387,7 +387,7 @@ impl Shard {
             Role::Alone => partition.role = Role::Alone,
             Role::Idle => {}
             Role::Follower(follower) => {
-                partition.promised = partition.promised.max(follower.promised());
+                partition.promises.give(self.now.mono, follower.leader(), follower.promised());
                 partition.next_round = follower.next_round();
             }
             Role::Leader(_) => {

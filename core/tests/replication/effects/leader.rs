@@ -5,7 +5,7 @@ use kvnode_core::cluster::{
     AlterPartition, Command, ElectLeader, Map, PartitionEpoch, Refusal, Right,
 };
 use kvnode_core::replication::{
-    Ignored, Leader, Message, ReadMode, ReadWait, Round, Settings, TooFew, leader,
+    Ignored, Leader, Message, Promises, ReadMode, ReadWait, Round, Settings, TooFew, leader,
 };
 use kvnode_core::{Epoch, Incarnation, Instant, NodeId, Offset};
 
@@ -14,7 +14,16 @@ use crate::replica::{P, apply, founded, registration};
 
 fn lead(map: &Map, start: u64, settings: Settings) -> Leader {
     let epoch = map.partition(P).unwrap().epoch;
-    Leader::new(at(0), P, life(map, N1), epoch, Offset(start), at(0), map, settings)
+    Leader::new(
+        at(0),
+        P,
+        life(map, N1),
+        epoch,
+        Offset(start),
+        Promises::unknown(at(0)),
+        map,
+        settings,
+    )
 }
 
 fn said(machine: &mut Leader) -> Vec<leader::Output> {
@@ -92,7 +101,7 @@ fn lead_in(map: &Map, epoch: u32, start: u64) -> Leader {
         life(&map, N1),
         epoch,
         Offset(start),
-        at(0),
+        Promises::unknown(at(0)),
         &map,
         Settings::default(),
     );
@@ -198,7 +207,14 @@ fn the_watermark_is_the_smallest_end_and_waits_for_the_reigns_own_record() {
     assert_eq!(said(&mut machine), [], "the record at 4 is not everywhere");
     assert!(!machine.serves());
     machine.on_message(at(0), N3, ack(three, 0, at(0), 6), log.state());
-    assert_eq!(said(&mut machine), [leader::Output::Commit(Offset(6))]);
+    let said_then = said(&mut machine);
+    assert_eq!(said_then[0], leader::Output::Commit(Offset(6)));
+    let told = |output: &leader::Output| match output {
+        leader::Output::Send(to, Message::Append { watermark, .. }) => Some((*to, *watermark)),
+        _ => None,
+    };
+    let told: Vec<_> = said_then.iter().filter_map(told).collect();
+    assert_eq!(told, [(N2, Offset(6)), (N3, Offset(6))], "the first commit of a reign is told");
     assert!(machine.serves());
     (log.end, log.acked) = (9, 9);
     machine.on_message(at(0), N3, ack(three, 0, at(0), 8), log.state());
@@ -222,7 +238,7 @@ fn nothing_is_committed_below_min_isr_nor_before_the_promises_are_over() {
         life(&map, N1),
         Epoch(1),
         Offset(0),
-        at(50),
+        Promises::unknown(at(50)),
         &map,
         Settings::default(),
     );
@@ -377,7 +393,8 @@ fn who_waits_out_a_promise_admits_nobody() {
     let (map, _, log, round) = out_of_sync();
     let me = life(&map, N1);
     let settings = Settings::default();
-    let mut machine = Leader::new(at(0), P, me, Epoch(1), Offset(4), at(50), &map, settings);
+    let mut machine =
+        Leader::new(at(0), P, me, Epoch(1), Offset(4), Promises::unknown(at(50)), &map, settings);
     machine.on_message(at(0), N2, asks(round, 1, 6), log.state());
     machine.on_message(at(0), N2, ack(round, 0, at(0), 6), log.state());
     assert_eq!(alters(said(&mut machine)), []);
@@ -413,4 +430,41 @@ fn a_part_of_a_batch_makes_room_and_commits_nothing() {
         machine.on_message(at(2), N2, message(end, stored), log.state());
         assert!(said(&mut machine).contains(&leader::Output::Ignored(N2, why)));
     }
+}
+
+#[test]
+fn a_promise_to_a_leader_that_follows_is_void() {
+    let mut map = founded(3, 1);
+    for node in [N2, N3] {
+        let life = life(&map, node);
+        apply(&mut map, &Command::Fence(life));
+    }
+    let epoch = map.partition(P).unwrap().epoch;
+    let begin = |promises| {
+        let settings = Settings::default();
+        let (me, start) = (life(&map, N1), Offset(0));
+        let mut machine = Leader::new(at(0), P, me, epoch, start, promises, &map, settings);
+        machine.on_log(at(0), log(&[(1, 0)], 1, 1).state());
+        assert_eq!(said(&mut machine), []);
+        machine
+    };
+    let follows = |machine: &mut Leader, node, time| {
+        let log = log(&[(1, 0)], 1, 1);
+        machine.on_message(at(time), node, asks(round(&map, node, 1), 1, 1), log.state());
+        said(machine).contains(&leader::Output::Commit(Offset(1)))
+    };
+    let mut to_both = Promises::default();
+    to_both.give(at(0), N2, at(100));
+    to_both.give(at(0), N3, at(40));
+    let mut machine = begin(to_both.clone());
+    assert!(!follows(&mut machine, N3, 1), "the word given to n2 counts");
+    assert!(follows(&mut machine, N2, 2));
+    let mut machine = begin(to_both);
+    assert!(!follows(&mut machine, N2, 1));
+    assert_eq!(machine.deadline().map(|(at, _)| at), Some(at(40)), "so does that given to n3");
+    // What an earlier process has promised, nobody knows to whom.
+    let mut machine = begin(Promises::unknown(at(50)));
+    assert!(!follows(&mut machine, N2, 1) && !follows(&mut machine, N3, 2));
+    machine.on_tick(at(50), log(&[(1, 0)], 1, 1).state());
+    assert!(said(&mut machine).contains(&leader::Output::Commit(Offset(1))));
 }
