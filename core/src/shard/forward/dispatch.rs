@@ -342,6 +342,7 @@ impl Shard {
     }
 
     pub(super) fn finish_part(&mut self, id: ClientId, number: u64, part: usize, reply: Reply) {
+        let reply = self.answer_to_watch(id, number, reply);
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let call = client.call_mut(number).expect("a part has a call");
         call.parts[part].reply = Some(reply);

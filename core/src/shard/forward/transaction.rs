@@ -150,6 +150,18 @@ impl Shard {
         self.route(partition) == Some((to.node, to.epoch))
     }
 
+    /// What a client is told of a part. A WATCH that failed abroad may stand there or not: it counts as
+    /// one whose keys have changed, as EXEC will tell.
+    pub(super) fn answer_to_watch(&mut self, id: ClientId, number: u64, reply: Reply) -> Reply {
+        let pinned = self.clients[&id].call(number).and_then(|call| call.pinned.as_ref());
+        let watches = pinned.filter(|pinned| pinned.otherwise == Reply::OK);
+        let (Some(pinned), Reply::Error(_)) = (watches, &reply) else { return reply };
+        if self.clients[&id].generation == pinned.watches.generation {
+            self.lose_watch(id);
+        }
+        Reply::OK
+    }
+
     /// A pinned part can not be asked, or was refused: nothing of it was evaluated.
     pub(super) fn break_pinned(&mut self, id: ClientId, number: u64, part: usize) {
         let call = self.clients[&id].call(number).expect("the part has a call");
