@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) replicas: Mutex<replication::watch::Watch>,
     /// What shards of different nodes say to each other.
     pub(crate) parcels: Mutex<replication::parcels::Parcels>,
+    /// What clients should look at, and quickly, for it is on trial.
+    focus: Mutex<Vec<Group>>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -125,6 +127,7 @@ impl World {
             atlas: Mutex::default(),
             replicas: Mutex::default(),
             parcels: Mutex::default(),
+            focus: Mutex::default(),
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
@@ -179,6 +182,30 @@ impl World {
     /// Takes something into the hash that is no event of the story.
     pub(crate) fn note(&self, what: impl Hash) {
         lock(&self.trace).note((self.now_ns(), what));
+    }
+
+    /// Clients should look at this group of keys, and quickly, from now on.
+    pub(crate) fn look_at(&self, group: Group) {
+        lock(&self.focus).push(group);
+    }
+
+    /// That is over.
+    pub(crate) fn look_away(&self, group: Group) {
+        let mut focus = lock(&self.focus);
+        if let Some(at) = focus.iter().position(|&looked| looked == group) {
+            focus.remove(at);
+        }
+    }
+
+    /// What clients should look at.
+    pub(crate) fn focus(&self) -> Option<Group> {
+        lock(&self.focus).last().copied()
+    }
+
+    /// The groups of keys of a partition.
+    pub(crate) fn groups_of(&self, partition: PartitionId) -> Vec<Group> {
+        let groups = (0..self.settings.groups).map(Group);
+        groups.filter(|&group| self.partition_of(group) == partition).collect()
     }
 
     /// Whether the story is kept.

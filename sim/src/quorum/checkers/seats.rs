@@ -42,7 +42,7 @@ pub(crate) fn check(before: &Map, command: &Command, after: &Map) -> Option<Foun
 
 /// What a node may say of itself.
 #[cfg(test)]
-pub(super) fn forge_registration(node: u32) -> kvnode_core::cluster::Registration {
+pub(crate) fn forge_registration(node: u32) -> kvnode_core::cluster::Registration {
     kvnode_core::cluster::Registration {
         node: kvnode_core::NodeId(node),
         directory: kvnode_core::DirectoryId(node.into()),
