@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 51] = [
+const NAMES: [&str; 60] = [
     "ack-before-fsync",
     "append-after-short-write",
     "batch-half-applied",
+    "catch-up-skips-live-record",
     "checksum-without-partition-and-offset",
+    "clock-sampled-before-request",
     "commit-of-old-term",
     "corruption-cut-as-torn-tail",
     "earlier-confirmation",
     "empty-disk-votes",
+    "epoch-checked-once",
     "epoch-searched-once",
     "epoch-used-twice",
     "epochs-not-cut",
@@ -29,8 +32,11 @@ const NAMES: [&str; 51] = [
     "hint-of-shorter-segment",
     "hint-unverified",
     "joins-below-epoch-start",
+    "last-replica-re-elected",
     "late-answer-appended",
+    "lease-by-wall-clock",
     "lease-not-waited-out",
+    "lone-read-without-pending",
     "merge-overwrites-newer-put",
     "merge-revives-delete",
     "no-check-quorum",
@@ -46,6 +52,7 @@ const NAMES: [&str; 51] = [
     "restart-forgets-promise",
     "retry-failed-fsync",
     "retry-without-jitter",
+    "same-leader-not-compared",
     "snapshot-before-cut",
     "stale-incarnation",
     "tombstone-dropped-in-partial-merge",
@@ -58,7 +65,9 @@ const NAMES: [&str; 51] = [
     "vote-not-durable",
     "voters-change-too-early",
     "watch-misses-expiry",
+    "watermark-before-truncation",
     "watermark-below-min-isr",
+    "watermark-stuck-after-shrink",
     "watermark-without-pending",
 ];
 
