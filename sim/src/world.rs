@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) parcels: Mutex<replication::parcels::Parcels>,
     /// What clients should look at, and quickly, for it is on trial.
     focus: Mutex<Vec<Group>>,
+    /// When a replica was last to be taken away from a partition, in ns.
+    taken_ns: Mutex<Option<u64>>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -128,6 +130,7 @@ impl World {
             replicas: Mutex::default(),
             parcels: Mutex::default(),
             focus: Mutex::default(),
+            taken_ns: Mutex::default(),
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
@@ -195,6 +198,18 @@ impl World {
         if let Some(at) = focus.iter().position(|&looked| looked == group) {
             focus.remove(at);
         }
+    }
+
+    /// A replica is to be taken away from a partition: who is left in sync may be the last to have
+    /// what is committed.
+    pub(crate) fn takes_away(&self) {
+        *lock(&self.taken_ns) = Some(self.now_ns());
+    }
+
+    /// Whether that was so recently that it may come to pass yet.
+    pub(crate) fn may_take_away(&self) -> bool {
+        let taken_ns = *lock(&self.taken_ns);
+        taken_ns.is_some_and(|at_ns| self.now_ns() - at_ns < TAKEN_NS)
     }
 
     /// What clients should look at.
@@ -474,6 +489,9 @@ impl World {
         Moment { order: record.order, at_ns: self.now_ns(), clock }
     }
 }
+
+/// How long it may take until a replica is taken away, or can not be any more.
+const TAKEN_NS: u64 = 15_000_000_000;
 
 /// How long a process may take from an answer of its disk to what follows from it.
 const TURN_NS: u64 = 3_000_000;

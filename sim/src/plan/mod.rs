@@ -383,6 +383,11 @@ impl Class {
         )
     }
 
+    /// Whether it needs replicas of partitions.
+    pub fn is_of_replicas(self) -> bool {
+        matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry))
+    }
+
     /// Its name, as tables print it.
     pub fn name(self) -> &'static str {
         match self {

@@ -80,6 +80,7 @@ impl Nemesis {
             let is_founded = voters.is_some() || !damages;
             let is_intact = |node| !atlas.is_lost_of(node);
             is_founded
+                && !self.world.may_take_away()
                 && atlas.may_lose(self.world.settings.nodes, node, voters)
                 && may_lose_data(&lock(&self.world.replicas), watch.map(), node, is_intact)
         };

@@ -23,6 +23,7 @@ use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
 use crate::plan::{Class, Trap};
 use crate::quorum::hunt::{MOMENT_MS, Until};
+use crate::replication::atlas::may_lose;
 use crate::story::{Kind, Lane};
 use crate::windows::WindowId;
 
@@ -367,7 +368,17 @@ impl Nemesis {
     fn take_away(&self, led: &Led, chance: &mut Chance) {
         let mut replicas = led.replicas.clone();
         replicas.retain(|&node| node.0 != led.leader);
-        if replicas.len() >= self.world.settings.quorum.founding.min_isr as usize {
+        if replicas.len() < self.world.settings.quorum.founding.min_isr as usize {
+            return;
+        }
+        let survives = {
+            let (watch, atlas) = (lock(&self.world.watch), lock(&self.world.atlas));
+            let replicas = lock(&self.world.replicas);
+            let is_intact = |node| !atlas.is_lost_of(node);
+            may_lose(&replicas, watch.map(), led.leader, is_intact)
+        };
+        if survives {
+            self.world.takes_away();
             self.demand(Request::Reassign(led.partition, replicas), chance);
         }
     }
