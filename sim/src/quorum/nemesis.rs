@@ -161,6 +161,16 @@ impl Nemesis {
             // It may lose what is committed, by intention.
             return;
         }
+        if let Request::Reassign(partition, replicas) = &request
+            && self.world.settings.profile.has_shard()
+        {
+            // The last to have what is committed stays.
+            let data = lock(&self.world.replicas);
+            if !replicas.iter().any(|node| data.holds_committed(node.0, *partition)) {
+                return;
+            }
+            self.world.takes_away();
+        }
         let id = RequestId(self.world.now_ns() + chance.below(1000));
         self.world.tell(Lane::Node(node), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")
