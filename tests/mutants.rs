@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 52] = [
+const NAMES: [&str; 61] = [
     "ack-before-fsync",
     "any-follower-voids-promises",
     "append-after-short-write",
     "batch-half-applied",
+    "catch-up-skips-live-record",
     "checksum-without-partition-and-offset",
+    "clock-sampled-before-request",
     "commit-of-old-term",
     "corruption-cut-as-torn-tail",
     "earlier-confirmation",
     "empty-disk-votes",
+    "epoch-checked-once",
     "epoch-searched-once",
     "epoch-used-twice",
     "epochs-not-cut",
@@ -30,8 +33,11 @@ const NAMES: [&str; 52] = [
     "hint-of-shorter-segment",
     "hint-unverified",
     "joins-below-epoch-start",
+    "last-replica-re-elected",
     "late-answer-appended",
+    "lease-by-wall-clock",
     "lease-not-waited-out",
+    "lone-read-without-pending",
     "merge-overwrites-newer-put",
     "merge-revives-delete",
     "no-check-quorum",
@@ -47,6 +53,7 @@ const NAMES: [&str; 52] = [
     "restart-forgets-promise",
     "retry-failed-fsync",
     "retry-without-jitter",
+    "same-leader-not-compared",
     "snapshot-before-cut",
     "stale-incarnation",
     "tombstone-dropped-in-partial-merge",
@@ -59,7 +66,9 @@ const NAMES: [&str; 52] = [
     "vote-not-durable",
     "voters-change-too-early",
     "watch-misses-expiry",
+    "watermark-before-truncation",
     "watermark-below-min-isr",
+    "watermark-stuck-after-shrink",
     "watermark-without-pending",
 ];
 

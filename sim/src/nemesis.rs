@@ -383,7 +383,7 @@ impl Nemesis {
         }
     }
 
-    async fn pause(&self, node: u32, for_ms: u64) {
+    pub(crate) async fn pause(&self, node: u32, for_ms: u64) {
         if !self.world.is_up(node) {
             return;
         }

@@ -148,6 +148,8 @@ pub struct Settings {
     pub clients: u32,
     /// Of them, so many only read.
     pub readers: u32,
+    /// How many of a thousand messages between replicas come late, or twice, or behind others.
+    pub strays_per_mille: u64,
     /// How long faults and clients go on, in ms of simulated time.
     pub duration_ms: u64,
     /// About how many faults.
@@ -218,6 +220,7 @@ impl Settings {
             nodes: 1,
             clients: 4,
             readers: 0,
+            strays_per_mille: 0,
             duration_ms: 60_000,
             faults,
             drift_ppm_max: c.pick(&[0, 200, 1000, 50_000]),
@@ -389,6 +392,7 @@ impl Settings {
             pair("nodes", &self.nodes),
             pair("clients", &self.clients),
             pair("clients that only read", &self.readers),
+            pair("strays of a thousand", &self.strays_per_mille),
             pair("partitions", &self.partitions),
             pair("fsync", &self.fsync),
             pair("index", &self.index),

@@ -56,6 +56,10 @@ pub(crate) struct World {
     pub(crate) replicas: Mutex<replication::watch::Watch>,
     /// What shards of different nodes say to each other.
     pub(crate) parcels: Mutex<replication::parcels::Parcels>,
+    /// What clients should look at, and quickly, for it is on trial.
+    focus: Mutex<Vec<Group>>,
+    /// When a replica was last to be taken away from a partition, in ns.
+    taken_ns: Mutex<Option<u64>>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -125,6 +129,8 @@ impl World {
             atlas: Mutex::default(),
             replicas: Mutex::default(),
             parcels: Mutex::default(),
+            focus: Mutex::default(),
+            taken_ns: Mutex::default(),
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
@@ -179,6 +185,42 @@ impl World {
     /// Takes something into the hash that is no event of the story.
     pub(crate) fn note(&self, what: impl Hash) {
         lock(&self.trace).note((self.now_ns(), what));
+    }
+
+    /// Clients should look at this group of keys, and quickly, from now on.
+    pub(crate) fn look_at(&self, group: Group) {
+        lock(&self.focus).push(group);
+    }
+
+    /// That is over.
+    pub(crate) fn look_away(&self, group: Group) {
+        let mut focus = lock(&self.focus);
+        if let Some(at) = focus.iter().position(|&looked| looked == group) {
+            focus.remove(at);
+        }
+    }
+
+    /// A replica is to be taken away from a partition: who is left in sync may be the last to have
+    /// what is committed.
+    pub(crate) fn takes_away(&self) {
+        *lock(&self.taken_ns) = Some(self.now_ns());
+    }
+
+    /// Whether that was so recently that it may come to pass yet.
+    pub(crate) fn may_take_away(&self) -> bool {
+        let taken_ns = *lock(&self.taken_ns);
+        taken_ns.is_some_and(|at_ns| self.now_ns() - at_ns < TAKEN_NS)
+    }
+
+    /// What clients should look at.
+    pub(crate) fn focus(&self) -> Option<Group> {
+        lock(&self.focus).last().copied()
+    }
+
+    /// The groups of keys of a partition.
+    pub(crate) fn groups_of(&self, partition: PartitionId) -> Vec<Group> {
+        let groups = (0..self.settings.groups).map(Group);
+        groups.filter(|&group| self.partition_of(group) == partition).collect()
     }
 
     /// Whether the story is kept.
@@ -447,6 +489,9 @@ impl World {
         Moment { order: record.order, at_ns: self.now_ns(), clock }
     }
 }
+
+/// How long it may take until a replica is taken away, or can not be any more.
+const TAKEN_NS: u64 = 15_000_000_000;
 
 /// How long a process may take from an answer of its disk to what follows from it.
 const TURN_NS: u64 = 3_000_000;

@@ -32,6 +32,10 @@ pub(crate) use workload::MIX;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How many times as fast clients ask while something happens that they should see.
+const HURRY: u64 = 4;
+const HURRY_PERCENT: u64 = 80;
+
 /// A client of one node at a time.
 pub(crate) struct Client {
     world: Arc<World>,
@@ -90,6 +94,9 @@ impl Client {
             // Who asks for much in one breath takes his time in between.
             let breath = self.chance.of(1..self.world.settings.pipeline + 1);
             let pause = self.chance.below(self.world.settings.think_ms + 1) * breath;
+            let hurries = self.world.focus().is_some() && self.chance.percent(HURRY_PERCENT);
+            let pause = if hurries { pause / (HURRY * breath) } else { pause };
+            let breath = if hurries { 1 } else { breath };
             sleep(Duration::from_millis(pause)).await;
             if self.connection.is_none() && !self.connect().await {
                 continue;
@@ -124,7 +131,7 @@ impl Client {
     /// One wish, or several in one breath.
     async fn turn(&mut self, breath: u64) {
         for _ in 0..breath {
-            match self.workload.next(self.world.latest_ms()) {
+            match self.workload.next(self.world.latest_ms(), self.world.focus()) {
                 Wish::Plain(action) => self.ask(action, None),
                 Wish::Watched(keys, steps) => self.transact(&keys, steps).await,
             }

@@ -61,6 +61,9 @@ const SORTS: [Sort; MIX] = [
     Sort::Txn,
 ];
 
+/// In how many of a hundred cases a client asks for what it should look at.
+const FOCUS_PERCENT: u64 = 80;
+
 /// How many sorts of actions there are.
 pub(crate) const MIX: usize = 19;
 
@@ -118,10 +121,11 @@ impl Workload {
         }
     }
 
-    /// The next action. `clock_ms`: what time the nodes take it to be.
-    pub(super) fn next(&mut self, clock_ms: u64) -> Wish {
+    /// The next action. `clock_ms`: what time the nodes take it to be. `focus`: what to look at mostly.
+    pub(super) fn next(&mut self, clock_ms: u64, focus: Option<Group>) -> Wish {
         let sort = SORTS[self.chance.weighted(&self.weights)];
         let group = Group(self.chance.below(self.groups) as u16);
+        let group = focus.filter(|_| self.chance.percent(FOCUS_PERCENT)).unwrap_or(group);
         let key = self.key(group);
         Wish::Plain(match sort {
             Sort::Get => Action::Get(key),

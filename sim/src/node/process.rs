@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kvnode_core::control::{self, Control};
 use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::node::Parcel;
 use kvnode_core::peer;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::shard::{self, Severity, Shard};
@@ -56,6 +57,8 @@ pub(super) struct Process {
     queue_max: usize,
     /// When a timer was due last, in ns, and how often in that moment.
     ticks: (u64, usize),
+    /// Messages of other replicas that come late, and when, in ns.
+    pub(super) strays: BTreeMap<u64, Parcel>,
 }
 
 impl Process {
@@ -93,6 +96,7 @@ impl Process {
             handled_at: Instant::default(),
             queue_max: 0,
             ticks: (0, 0),
+            strays: BTreeMap::new(),
         }
     }
 
@@ -118,6 +122,7 @@ impl Process {
                 self.on_event(event);
             }
             self.on_answers();
+            self.on_strays();
             self.on_deadlines();
             self.drain();
         }
@@ -131,7 +136,9 @@ impl Process {
         let due = due.map(|at| self.world.until(self.id, at));
         let now_ns = self.world.now_ns();
         let disk = self.disk.with(self.machine, |disk| disk.next_ns());
-        due.into_iter().chain(disk.map(|at| at.saturating_sub(now_ns))).min()
+        let stray = self.strays.keys().next().copied();
+        let others = disk.into_iter().chain(stray);
+        due.into_iter().chain(others.map(|at| at.saturating_sub(now_ns))).min()
     }
 
     pub(super) fn lane(&self) -> Lane {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use kvnode_core::control::View;
-use kvnode_core::node::{ToControl, ToShard};
+use kvnode_core::node::{Parcel, ToControl, ToShard};
+use kvnode_core::peer::Channel;
 use kvnode_core::shard::{Input, Shard};
 
 use super::process::Process;
@@ -12,6 +13,9 @@ use crate::lock;
 use crate::marks::Seen;
 use crate::replication::parcels;
 use crate::story::{Kind, Lane};
+
+/// How late a message may come.
+const STRAY_MS_MAX: u64 = 4_000;
 
 impl Process {
     /// Control shows the cluster.
@@ -22,6 +26,11 @@ impl Process {
     /// Control says something else to the shard.
     pub(super) fn hand_on(&mut self, said: ToShard) {
         if self.shard.is_none() {
+            return;
+        }
+        if let ToShard::Parcel(parcel) = &said
+            && self.goes_astray(parcel)
+        {
             return;
         }
         match &said {
@@ -42,6 +51,39 @@ impl Process {
             | ToShard::AlterRefused { .. } => {}
         }
         self.hand_shard(Input::Control(said));
+    }
+
+    /// What one replica says to another may come late, twice and out of order, whatever the links of
+    /// today do (`core/src/replication/message.rs`). Whether it is not to come now.
+    fn goes_astray(&mut self, parcel: &Parcel) -> bool {
+        let settings = &self.world.settings;
+        let now_ns = self.world.now_ns();
+        let calm = now_ns >= settings.duration_ms * 1_000_000;
+        let strays = settings.strays_per_mille;
+        if strays == 0
+            || calm
+            || parcel.channel != Channel::Data
+            || self.chance.below(1000) >= strays
+        {
+            return false;
+        }
+        let late_ms = self.chance.skewed(1..STRAY_MS_MAX);
+        self.strays.insert(now_ns + late_ms * 1_000_000, parcel.clone());
+        self.chance.percent(50)
+    }
+
+    /// Hands in what comes late.
+    pub(super) fn on_strays(&mut self) {
+        let now_ns = self.world.now_ns();
+        while let Some(entry) = self.strays.first_entry()
+            && *entry.key() <= now_ns
+        {
+            let parcel = entry.remove();
+            self.world.tell(self.lane(), Kind::Receive, &parcel.body, || {
+                format!("late, from {}: {}", parcel.node, parcels::words(&parcel))
+            });
+            self.hand_shard(Input::Control(ToShard::Parcel(parcel)));
+        }
     }
 
     /// The shard says something to control.

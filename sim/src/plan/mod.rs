@@ -218,6 +218,15 @@ pub enum Trap {
     /// A leader of a partition asks for the seat of a node that has come back: what it says is held
     /// up, while that node dies again, and perhaps comes back again.
     Seat,
+    /// Somebody begins to lead a partition: it reaches few of the others or nobody, and then dies or
+    /// is replaced; so does the next one.
+    Reign,
+    /// Who leads a partition hears nobody any more, or reaches nobody but clients, while another is
+    /// put in its place, and answers them still.
+    Lease,
+    /// A replica that was away comes back, and the leader dies just before it is in sync again, or
+    /// just after.
+    Entry,
 }
 
 /// In which direction nothing goes.
@@ -312,7 +321,7 @@ pub enum Class {
 
 impl Class {
     /// All of them; hunts, which are drawn apart from the others, stand last.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -351,6 +360,9 @@ impl Class {
         Self::Hunt(Trap::Voter),
         Self::Hunt(Trap::Change),
         Self::Hunt(Trap::Seat),
+        Self::Hunt(Trap::Reign),
+        Self::Hunt(Trap::Lease),
+        Self::Hunt(Trap::Entry),
     ];
 
     /// Those that are drawn by weights.
@@ -369,6 +381,11 @@ impl Class {
                 | Self::Ask
                 | Self::Hunt(_)
         )
+    }
+
+    /// Whether it needs replicas of partitions.
+    pub fn is_of_replicas(self) -> bool {
+        matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry))
     }
 
     /// Its name, as tables print it.
@@ -414,6 +431,9 @@ impl Class {
             Self::Hunt(Trap::Voter) => "hunt-voters",
             Self::Hunt(Trap::Change) => "hunt-changes",
             Self::Hunt(Trap::Seat) => "hunt-seats",
+            Self::Hunt(Trap::Reign) => "hunt-reigns",
+            Self::Hunt(Trap::Lease) => "hunt-leases",
+            Self::Hunt(Trap::Entry) => "hunt-entries",
         }
     }
 }

@@ -10,11 +10,13 @@
 //! - [`Trap::Voter`]: the vote of a disk that is no more (KIP-853).
 //! - [`Trap::Change`]: a change of voters that an earlier leader has begun (raft-dev 2015).
 //! - [`Trap::Seat`]: what was asked for one life of a node arrives in another (KIP-841, KIP-966).
+//!
+//! Those of replicas are in [`replication::hunt`](crate::replication::hunt).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvnode_core::{NodeId, Term};
+use kvnode_core::{Epoch, NodeId, PartitionId, Term};
 use madsim::time::sleep;
 
 use crate::chance::Chance;
@@ -34,7 +36,7 @@ const DEADLY_PERCENT: u64 = 70;
 const ASKS_MAX: u64 = 60;
 
 /// How long a moment is waited for, in ms.
-const MOMENT_MS: u64 = 4_000;
+pub(crate) const MOMENT_MS: u64 = 4_000;
 
 impl Nemesis {
     pub(crate) async fn hunt(&self, trap: Trap, for_ms: u64) {
@@ -49,15 +51,18 @@ impl Nemesis {
                     sleep(Duration::from_millis(self.chance().skewed(10..1000))).await;
                 }
             }
+            Trap::Reign => self.hunt_reigns(until_ns).await,
+            Trap::Lease => self.hunt_leases(until_ns).await,
+            Trap::Entry => self.hunt_entries(until_ns).await,
         }
     }
 
-    fn goes_on(&self, until_ns: u64) -> bool {
+    pub(crate) fn goes_on(&self, until_ns: u64) -> bool {
         !self.is_calm() && self.world.now_ns() < until_ns
     }
 
     /// Waits until it is so; whether it came to that.
-    async fn moment(&self, for_ms: u64, is_so: impl Fn() -> bool) -> bool {
+    pub(crate) async fn moment(&self, for_ms: u64, is_so: impl Fn() -> bool) -> bool {
         for _ in 0..for_ms {
             if self.is_calm() {
                 return false;
@@ -240,7 +245,7 @@ impl Nemesis {
     }
 
     /// A node goes down, if it is up, and is started again by a task of its own.
-    fn strike_down(&self, node: u32, doom: Doom, until: Until) {
+    pub(crate) fn strike_down(&self, node: u32, doom: Doom, until: Until) {
         if self.is_calm() || !self.world.is_up(node) {
             return;
         }
@@ -253,6 +258,10 @@ impl Nemesis {
                     nemesis.moment(MOMENT_MS, || nemesis.successor(term).is_some()).await;
                     more_ms
                 }
+                Until::Led(partition, epoch, more_ms) => {
+                    nemesis.moment(MOMENT_MS, || nemesis.is_led_after(partition, epoch)).await;
+                    more_ms
+                }
             };
             sleep(Duration::from_millis(down_ms)).await;
             if !nemesis.is_calm() {
@@ -262,23 +271,25 @@ impl Nemesis {
     }
 
     /// Nothing that `from` says reaches `to`.
-    fn mute(&self, from: u32, to: u32, for_ms: u64) -> (u32, WindowId) {
+    pub(crate) fn mute(&self, from: u32, to: u32, for_ms: u64) -> (u32, WindowId) {
         let (from, there) = (Lane::Node(from), Lane::Node(to));
         let cut = self.open(Fault::Cut { from, to: there, both_ways: false, for_ms });
         self.clog(from, there, false);
         (to, cut)
     }
 
-    fn unmute(&self, from: u32, (to, cut): (u32, WindowId)) {
+    pub(crate) fn unmute(&self, from: u32, (to, cut): (u32, WindowId)) {
         self.unclog(Lane::Node(from), Lane::Node(to), false);
         self.close(cut);
     }
 }
 
 /// When a node that was struck down is started again.
-enum Until {
+pub(crate) enum Until {
     /// After so many ms.
     Ms(u64),
     /// When another has led in its place, in a later term than this, and so many ms after.
     Replaced(Term, u64),
+    /// When this partition is led in a later reign than this, and so many ms after.
+    Led(PartitionId, Epoch, u64),
 }

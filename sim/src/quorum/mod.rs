@@ -13,7 +13,7 @@ pub(crate) mod checkers;
 pub(crate) mod describe;
 pub(crate) mod draw;
 pub(crate) mod errands;
-mod hunt;
+pub(crate) mod hunt;
 pub(crate) mod liveness;
 mod nemesis;
 pub(crate) mod replicas;

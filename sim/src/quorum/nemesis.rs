@@ -80,6 +80,7 @@ impl Nemesis {
             let is_founded = voters.is_some() || !damages;
             let is_intact = |node| !atlas.is_lost_of(node);
             is_founded
+                && !self.world.may_take_away()
                 && atlas.may_lose(self.world.settings.nodes, node, voters)
                 && may_lose_data(&lock(&self.world.replicas), watch.map(), node, is_intact)
         };
@@ -159,6 +160,16 @@ impl Nemesis {
         if is_unclean && self.world.settings.profile.has_shard() {
             // It may lose what is committed, by intention.
             return;
+        }
+        if let Request::Reassign(partition, replicas) = &request
+            && self.world.settings.profile.has_shard()
+        {
+            // The last to have what is committed stays.
+            let data = lock(&self.world.replicas);
+            if !replicas.iter().any(|node| data.holds_committed(node.0, *partition)) {
+                return;
+            }
+            self.world.takes_away();
         }
         let id = RequestId(self.world.now_ns() + chance.below(1000));
         self.world.tell(Lane::Node(node), Kind::Call, (id, format!("{request:?}")), || {

@@ -1,8 +1,10 @@
 //! The faults of a run of whole nodes: as the quorum's, and on the way between clients and nodes.
 
+use std::ops::Range;
+
 use crate::chance::Chance;
 use crate::disk::Strike;
-use crate::plan::{Class, Fault, Plan, Planned, Way};
+use crate::plan::{Class, Fault, Plan, Planned, Trap, Way};
 use crate::settings::Settings;
 use crate::story::Lane;
 
@@ -37,6 +39,32 @@ pub(crate) fn isolations(settings: &Settings, chance: &mut Chance) -> Plan {
         Planned { at_ms, fault: Fault::Split { side: 1, way: Way::Both, for_ms } }
     };
     (0..chance.of(1..ISOLATED_MAX)).map(|_| isolated(chance)).collect()
+}
+
+/// In how many of a hundred runs there are hunts, and each sort of them then.
+const HUNTS_PERCENT: u64 = 80;
+const HUNT_PERCENT: [(Trap, u64); 3] = [(Trap::Reign, 45), (Trap::Lease, 75), (Trap::Entry, 45)];
+
+/// How long one lasts.
+const HUNT_MS: Range<u64> = 4_000..18_000;
+
+/// The hunts of a run, which come on top of its other faults. They need a quorum that can do without
+/// one, and somebody who may follow.
+pub(crate) fn hunts(settings: &Settings, chance: &mut Chance) -> Plan {
+    let mut hunts = Plan::new();
+    if settings.quorum.founding.replication_factor < 2 || !chance.percent(HUNTS_PERCENT) {
+        return hunts;
+    }
+    for (trap, percent) in HUNT_PERCENT {
+        if chance.percent(percent) {
+            for _ in 0..chance.of(1..3) {
+                let at_ms = chance.of(2000..settings.duration_ms - HUNT_MS.start);
+                let fault = Fault::Hunt { trap, for_ms: chance.of(HUNT_MS) };
+                hunts.push(Planned { at_ms, fault });
+            }
+        }
+    }
+    hunts
 }
 
 /// How many of a hundred runs have this class at all.

@@ -66,7 +66,7 @@ pub(crate) fn words(parcel: &Parcel) -> String {
     let (p, epoch) = (envelope.partition, envelope.epoch);
     let said = match envelope.message {
         Message::Lead => "I lead".to_owned(),
-        Message::Follow { round, last, end } => {
+        Message::Follow { round, last, end, .. } => {
             format!("follow from {} after {last} (round {})", end.0, round.number)
         }
         Message::Common { epoch, end, .. } => format!("common {epoch} up to {}", end.0),

@@ -16,6 +16,7 @@ use crate::nemesis::Nemesis;
 use crate::node::{Mailboxes, NodeEvent};
 use crate::quorum::liveness;
 use crate::storage;
+use crate::story::Lane;
 use crate::world::World;
 
 /// How long it may take beyond elections and links: registrations, refused ones that are tried again
@@ -24,6 +25,47 @@ const SETTLE_NS: u64 = 60_000_000_000;
 
 /// How long every key may take to be read and written, in half seconds.
 const AUDIT_TRIES: u64 = 60;
+
+/// How often it is looked whether watermarks move.
+const LOOK_MS: u64 = 50;
+
+/// How long a leader that is in sync alone may take to commit, beyond the promises that it has given.
+const ALONE: Duration = Duration::from_millis(500);
+
+/// Watches until the run ends.
+pub(super) async fn monitor(world: Arc<World>) {
+    let settings = &world.settings;
+    // A clock may be slow by the drift.
+    let alone = settings.replication.lease_kept() * 11 / 10 + ALONE;
+    // A follower that had no answer asks more and more seldom.
+    let asks = settings.replication.retry * 64;
+    let links = &settings.quorum.links;
+    let link = links.dial_max + links.retry_max + links.silent_max;
+    let bounds = (alone.as_nanos() as u64, (alone + asks + link * 2).as_nanos() as u64);
+    loop {
+        sleep(Duration::from_millis(LOOK_MS)).await;
+        let now_ns = world.now_ns();
+        let found = {
+            let (watch, windows) = (lock(&world.watch), lock(&world.windows));
+            let sound_ns = |leader: kvnode_core::NodeId, others: &[kvnode_core::NodeId]| {
+                let well = |node: u32| {
+                    let seen = watch.node(node).filter(|_| world.is_up(node))?;
+                    let until_ns = windows.unwell_until(node).max(world.disturbed_ns(node));
+                    (!seen.is_stopping).then_some(until_ns)
+                };
+                let mut since_ns = well(leader.0)?;
+                for other in others {
+                    let link = (Lane::Node(leader.0), Lane::Node(other.0));
+                    since_ns =
+                        since_ns.max(well(other.0)?).max(windows.unsound_until(link.0, link.1));
+                }
+                (since_ns <= now_ns).then_some(since_ns)
+            };
+            lock(&world.replicas).progress(now_ns, bounds, watch.map(), sound_ns)
+        };
+        world.found(found);
+    }
+}
 
 /// Waits until nothing is missing; whether that came to pass in time.
 pub(super) async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) -> bool {

@@ -14,6 +14,12 @@ use crate::settings::Settings;
 /// Two clocks of which each runs off by so much stay within the drift that replicas reckon with.
 const DRIFT_PPM_WITH_LEASES: [u64; 3] = [0, 200, 4000];
 
+/// In how many of a hundred runs a lease is long.
+const LONG_LEASE_PERCENT: u64 = 50;
+
+/// A follower hears of its leader at least so often.
+const BEAT_EVERY_MS_MAX: u64 = 250;
+
 /// The settings of a run.
 pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
     let nodes = c.pick(&[3, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
@@ -33,8 +39,10 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
     };
     Settings {
         nodes,
-        clients: c.of(3..6) as u32,
-        readers: c.pick(&[0, 1, 1, 2]),
+        clients: c.of(3..7) as u32,
+        readers: c.pick(&[0, 1, 1, 1, 2, 2]),
+        groups: c.of(3..10) as u16,
+        strays_per_mille: c.pick(&[0, 0, 3, 20]),
         fsync: FsyncMode::Always,
         drift_ppm_max,
         pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..20) },
@@ -52,13 +60,16 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
 
 fn replication(c: &mut Chance) -> Replication {
     let ms = Duration::from_millis;
-    let lease_ms = c.of(60..500);
+    // Longer than it takes to replace a leader, or shorter.
+    let reads = if c.percent(60) { ReadMode::Lease } else { ReadMode::Confirm };
+    let is_long = reads == ReadMode::Lease && c.percent(LONG_LEASE_PERCENT);
+    let lease_ms = if is_long { c.of(400..3000) } else { c.of(60..500) };
     Replication {
         lease: ms(lease_ms),
         drift: 100,
-        reads: if c.percent(60) { ReadMode::Lease } else { ReadMode::Confirm },
+        reads,
         replica_lag_max: ms(lease_ms + c.of(100..2000)),
-        beat_every: ms((lease_ms / c.of(2..6)).max(10)),
+        beat_every: ms((lease_ms / c.of(2..6)).clamp(10, BEAT_EVERY_MS_MAX)),
         retry: ms(c.of(30..250)),
         inflight_bytes: c.skewed(1 << 8..4 << 20) as usize,
         inflight_chunks: c.skewed(1..33) as usize,

@@ -28,6 +28,7 @@ pub(crate) async fn unfold(
     plan: &Plan,
 ) {
     quorum::begin(world, mailboxes, nemesis);
+    nemesis.spawn(rest::monitor(Arc::clone(world)));
     let stop = Arc::new(AtomicBool::new(false));
     let clients = clients(world, nemesis, &stop);
     nemesis.run(plan).await;

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kvnode_core::cluster::{AlterPartition, Life, Map};
+use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 use kvnode_core::control::View;
 use kvnode_core::disk::DiskOp;
 use kvnode_core::shard::ReplicaGlance;
-use kvnode_core::{NodeId, Offset, PartitionId};
+use kvnode_core::{DirectoryId, Epoch, Index, NodeId, Offset, PartitionId};
 
 use super::checkers::committed::{Committed, NEVER};
 use super::checkers::matching::LogMatching;
+use super::checkers::progress::{self, Progress};
 use super::checkers::reigns::Reigns;
 use super::checkers::watermark::{self, Standing};
 use super::checkers::{Found, complete};
@@ -35,6 +36,11 @@ pub(crate) struct Watch {
     clocks: BTreeMap<PartitionId, u64>,
     /// Led by an operator's word: what was committed may be lost.
     unclean: BTreeSet<PartitionId>,
+    /// The committed map that was looked at last, by its place, and whom it had in sync.
+    applied: Index,
+    in_sync: BTreeMap<PartitionId, Vec<Life>>,
+    /// What is to become committed.
+    progress: Progress,
 }
 
 /// A replica as it was seen last.
@@ -122,6 +128,13 @@ impl Watch {
         up.filter(leads).map(|((node, _), _)| *node).collect()
     }
 
+    /// Everybody who takes itself for the leader of a partition: of which, in which reign, and whether
+    /// it serves.
+    pub(crate) fn reigns(&self) -> impl Iterator<Item = (u32, PartitionId, Epoch, bool)> + '_ {
+        let up = self.replicas.iter().filter(|(_, seen)| seen.is_up);
+        up.filter_map(|(&(node, p), seen)| Some((node, p, seen.glance.leads?, seen.glance.serves)))
+    }
+
     /// Whether an in-sync set may be about to change, as far as its leader has asked for it.
     pub(crate) fn is_asked(&self, partition: PartitionId, map: &Map) -> bool {
         let Some(held) = map.partition(partition) else { return false };
@@ -147,6 +160,7 @@ impl Watch {
         map: &Map,
     ) -> Look {
         let mut look = Look::default();
+        look.found.extend(self.enter(map));
         for glance in glances {
             let key = (node, glance.partition);
             let before = self.replicas.get(&key).filter(|seen| seen.life == life).copied();
@@ -159,6 +173,35 @@ impl Watch {
         }
         self.stale.remove(&node);
         look
+    }
+
+    /// Whoever has a seat in the map that it had not before holds all that is committed. Who has lost
+    /// its disk since can not lead.
+    fn enter(&mut self, map: &Map) -> Vec<Found> {
+        let mut found = Vec::new();
+        if std::mem::replace(&mut self.applied, map.applied()) == map.applied() {
+            return found;
+        }
+        for (p, held) in map.partitions() {
+            if held.doubt.is_some() {
+                self.unclean.insert(p);
+            }
+            let before = self.in_sync.insert(p, held.isr_lives()).unwrap_or_default();
+            let entered = held.isr.iter().filter(|seat| !before.contains(&seat.life));
+            for seat in entered.filter(|seat| self.has(seat.life.node, seat.directory)) {
+                let node = seat.life.node;
+                let log = self.logs.get(&(node.0, p));
+                if let Some(log) = log.filter(|_| !self.unclean.contains(&p)) {
+                    found.extend(self.committed.enters(&node.to_string(), p, log));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the node still has this directory, as far as is known.
+    fn has(&self, node: NodeId, directory: DirectoryId) -> bool {
+        self.views.get(&node.0).is_some_and(|view| view.me.directory == directory)
     }
 
     fn is(
@@ -251,15 +294,12 @@ impl Watch {
         let leader = held.leader?;
         let glance = self.replica(leader.0, p).filter(|own| own.leads == Some(held.epoch))?;
         // Who has lost its disk since holds nothing, and can not lead.
-        let has = |node: NodeId, directory| {
-            self.views.get(&node.0).is_some_and(|view| view.me.directory == directory)
-        };
-        let seats = held.isr.iter().filter(|seat| has(seat.life.node, seat.directory));
+        let seats = held.isr.iter().filter(|seat| self.has(seat.life.node, seat.directory));
         let mut members: BTreeSet<NodeId> = seats.map(|seat| seat.life.node).collect();
         if self.is_asked(p, map) {
             let present = |life: &&Life| {
                 let node = map.node(life.node).filter(|node| node.life() == **life);
-                node.is_some_and(|node| has(life.node, node.registration.directory))
+                node.is_some_and(|node| self.has(life.node, node.registration.directory))
             };
             members.extend(self.asked[&p].isr.iter().filter(present).map(|life| life.node));
         }
@@ -271,6 +311,55 @@ impl Watch {
         };
         let members: Vec<_> = members.into_iter().map(|node| (node, acked(node))).collect();
         complete::check(&format!("{leader}"), p, glance.watermark, &members)
+    }
+
+    /// Whether what all in sync have acknowledged becomes committed. `sound_ns`: since when a leader and
+    /// those who follow it are well and well connected, if they are.
+    pub(crate) fn progress(
+        &mut self,
+        now_ns: u64,
+        (alone_ns, bound_ns): (u64, u64),
+        map: &Map,
+        sound_ns: impl Fn(NodeId, &[NodeId]) -> Option<u64>,
+    ) -> Option<Found> {
+        let mut found = None;
+        for (p, held) in map.partitions() {
+            let standing = self.due(p, held, map).and_then(|(leader, others, standing)| {
+                let bound_ns = if others.is_empty() { alone_ns } else { bound_ns };
+                Some((sound_ns(leader, &others)?, bound_ns, standing))
+            });
+            found = self.progress.look(p, now_ns, standing).or(found);
+        }
+        found
+    }
+
+    /// The leader of a partition, who else is in sync, and what they all have acknowledged, unless the
+    /// in-sync set is not known to the leader, may be about to change or is too small.
+    fn due(
+        &self,
+        p: PartitionId,
+        held: &Partition,
+        map: &Map,
+    ) -> Option<(NodeId, Vec<NodeId>, progress::Standing)> {
+        let leader = held.leader?;
+        let own = self.replica(leader.0, p).filter(|own| own.leads == Some(held.epoch))?;
+        let shown = self.views.get(&leader.0).and_then(|view| view.map.partition(p));
+        let is_told = shown.is_some_and(|shown| shown.partition_epoch == held.partition_epoch);
+        if !is_told || self.is_asked(p, map) || held.isr.len() < map.min_isr() {
+            return None;
+        }
+        let others: Vec<NodeId> =
+            held.isr.iter().map(|seat| seat.life.node).filter(|&node| node != leader).collect();
+        let mut end = own.acked_end;
+        for node in &others {
+            let follower = self.replica(node.0, p)?;
+            if follower.follows != Some((leader, held.epoch)) {
+                return None;
+            }
+            end = end.min(follower.acked_end);
+        }
+        let version = (held.epoch, held.partition_epoch);
+        Some((leader, others, progress::Standing { version, watermark: own.watermark, end }))
     }
 
     /// In which reign everything is as it should be at rest; if it is not, what is missing.

@@ -52,6 +52,18 @@ impl Committed {
         log: &Log,
         reign: Epoch,
     ) -> Option<Found> {
+        let lacks = self.lacks(partition, log, reign)?;
+        Some(("committed never lost", format!("{who} leads {partition} in {reign} {lacks}")))
+    }
+
+    /// Somebody is let into the in-sync set with this log: it may lead from now on.
+    pub(crate) fn enters(&self, who: &str, partition: PartitionId, log: &Log) -> Option<Found> {
+        let lacks = self.lacks(partition, log, NEVER)?;
+        Some(("in-sync set complete", format!("{who} is in sync for {partition} {lacks}")))
+    }
+
+    /// What was committed in reigns before this one and is not in the log.
+    fn lacks(&self, partition: PartitionId, log: &Log, reign: Epoch) -> Option<String> {
         let known = self.0.get(&partition)?;
         let lacks = |(offset, (entry, since)): &(&Offset, &(Entry, Epoch))| {
             *since < reign && !log.at(**offset).is_some_and(|own| own.is_gap() || is(&own, entry))
@@ -61,12 +73,10 @@ impl Committed {
             Some(own) => format!("has @{} there", own.epoch),
             None => "has nothing there".to_owned(),
         };
-        let text = format!(
-            "{who} leads {partition} in {reign} without {partition}:{}@{}, which was committed in \
-             {since}: it {own}",
+        Some(format!(
+            "without {partition}:{}@{}, which was committed in {since}: it {own}",
             offset.0, entry.epoch
-        );
-        Some(("committed never lost", text))
+        ))
     }
 }
 
@@ -99,6 +109,8 @@ mod tests {
         assert_eq!(committed.leads("n2", p, &log(&[1, 1]), next), None);
         assert_eq!(committed.leads("n2", p, &log(&[1, 1, 9]), next), None);
         assert!(committed.leads("n2", p, &log(&[1]), next).is_some(), "it is short");
+        assert!(committed.enters("n2", p, &log(&[1])).is_some(), "it may lead next");
+        assert_eq!(committed.enters("n2", p, &log(&[1, 1])), None);
         assert!(committed.leads("n2", p, &log(&[1, 3]), next).is_some(), "it is another");
         assert_eq!(committed.leads("n2", p, &log(&[1]), FIRST), None, "its reign is over");
     }
