@@ -209,9 +209,11 @@ fn the_watermark_is_the_smallest_end_and_waits_for_the_reigns_own_record() {
     machine.on_message(at(0), N3, ack(three, 0, at(0), 6), log.state());
     let said_then = said(&mut machine);
     assert_eq!(said_then[0], leader::Output::Commit(Offset(6)));
-    let told = |output: &leader::Output| match output {
-        leader::Output::Send(to, Message::Append { watermark, .. }) => Some((*to, *watermark)),
-        _ => None,
+    let told = |output: &leader::Output| {
+        let leader::Output::Send(to, Message::Append { watermark, .. }) = output else {
+            return None;
+        };
+        Some((*to, *watermark))
     };
     let told: Vec<_> = said_then.iter().filter_map(told).collect();
     assert_eq!(told, [(N2, Offset(6)), (N3, Offset(6))], "the first commit of a reign is told");
