@@ -36,7 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "J")]
     jobs: Option<NonZero<usize>>,
 
-    /// What sort of runs: standard, calm, disk, clock, network, short or cluster
+    /// What sort of runs: standard, calm, disk, clock, network, short,
+    /// cluster or replication
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 

@@ -29,7 +29,8 @@ pub(crate) struct Args {
     #[arg(value_name = "SEED")]
     seed: u64,
 
-    /// What sort of run: standard, calm, disk, clock, network, short or cluster
+    /// What sort of run: standard, calm, disk, clock, network, short,
+    /// cluster or replication
     #[arg(long, value_name = "NAME", default_value = "standard", value_parser = super::profile)]
     profile: Profile,
 

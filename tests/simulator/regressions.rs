@@ -121,8 +121,7 @@ fn what_was_to_strike_a_disk_struck_the_one_that_was_put_in_its_place() {
 }
 
 /// A WATCH whose answer failed on the way, since leadership moved, was refused to its client and stood all
-/// the same: an EXEC without a WATCH was aborted. Mended by "core: let EXEC tell of a WATCH that failed
-/// abroad".
+/// the same: an EXEC without a WATCH was aborted. Mended by "core: a WATCH that errs watches nothing".
 #[test]
 fn a_watch_that_was_refused_stood_all_the_same() {
     holds(Profile::Replication, 50036, None);
