@@ -127,7 +127,7 @@ impl Replica {
         Some(value)
     }
 
-    /// Reads the record of `key` at `place`; the answer is an [`Event::Read`](super::Event::Read).
+    /// Reads the record of `key` at `place`; the answer is an [`Event::Read`].
     pub fn read(&mut self, token: ReadToken, key: &[u8], place: Place) {
         let file = self.file_of(place);
         let want = ReadWant { key: Value::copy_from(key), place };
@@ -169,7 +169,7 @@ impl Replica {
             Ok(value) => cache.put(&want.key, self.cache_key(want.place), value),
             Err(fault) => self.note_read_fault(want, *fault),
         }
-        self.events.push_back(super::Event::Read(token, read));
+        self.events.push_back(Event::Read(token, read));
     }
 
     fn note_read_fault(&mut self, want: &ReadWant, fault: ReadFault) {
