@@ -82,6 +82,7 @@ impl Log {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) life: u64,
+    has_ended: bool,
     pub(crate) is_stopping: bool,
     /// It has a member's state; else it opens, or is fresh.
     pub(crate) is_member: bool,
@@ -118,7 +119,7 @@ impl Watch {
         if let Some(seen) = self.nodes.get_mut(&node) {
             fall_asleep(&mut self.asleep, seen);
             let life = seen.life;
-            *seen = Seen { life, ..Seen::default() };
+            *seen = Seen { life, has_ended: true, ..Seen::default() };
         }
     }
 
@@ -389,6 +390,12 @@ impl Watch {
         if !taken {
             return (0, found);
         }
+        if let (Message::Broker(BrokerMessage::Heartbeat(beat)), Some(seen)) =
+            (&message, self.nodes.get(&node))
+        {
+            let life = Life { node: NodeId(node), incarnation: beat.incarnation };
+            self.sessions.speaks(life, seen.life);
+        }
         if let Message::Broker(BrokerMessage::Alter(alter)) = &message {
             for life in &alter.isr {
                 *self.asked.entry(life.node).or_default() += 1;
@@ -457,7 +464,8 @@ impl Watch {
     /// A dial of the node is refused.
     pub(crate) fn refused_dial(&mut self, node: u32, conn: u64) {
         if let (Some(seen), Some(&to)) = (self.nodes.get(&node), self.dials.get(&conn)) {
-            self.sessions.refuses((node, seen.life), NodeId(to));
+            let ended = self.nodes.get(&to).map_or(0, |to| to.life - u64::from(!to.has_ended));
+            self.sessions.refuses((node, seen.life), NodeId(to), ended);
         }
     }
 
