@@ -14,8 +14,10 @@
 mod acks;
 mod boot;
 mod client;
+mod config;
 mod errors;
 mod evaluate;
+mod event;
 pub mod forward;
 mod lacking;
 mod nearby;
@@ -23,9 +25,7 @@ mod roles;
 mod stop;
 mod view;
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -33,161 +33,29 @@ use core::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::args::Args;
 use crate::clock::LogClock;
 use crate::cluster::Life;
 use crate::control::View;
 use crate::directory::{Directory, Wanted};
-use crate::disk::{DiskOp, DiskResult, ValueCache};
+use crate::disk::DiskResult;
 use crate::kv::Changes;
 use crate::marks::Marks;
-use crate::node::{ToControl, ToShard};
+use crate::node::ToControl;
 use crate::random::Random;
-use crate::replication::{self, Promises, Round};
-use crate::reply::{Protocol, Reply};
+use crate::replication::{Promises, Round};
 use crate::storage::keydir::WARM_KEYS;
-use crate::storage::replica::{Event, MergeSettings, ReadToken, Replica, ScrubSettings, Settings};
+use crate::storage::replica::{Event, ReadToken, Replica, Settings};
 use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
 
 use client::{Client, Confirm, Waiter};
 use forward::{Forwarding, Homes};
 use roles::{Leaving, Role, Seen};
-
-pub use roles::ReplicaGlance;
 use stop::Stop;
 use view::{Notes, Watched};
 
-/// One event for the shard.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A client connected.
-    Connected(ClientId),
-    /// A client is gone; nothing more is sent to it. A command that it had handed in may still
-    /// take effect.
-    Disconnected(ClientId),
-    /// A client's next command, not empty. Only while [`Shard::accepts`] the client.
-    Command(ClientId, Args<'a>),
-    /// The client broke the protocol: this error is its last reply, after those it waits for, and
-    /// then it is closed.
-    Malformed(ClientId, Reply),
-    /// The answer to a disk operation.
-    Disk(IoId, DiskResult),
-    /// The [`Shard::deadline`] is due.
-    Tick,
-    /// Control of this node says something.
-    Control(ToShard),
-    /// Finish: commit and answer what was taken, make everything durable, mark the stop as clean,
-    /// then [`Output::Stopped`].
-    Stop,
-}
-
-/// One effect of the shard.
-#[derive(Debug)]
-pub enum Output {
-    /// To be done on disk.
-    Disk(IoId, DiskOp),
-    /// To be sent to the client, after what was sent before.
-    Reply(ClientId, Protocol, Reply),
-    /// For control of this node.
-    Control(ToControl),
-    /// To be closed once everything sent before has been written.
-    Close(ClientId),
-    /// [`Shard::accepts`] the client again after it did not.
-    Resume(ClientId),
-    /// Every partition has been opened (or has failed to, and says so): commands are served.
-    Opened,
-    /// The data directory can not be used: why, and what to do. The shard is finished.
-    Refused(String),
-    /// After [`Input::Stop`]: everything is durable and the process may end.
-    Stopped,
-    /// For the operator's log.
-    Notice(Severity, String),
-}
-
-/// How urgent a notice is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// What happened in the normal course.
-    Info,
-    /// Worth a look.
-    Warn,
-    /// Data or service is affected.
-    Error,
-}
-
-/// Why [`Shard::deadline`] is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// When to fsync what was written (`--fsync N`).
-    Fsync,
-    /// When to look for expired keys.
-    Expiry,
-    /// When compaction may go on.
-    Compaction,
-    /// When more of the log is to be read through.
-    Scrub,
-    /// When to try again after a disk fault.
-    Retry,
-    /// When a stop no longer waits for the commands under way.
-    Stop,
-    /// When a leader or a follower has something to say.
-    Replication,
-    /// When a command that waits for a leader is looked at again.
-    Forwarding,
-    /// When a client that waits for replicas is looked at again.
-    Acks,
-}
-
-/// When a write is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FsyncMode {
-    /// After its fsync.
-    Always,
-    /// After the write; an fsync follows within so many milliseconds.
-    EveryMs(u32),
-    /// After the write; the system decides when it is durable.
-    Never,
-}
-
-/// Which index a partition keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IndexKind {
-    /// A hash table: smallest and fastest.
-    Hash,
-    /// An ordered tree: prefix and range scans.
-    Ordered,
-}
-
-/// How a shard runs.
-pub struct Config {
-    /// The node is one of a cluster: [control](crate::control) has the data directory, and says
-    /// which partitions there are.
-    pub member: bool,
-    /// Partitions of the data directory, one if not said. An existing directory must agree.
-    pub partitions: Option<u32>,
-    /// How partitions are replicated, in a cluster.
-    pub replication: replication::Settings,
-    /// When a write is acknowledged.
-    pub fsync: FsyncMode,
-    /// Which index each partition keeps.
-    pub index: IndexKind,
-    /// Size at which a segment rolls, in bytes.
-    pub segment_bytes: u64,
-    /// Zeros written ahead of the log end at a time, in bytes; zero for none.
-    pub zero_ahead_bytes: u64,
-    /// When and how fast segments are compacted.
-    pub merge: MergeSettings,
-    /// Whether, how fast and how often sealed segments are read through.
-    pub scrub: Option<ScrubSettings>,
-    /// Seed of hashing, random choice and the directory id.
-    pub seed: u64,
-    /// TCP port, for INFO.
-    pub port: u16,
-    /// Process id, for INFO.
-    pub process_id: u32,
-    /// The driver's value cache.
-    pub cache: Box<dyn ValueCache>,
-}
+pub use config::{Config, FsyncMode, IndexKind};
+pub use event::{Input, Output, Reason, Severity};
+pub use roles::ReplicaGlance;
 
 /// See the module's header.
 pub struct Shard {
