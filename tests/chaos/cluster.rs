@@ -102,15 +102,19 @@ impl Cluster {
     }
 
     /// What every node says, once they agree: all are active, every partition is led and has all
-    /// its replicas in sync.
+    /// its replicas in sync, and all vote.
     pub(crate) fn whole(&self) -> Value {
         wait_until("all replicas to be in sync", || {
             let all: Option<Vec<Value>> = (1..=NODES).map(|id| self.status(id)).collect();
             let all = all?;
             let first = all.first()?;
             let agreed = all.iter().all(|said| {
-                ["controller", "term", "nodes", "partitions"].iter().all(|f| said[f] == first[f])
+                let fields = ["controller", "term", "voters", "nodes", "partitions"];
+                fields.iter().all(|field| said[field] == first[field])
             });
+            // A node that came back with nothing votes again once it has the log; until then the
+            // quorum can do without no other.
+            let voters = first["voters"].as_array()?.len();
             let nodes = first["nodes"].as_array()?;
             let active = nodes.iter().filter(|node| node["session"] == "active").count();
             let partitions = first["partitions"].as_array()?;
@@ -118,7 +122,7 @@ impl Cluster {
                 partition["leader"].is_u64()
                     && partition["isr"].as_array().is_some_and(|isr| isr.len() == NODES)
             });
-            let whole = agreed && active == NODES && synced;
+            let whole = agreed && active == NODES && voters == NODES && synced;
             (whole && partitions.len() == PARTITIONS as usize).then(|| first.clone())
         })
     }
