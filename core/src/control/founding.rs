@@ -8,7 +8,7 @@
 //! - **Join**: somebody belongs to a cluster. The node takes that one's snapshot and begins from it.
 //!   It votes only if the snapshot (or what the leader sends later) names it with this very
 //!   directory; otherwise it is an observer until the controller makes it a voter.
-//! - **Everyone is fresh**: all the nodes that the command line lists have said so. Then one of them,
+//! - **Everyone is fresh**: all the nodes that the command line lists have said so, and are linked. Then one of them,
 //!   the *founder* (the lowest id), draws the cluster's id, stores the founding snapshot with the
 //!   first voters, and is the first to answer with Join.
 //!
@@ -45,6 +45,13 @@ impl Founding {
     pub(super) fn on_fresh(&mut self, from: Member) {
         if from.node != self.me.node && self.nodes.contains(&from.node) {
             self.fresh.insert(from.node, from.directory);
+        }
+    }
+
+    /// The link to a node broke: it may come back as another, or not at all.
+    pub(super) fn on_down(&mut self, node: NodeId) {
+        if node != self.me.node {
+            self.fresh.remove(&node);
         }
     }
 
@@ -107,6 +114,18 @@ mod tests {
         assert_eq!(founding.complete(), None);
         assert_eq!(founding.missing(), vec![NodeId(4)]);
         founding.on_fresh(member(4));
+        assert_eq!(founding.complete(), Some(vec![member(1), member(2), member(3)]));
+    }
+
+    #[test]
+    fn who_is_gone_is_waited_for_again() {
+        let mut founding = Founding::new(member(1), &nodes(3));
+        founding.on_fresh(member(2));
+        founding.on_down(NodeId(2));
+        founding.on_down(NodeId(1));
+        founding.on_fresh(member(3));
+        assert_eq!((founding.complete(), founding.missing()), (None, vec![NodeId(2)]));
+        founding.on_fresh(member(2));
         assert_eq!(founding.complete(), Some(vec![member(1), member(2), member(3)]));
     }
 

@@ -129,8 +129,17 @@ impl Control {
     pub(super) fn on_down(&mut self, member: Member) {
         self.up.remove(&member.node);
         self.out.push_back(Output::Shard(ToShard::Unlinked(member.node)));
-        if let Stage::Member(membership) = &mut self.stage {
-            membership.on_link(self.now, member, false);
+        match &mut self.stage {
+            Stage::Fresh(founding) => {
+                founding.on_down(member.node);
+                self.show();
+            }
+            Stage::Member(membership) => membership.on_link(self.now, member, false),
+            Stage::Opening
+            | Stage::Founding(..)
+            | Stage::Naming(..)
+            | Stage::Reopening(_)
+            | Stage::Ended => {}
         }
     }
 
@@ -146,8 +155,11 @@ impl Control {
         let now = self.now;
         match (&mut self.stage, message) {
             (Stage::Fresh(founding), Message::Fresh) => {
-                founding.on_fresh(from);
-                self.show();
+                // Who can not be answered is not there; it will say so again.
+                if self.up.get(&from.node) == Some(&from) {
+                    founding.on_fresh(from);
+                    self.show();
+                }
             }
             (Stage::Fresh(_), Message::Join(join)) => self.on_join(join),
             (Stage::Member(member), Message::Fresh) => {

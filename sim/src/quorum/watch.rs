@@ -82,7 +82,6 @@ impl Log {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) life: u64,
-    has_ended: bool,
     pub(crate) is_stopping: bool,
     /// It has a member's state; else it opens, or is fresh.
     pub(crate) is_member: bool,
@@ -119,7 +118,7 @@ impl Watch {
         if let Some(seen) = self.nodes.get_mut(&node) {
             fall_asleep(&mut self.asleep, seen);
             let life = seen.life;
-            *seen = Seen { life, has_ended: true, ..Seen::default() };
+            *seen = Seen { life, ..Seen::default() };
         }
     }
 
@@ -219,6 +218,9 @@ impl Watch {
         if !seen.is_member {
             seen.is_member = true;
             seen.me = Some(me);
+            // The founding has no entry of its own.
+            let snapshot = raft.snapshot();
+            self.voters.get_or_insert_with(|| (snapshot.position(), snapshot.voters.clone()));
             let held =
                 |index, term| index <= raft.snapshot().index || raft.term_at(index) == Some(term);
             found.extend(self.promises.restarts(me, raft.term(), held));
@@ -364,10 +366,6 @@ impl Watch {
                 }
             }
         }
-        if self.voters.is_none() {
-            let snapshot = raft.snapshot();
-            self.voters = Some((snapshot.position(), snapshot.voters.clone()));
-        }
     }
 
     /// A node has applied a committed entry.
@@ -389,12 +387,6 @@ impl Watch {
         let mut found = Vec::new();
         if !taken {
             return (0, found);
-        }
-        if let (Message::Broker(BrokerMessage::Heartbeat(beat)), Some(seen)) =
-            (&message, self.nodes.get(&node))
-        {
-            let life = Life { node: NodeId(node), incarnation: beat.incarnation };
-            self.sessions.speaks(life, seen.life);
         }
         if let Message::Broker(BrokerMessage::Alter(alter)) = &message {
             for life in &alter.isr {
@@ -439,11 +431,13 @@ impl Watch {
         message: &Message,
         mono: Instant,
     ) -> (u64, Option<Found>) {
+        let (number, found) = self.wire.received(from.node.0, node, message);
         if let Message::Broker(BrokerMessage::Heartbeat(beat)) = message
             && let Some(seen) = self.nodes.get(&node)
         {
             let life = Life { node: from.node, incarnation: beat.incarnation };
-            self.sessions.hears((node, seen.life), life, mono, beat.wants_stop);
+            let at = (node, seen.life);
+            self.sessions.hears(at, life, mono, beat.wants_stop, number);
         }
         if let Message::Election(message) = message
             && matches!(
@@ -453,7 +447,7 @@ impl Watch {
         {
             self.heard.hears(node, from, message.term(), mono);
         }
-        self.wire.received(from.node.0, node, message)
+        (number, found)
     }
 
     /// A node dials another.
@@ -464,8 +458,7 @@ impl Watch {
     /// A dial of the node is refused.
     pub(crate) fn refused_dial(&mut self, node: u32, conn: u64) {
         if let (Some(seen), Some(&to)) = (self.nodes.get(&node), self.dials.get(&conn)) {
-            let ended = self.nodes.get(&to).map_or(0, |to| to.life - u64::from(!to.has_ended));
-            self.sessions.refuses((node, seen.life), NodeId(to), ended);
+            self.sessions.refuses((node, seen.life), NodeId(to), self.wire.last());
         }
     }
 

@@ -17,10 +17,8 @@ use super::Found;
 pub(crate) struct Sessions {
     /// By who listens, in which of its processes.
     heard: BTreeMap<(u32, u64), BTreeMap<NodeId, Heard>>,
-    /// In which process of its node each life is lived: the last that spoke as it.
-    lived: BTreeMap<Life, u64>,
-    /// Where nobody listened, by who dialled, in which of its processes: the node's processes up to
-    /// this one had ended by then.
+    /// Where nobody listened, and nothing was heard since that was said later than the message of
+    /// this number.
     gone: BTreeMap<((u32, u64), NodeId), u64>,
 }
 
@@ -35,20 +33,26 @@ struct Heard {
 const SLOP: Duration = Duration::from_millis(2);
 
 impl Sessions {
-    /// A process of a node sends a heartbeat.
-    pub(crate) fn speaks(&mut self, life: Life, process: u64) {
-        self.lived.insert(life, process);
-    }
-
-    /// A heartbeat has come.
-    pub(crate) fn hears(&mut self, at: (u32, u64), life: Life, now: Instant, wants_stop: bool) {
+    /// A heartbeat has come, as the message of this number.
+    pub(crate) fn hears(
+        &mut self,
+        at: (u32, u64),
+        life: Life,
+        now: Instant,
+        wants_stop: bool,
+        number: u64,
+    ) {
         let heard = Heard { life, at: now, wants_stop };
+        // What was on its way when nobody listened does not bring the dead back.
+        if self.gone.get(&(at, life.node)).is_some_and(|&last| last < number) {
+            self.gone.remove(&(at, life.node));
+        }
         self.heard.entry(at).or_default().insert(life.node, heard);
     }
 
-    /// Nobody listens at the node, whose processes up to this one have ended.
-    pub(crate) fn refuses(&mut self, at: (u32, u64), node: NodeId, ended: u64) {
-        self.gone.insert((at, node), ended);
+    /// Nobody listens at the node. The message that was sent last, by anybody, has this number.
+    pub(crate) fn refuses(&mut self, at: (u32, u64), node: NodeId, last: u64) {
+        self.gone.insert((at, node), last);
     }
 
     /// A controller, in office since then, proposes to fence a life.
@@ -60,9 +64,7 @@ impl Sessions {
         now: Instant,
         timeout: Duration,
     ) -> Option<Found> {
-        // What the dead one still said, on its way when nobody listened, does not bring it back.
-        let lived = self.lived.get(&life).copied().unwrap_or_default();
-        if self.gone.get(&(at, life.node)).is_some_and(|&ended| lived <= ended) {
+        if self.gone.contains_key(&(at, life.node)) {
             return None;
         }
         let heard = self.heard.get(&at).and_then(|all| all.get(&life.node));
@@ -92,8 +94,7 @@ mod tests {
         let s = |seconds: u64| Instant(seconds * 1_000_000_000);
         let timeout = Duration::from_secs(2);
         let mut sessions = Sessions::default();
-        sessions.speaks(life, 1);
-        sessions.hears((1, 1), life, s(10), false);
+        sessions.hears((1, 1), life, s(10), false, 1);
         let fences = |sessions: &Sessions, since, life, now| {
             sessions.fences((1, 1), since, life, now, timeout)
         };
@@ -101,34 +102,28 @@ mod tests {
         assert_eq!(fences(&sessions, s(0), life, s(12)), None);
         assert!(fences(&sessions, s(11), life, s(12)).is_some(), "a new controller");
         assert_eq!(fences(&sessions, s(0), other, s(11)), None, "of the past");
-        sessions.hears((1, 1), life, s(11), true);
+        sessions.hears((1, 1), life, s(11), true, 2);
         assert_eq!(fences(&sessions, s(0), life, s(11)), None, "it wants to stop");
         assert!(sessions.fences((1, 2), s(11), life, s(12), timeout).is_some(), "another process");
     }
 
     #[test]
-    fn a_refused_dial_proves_the_end_of_what_had_ended() {
-        let first = Life { node: NodeId(2), incarnation: Incarnation(5) };
-        let second = Life { incarnation: Incarnation(9), ..first };
+    fn a_refused_dial_is_a_reason_until_the_node_speaks_again() {
+        let life = Life { node: NodeId(2), incarnation: Incarnation(5) };
         let s = |seconds: u64| Instant(seconds * 1_000_000_000);
         let timeout = Duration::from_secs(2);
         let mut sessions = Sessions::default();
-        sessions.speaks(first, 3);
-        sessions.hears((1, 1), first, s(10), false);
-        let fences = |sessions: &Sessions, life| {
-            sessions.fences((1, 1), s(0), life, s(11), timeout).is_some()
-        };
-        // A process is dialled that is not yet listening: those before it have ended, it has not.
-        sessions.refuses((1, 1), first.node, 2);
-        assert!(fences(&sessions, first));
-        sessions.refuses((1, 1), first.node, 3);
-        assert!(!fences(&sessions, first), "gone");
+        let fences = |sessions: &Sessions, at| sessions.fences(at, s(0), life, s(11), timeout);
+        sessions.hears((1, 1), life, s(10), false, 7);
+        assert!(fences(&sessions, (1, 1)).is_some());
+        sessions.refuses((1, 1), life.node, 8);
+        assert_eq!(fences(&sessions, (1, 1)), None, "gone");
         // Seed 118620: the last words of the dead one are read after the dial was refused.
-        sessions.hears((1, 1), first, s(11), false);
-        assert!(!fences(&sessions, first), "gone, whatever it had said");
-        sessions.speaks(second, 4);
-        sessions.hears((1, 1), second, s(11), false);
-        assert!(fences(&sessions, second), "the next process lives");
-        assert!(sessions.fences((1, 2), s(11), first, s(12), timeout).is_some(), "not its dial");
+        sessions.hears((1, 1), life, s(11), false, 8);
+        assert_eq!(fences(&sessions, (1, 1)), None, "gone, whatever it had said before");
+        sessions.hears((1, 2), life, s(11), false, 8);
+        assert!(fences(&sessions, (1, 2)).is_some(), "another process, which has not dialled");
+        sessions.hears((1, 1), life, s(11), false, 9);
+        assert!(fences(&sessions, (1, 1)).is_some(), "it speaks, so it lives");
     }
 }

@@ -29,6 +29,11 @@ impl Wire {
         self.last
     }
 
+    /// The number of the message that was sent last, by anybody.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// A message comes: its number, if anybody has sent it.
     pub(crate) fn received(
         &mut self,
