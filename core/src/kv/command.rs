@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::reply::Reply;
 
 /// One command, or one subcommand of a container such as CLIENT.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Command {
     /// Its name in lower case; a subcommand's is `container|subcommand`.
     pub name: &'static str,

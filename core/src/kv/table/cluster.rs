@@ -1,0 +1,88 @@
+//! The cluster.
+
+use super::{ALWAYS, ALWAYS_FAST};
+use crate::kv::command::{Categories, Command, Flags, Group, Handler};
+use crate::kv::{cluster, connection, introspect, server, topology};
+use Group::Cluster;
+use Handler::{Keys, Session};
+
+pub(super) const CLUSTER: &[Command] = &[
+    Command::new("cluster", -2, "subcommand [argument ...]", Keys(server::container))
+        .docs(Cluster, "3.0.0", "Commands about the cluster.")
+        .subcommands(SUBCOMMANDS),
+    Command::new("asking", 1, "", Session(topology::asking))
+        .docs(Cluster, "3.0.0", "Changes nothing: no slot is ever between two nodes.")
+        .flags(Flags::FAST)
+        .also(Categories::CONNECTION),
+    Command::new("readonly", 1, "", Session(connection::readonly))
+        .docs(
+            Cluster,
+            "3.0.0",
+            "Lets this connection's reads be answered by the node's own replica.",
+        )
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
+    Command::new("readwrite", 1, "", Session(connection::readwrite))
+        .docs(Cluster, "3.0.0", "Ends what READONLY has begun: reads are linearizable again.")
+        .flags(ALWAYS_FAST)
+        .also(Categories::CONNECTION),
+];
+
+static SUBCOMMANDS: &[Command] = &[
+    Command::new("cluster|countkeysinslot", 3, "slot", Keys(topology::countkeysinslot))
+        .docs(Cluster, "3.0.0", "Counts the keys of a slot, looking at all of its partition.")
+        .flags(Flags::STALE),
+    Command::new("cluster|getkeysinslot", 4, "slot count", Keys(topology::getkeysinslot))
+        .docs(Cluster, "3.0.0", "Returns keys of a slot, looking at all of its partition.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|help", 2, "", Keys(introspect::cluster_help))
+        .docs(Cluster, "5.0.0", "Lists the subcommands.")
+        .flags(ALWAYS),
+    Command::new("cluster|info", 2, "", Keys(cluster::info))
+        .docs(Cluster, "3.0.0", "Tells how the cluster is, as this node sees it.")
+        .flags(ALWAYS)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|keyslot", 3, "key", Keys(cluster::keyslot))
+        .docs(Cluster, "3.0.0", "Returns the slot of a key.")
+        .flags(ALWAYS),
+    Command::new("cluster|links", 2, "", Keys(topology::links))
+        .docs(Cluster, "7.0.0", "Lists the links to other nodes.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|myid", 2, "", Keys(topology::myid))
+        .docs(Cluster, "3.0.0", "Returns this node's id.")
+        .flags(Flags::STALE),
+    Command::new("cluster|myshardid", 2, "", Keys(topology::myshardid))
+        .docs(Cluster, "7.2.0", "Returns the id of the shard that this node leads.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|nodes", 2, "", Keys(topology::nodes))
+        .docs(Cluster, "3.0.0", "Lists the nodes, with the slots that they lead.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|replicas", 3, "node-id", Keys(topology::replicas))
+        .docs(Cluster, "5.0.0", "Lists who is in sync in partitions that a node leads.")
+        .flags(Flags::STALE.with(Flags::ADMIN))
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|shards", 2, "", Keys(topology::shards))
+        .docs(Cluster, "7.0.0", "Lists slots by their leader and the others in sync.")
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|slaves", 3, "node-id", Keys(topology::replicas))
+        .docs(Cluster, "3.0.0", "The old name of CLUSTER REPLICAS.")
+        .flags(Flags::STALE.with(Flags::ADMIN))
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|slots", 2, "", Keys(topology::slots))
+        .docs(
+            Cluster,
+            "3.0.0",
+            "Lists ranges of slots, each with its leader and the others in sync.",
+        )
+        .flags(Flags::STALE)
+        .tips(&["nondeterministic_output"]),
+    Command::new("cluster|status", 2, "", Keys(cluster::status))
+        .docs(Cluster, "0.1.0", "Returns all that this node knows of the cluster; kvnode's own.")
+        .flags(ALWAYS)
+        .tips(&["nondeterministic_output"]),
+];
