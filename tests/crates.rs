@@ -9,8 +9,9 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What core may depend on. Each is used without its default features, so that none brings std.
-const CORE_DEPENDENCIES: [&str; 9] = [
+const CORE_DEPENDENCIES: [&str; 10] = [
     "bytes",
+    "crc",
     "crc32fast",
     "foldhash",
     "hashbrown",

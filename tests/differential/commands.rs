@@ -11,6 +11,10 @@
 //!   whose digits differ between the machines that Redis itself runs on.
 //! - `SETRANGE` and `APPEND` near the limit of 64 MiB: only lengths over it are asked for, since
 //!   each try would write 64 MiB.
+//! - `SETBIT` and `BITFIELD` that would write to the end of 64 MiB, for the same reason, and
+//!   `BITFIELD … #n` where n times the width is more than 64 bits hold: Redis goes on with what is
+//!   left of it.
+//! - `RESTORE` of another type than a string, which kvnode has none of, and `MEMORY` but for USAGE.
 //! - Bytes that are no UTF-8 behind an unknown command: Redis quotes them in the error as they
 //!   are, kvnode with the replacement character.
 //! - `HELLO … AUTH`: Redis before 7.2 refuses the user before it looks at the options behind, and
@@ -60,6 +64,17 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("INCRBY key integer", &[]),
     ("DECRBY key integer", &[]),
     ("INCRBYFLOAT key float", &[]),
+    ("SETBIT key bit_offset bit", &[]),
+    ("GETBIT key bit_offset", &[]),
+    ("BITCOUNT key", &["bit_index"]),
+    ("BITCOUNT key bit_index bit_index", &["unit"]),
+    ("BITPOS key bit", &["bit_index"]),
+    ("BITPOS key bit bit_index bit_index", &["unit"]),
+    ("BITOP operation key key..", &[]),
+    ("BITFIELD key", BITFIELD),
+    ("BITFIELD key", BITFIELD),
+    ("BITFIELD_RO key", &["GET field field_offset", "GET field field_offset", "OVERFLOW overflow"]),
+    ("LCS key key", &["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN count"]),
     ("DEL key..", &[]),
     ("UNLINK key..", &[]),
     ("EXISTS key..", &[]),
@@ -68,6 +83,15 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("RENAME key key", &[]),
     ("RENAMENX key key", &[]),
     ("COPY key key", &["REPLACE", "DB database"]),
+    ("DUMP key", &[]),
+    ("RESTORE key restore_ttl payload", &["REPLACE", "REPLACE", "IDLETIME count", "FREQ count"]),
+    ("RESTORE key at_millis payload ABSTTL", &["REPLACE", "REPLACE"]),
+    ("OBJECT ENCODING key", &[]),
+    ("OBJECT REFCOUNT key", &[]),
+    ("OBJECT FREQ key", &[]),
+    ("OBJECT IDLETIME key", &[]),
+    ("OBJECT NOSUCH key", &[]),
+    ("MEMORY USAGE key", &["SAMPLES count"]),
     ("RANDOMKEY", &[]),
     ("KEYS pattern", &[]),
     ("SCAN 0", &["MATCH pattern", "COUNT count", "TYPE type"]),
@@ -106,6 +130,24 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("FLUSHDB", &["SYNC", "ASYNC"]),
     ("FLUSHALL", &["SYNC", "ASYNC"]),
     ("NOSUCH text..", &[]),
+];
+
+const BITFIELD: &[&str] = &[
+    "GET field field_offset",
+    "SET field field_offset field_value",
+    "INCRBY field field_offset field_value",
+    "OVERFLOW overflow",
+    "OVERFLOW overflow INCRBY field field_offset field_value",
+];
+
+/// What Redis 7.0 answers to DUMP of strings: plain, as integers, compressed.
+const PAYLOADS: &[&[u8]] = &[
+    b"\x00\x05hello\n\x00cr\xdfve4 \n",
+    b"\x00\xc0\x0c\n\x00<*\xf8Q\\\x04\xbc\xd5",
+    b"\x00\xc1\xd4\xfe\n\x00\xc6\xc4\x86#\xfe\xbe\xde.",
+    b"\x00\xc2p\x11\x01\x00\n\x00\x01\xa4\x08\xfe\x950\x95\xa5",
+    b"\x00\r1234567890123\n\x00^\x0c\x12\xae\x04)\xbc\x1e",
+    b"\x00\xc3\n@d\x02aba\xe0V\x01\x01ab\n\x00\x178=\x94 \x96\xd8c",
 ];
 
 /// Most options of one command.
@@ -249,6 +291,53 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
             1 => from(&["-1", "67108864", "9223372036854775807", "9223372036854775808", "abc"]),
         ]
         .boxed(),
+        "bit" => from(&["0", "1", "0", "1", "2", "-1", "abc", "", "01"]),
+        // Up to where no value can be: a bit in the last place would take 64 MiB each time.
+        "bit_offset" => prop_oneof![
+            5 => (0_i64..320).prop_map(number),
+            1 => from(&[
+                "-1", "536870912", "4294967295", "4294967296", "9223372036854775807",
+                "9223372036854775808", "abc", "", "#1",
+            ]),
+        ]
+        .boxed(),
+        "bit_index" => prop_oneof![
+            5 => (-120_i64..120).prop_map(number),
+            2 => (-15_i64..15).prop_map(number),
+            1 => from(&[
+                "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "",
+            ]),
+        ]
+        .boxed(),
+        "unit" => from(&["BIT", "BYTE", "BIT", "BYTE", "bits", ""]),
+        "operation" => from(&["AND", "OR", "XOR", "NOT", "NOT", "NAND", ""]),
+        "field" => prop_oneof![
+            5 => (any::<bool>(), 1_u32..=64).prop_map(|(signed, bits)| {
+                format!("{}{bits}", if signed { 'i' } else { 'u' }).into_bytes()
+            }),
+            2 => from(&["u8", "i8", "u1", "i1", "i64", "u63"]),
+            1 => from(&["u0", "i65", "u64", "8", "", "i", "u-1", "I8", "i08", "i8\0"]),
+        ]
+        .boxed(),
+        "field_offset" => prop_oneof![
+            4 => (0_i64..100).prop_map(number),
+            2 => (0_i64..6).prop_map(|n| format!("#{n}").into_bytes()),
+            1 => from(&[
+                "-1", "#-1", "#", "##1", "536870912", "4294967295", "9223372036854775807",
+                "#9223372036854775807", "9223372036854775808", "abc", "",
+            ]),
+        ]
+        .boxed(),
+        "field_value" => prop_oneof![
+            4 => (-300_i64..300).prop_map(number),
+            1 => any::<i32>().prop_map(move |n| number(n.into())),
+            1 => from(&[
+                "9223372036854775807", "-9223372036854775807", "4611686018427387904",
+                "9223372036854775808", "abc", "", "1.5",
+            ]),
+        ]
+        .boxed(),
+        "overflow" => from(&["WRAP", "SAT", "FAIL", "WRAP", "SAT", "FAIL", "NONE", ""]),
         "seconds" => prop_oneof![
             4 => (100_i64..100_000_000).prop_map(number),
             1 => from(&[
@@ -280,6 +369,24 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
                 "1", "1000000000000", "0", "-1", "abc", "", "9223372036854775807",
                 "9223372036854775808",
             ]),
+        ]
+        .boxed(),
+        // Nothing near the end of the range: Redis adds the time of now, whatever comes out.
+        "restore_ttl" => prop_oneof![
+            4 => (100_000_i64..100_000_000_000).prop_map(number),
+            4 => Just(b"0".to_vec()),
+            1 => from(&["-1", "abc", "", "9223372036854775808"]),
+        ]
+        .boxed(),
+        "payload" => prop_oneof![
+            6 => select(PAYLOADS).prop_map(<[u8]>::to_vec),
+            1 => (select(PAYLOADS), any::<Index>(), 0_u8..8).prop_map(|(payload, at, bit)| {
+                let mut damaged = payload.to_vec();
+                damaged[at.index(payload.len())] ^= 1 << bit;
+                damaged
+            }),
+            1 => (select(PAYLOADS), any::<Index>())
+                .prop_map(|(payload, end)| payload[..end.index(payload.len())].to_vec()),
         ]
         .boxed(),
         "pattern" => from(&[
@@ -316,7 +423,7 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
         "name" => from(&["me", "", "a b", "é"]),
         "section" => from(&["server", "all", "everything", "default", "nosuch", "SERVER"]),
         literal => {
-            assert!(literal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+            assert!(literal.bytes().all(|b| !b.is_ascii_lowercase()));
             Just(literal.as_bytes().to_vec()).boxed()
         }
     }

@@ -67,6 +67,8 @@ pub enum Group {
     Generic,
     /// Works on strings.
     String,
+    /// Works on the bits of strings.
+    Bitmap,
     /// Works on the connection.
     Connection,
     /// Works on the server.
@@ -154,6 +156,8 @@ bits! { Categories:
     WRITE = 2 "@write",
     /// Works on strings.
     STRING = 3 "@string",
+    /// Works on the bits of strings.
+    BITMAP = 11 "@bitmap",
     /// For administrators.
     ADMIN = 4 "@admin",
     /// Fast.
@@ -182,7 +186,8 @@ impl Command {
 
     /// Whether it can have several keys, which must be of one partition.
     pub(super) fn is_atomic_over_keys(&self) -> bool {
-        self.keys.last != 1 && self.keys.first > 0 && !self.fan_out
+        let Keys { first, last, .. } = self.keys;
+        first > 0 && last != first.cast_signed() && !self.fan_out
     }
 
     /// Whether so many arguments, the name included, can be right.
@@ -230,6 +235,7 @@ impl Group {
         match self {
             Self::Generic => "generic",
             Self::String => "string",
+            Self::Bitmap => "bitmap",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
@@ -272,6 +278,7 @@ impl Command {
         let own = match group {
             Group::Generic => Categories::KEYSPACE,
             Group::String => Categories::STRING,
+            Group::Bitmap => Categories::BITMAP,
             Group::Connection => Categories::CONNECTION,
             Group::Transactions => Categories::TRANSACTION,
             Group::Server | Group::Cluster => Categories::NONE,
@@ -318,6 +325,11 @@ impl Command {
         access: &'static [&'static str],
     ) -> Self {
         Self { keys: Keys { first: 1, last, step, access, notes: "" }, ..self }
+    }
+
+    /// A subcommand's second argument is the only key, or a command's is the first of its keys.
+    pub(super) const fn keys_behind_a_word(self, last: isize) -> Self {
+        Self { keys: Keys { first: 2, last, ..self.keys }, ..self }
     }
 
     pub(super) const fn key_notes(self, notes: &'static str) -> Self {

@@ -93,8 +93,9 @@ impl Deadline<'_> {
     }
 }
 
+/// The error for a time of expiry that can not be.
 #[cold]
-fn invalid(command: &'static str) -> Stop {
+pub(super) fn invalid(command: &'static str) -> Stop {
     Stop::Error(Reply::error_owned(format!("ERR invalid expire time in '{command}' command")))
 }
 

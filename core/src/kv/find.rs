@@ -1,7 +1,8 @@
 //! From a name to its command: a perfect hash computed at compile time.
 //!
 //! A name is at most 16 letters, so it fits two words. Letters differ between cases in one bit,
-//! and setting it turns nothing but a letter into a letter.
+//! and setting it turns nothing but a letter into a letter. It makes an underscore and a DEL the
+//! same, so a name with an underscore is looked at once more.
 
 use alloc::format;
 use alloc::string::String;
@@ -23,7 +24,11 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 pub fn find(name: &[u8]) -> Option<&'static Command> {
     let key = NameKey::of(name)?;
     let at = usize::from(HASH.slots[key.slot(HASH.factor)]);
-    (HASH.keys.get(at) == Some(&key)).then(|| &COMMANDS[at])
+    if HASH.keys.get(at) != Some(&key) {
+        return None;
+    }
+    let command = &COMMANDS[at];
+    (!HASH.underscored[at] || command.name.as_bytes().eq_ignore_ascii_case(name)).then_some(command)
 }
 
 /// The command or subcommand that `args`, which are not empty, call, if they can be right: it
@@ -116,6 +121,8 @@ struct Hash {
     factor: u64,
     /// The name of each command.
     keys: [NameKey; COMMANDS.len()],
+    /// Whether it has an underscore.
+    underscored: [bool; COMMANDS.len()],
     /// Which command has this hash, or one of no command.
     slots: [u8; SLOTS],
 }
@@ -150,13 +157,16 @@ impl NameKey {
         Some(Self { head: head | LOWER_CASE, tail: tail | LOWER_CASE, len: name.len() })
     }
 
-    const fn of_command(name: &str) -> Self {
-        let (bytes, mut i) = (name.as_bytes(), 0);
+    /// The key of a command's name, and whether that has an underscore.
+    const fn of_command(name: &str) -> (Self, bool) {
+        let (bytes, mut i, mut underscored) = (name.as_bytes(), 0, false);
         while i < bytes.len() {
-            assert!(bytes[i].is_ascii_lowercase(), "setting a bit tells no other case apart");
+            let is_underscore = bytes[i] == b'_';
+            assert!(bytes[i].is_ascii_lowercase() || is_underscore, "only these are told apart");
+            underscored |= is_underscore;
             i += 1;
         }
-        Self::of(bytes).expect("a name of at most 16 letters")
+        (Self::of(bytes).expect("a name of at most 16 letters"), underscored)
     }
 
     #[inline]
@@ -172,9 +182,10 @@ impl Hash {
         const NONE: u8 = u8::MAX;
         assert!(COMMANDS.len() < NONE as usize);
         let mut keys = [NameKey { head: 0, tail: 0, len: 0 }; COMMANDS.len()];
+        let mut underscored = [false; COMMANDS.len()];
         let mut i = 0;
         while i < COMMANDS.len() {
-            keys[i] = NameKey::of_command(COMMANDS[i].name);
+            (keys[i], underscored[i]) = NameKey::of_command(COMMANDS[i].name);
             i += 1;
         }
         let mut factor = 0x9E37_79B9_7F4A_7C15_u64;
@@ -186,7 +197,7 @@ impl Hash {
                 i += 1;
             }
             if i == keys.len() {
-                return Self { factor, keys, slots };
+                return Self { factor, keys, underscored, slots };
             }
             factor = factor.wrapping_mul(0xD134_2543_DE82_EF95) | 1;
         }

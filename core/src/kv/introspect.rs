@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::command::{Categories, Command};
 use super::find::{commands, find, find_full, find_subcommand};
-use super::{Stop, Txn, glob};
+use super::{Stop, Txn, bitmap, glob};
 use crate::Value;
 use crate::args::Args;
 use crate::reply::Reply;
@@ -79,6 +79,14 @@ pub(super) fn config_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("config"))
 }
 
+pub(super) fn memory_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("memory"))
+}
+
+pub(super) fn object_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("object"))
+}
+
 /// What COMMAND LIST is to list.
 enum Filter {
     /// The commands of a module, of which there is none.
@@ -138,6 +146,8 @@ fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
     match (command.name, access[at.min(access.len() - 1)]) {
         ("set", _) if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"GET")) => "RW access update",
         ("set", _) => "OW update",
+        ("bitfield", _) if bitmap::only_gets(&args[2..]) => "RO access",
+        ("bitfield", _) => "RW access update",
         (_, access) => access,
     }
 }
@@ -168,15 +178,21 @@ fn describe(command: &'static Command) -> Reply {
 fn key_specs(command: &Command) -> Reply {
     let keys = &command.keys;
     let step = if keys.access.len() > 1 { 1 } else { keys.step };
-    // Counted from the first.
-    let last = if keys.last < 0 { -1 } else { 0 };
+    let specs = keys.access.len();
     let spec = |(at, access): (usize, &&'static str)| {
+        let first = keys.first + at * keys.step;
+        // The last of its keys, counted from its first or from the end.
+        let last = match keys.last {
+            _ if at + 1 < specs => 0,
+            last @ ..0 => i64::try_from(last).expect("a small number"),
+            last => i64::try_from(last - first.cast_signed()).expect("a small number"),
+        };
         let range = map([
             ("lastkey", Reply::Int(last)),
             ("keystep", number(step)),
             ("limit", Reply::Int(0)),
         ]);
-        let index = map([("index", number(keys.first + at * keys.step))]);
+        let index = map([("index", number(first))]);
         let mut fields = Vec::with_capacity(4);
         if !keys.notes.is_empty() {
             fields.push((bulk("notes"), bulk(keys.notes)));

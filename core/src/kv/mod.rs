@@ -22,16 +22,18 @@
 //! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one.
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
-//! - `strings`, `counters`, `keys`, `expire`, `acks`, `connection`, `server`, `cluster`,
+//! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`, `connection`, `server`, `cluster`,
 //!   `topology`, `introspect` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod acks;
+mod bitmap;
 mod changes;
 mod cluster;
 mod command;
 mod connection;
 mod counters;
+mod dump;
 mod expire;
 mod find;
 mod float80;
@@ -39,7 +41,9 @@ mod glob;
 mod info;
 mod introspect;
 mod keys;
+mod lcs;
 mod number;
+mod object;
 mod server;
 mod session;
 mod set;

@@ -139,7 +139,8 @@ fn checked_len(a: usize, b: usize) -> Result<usize, Stop> {
     a.checked_add(b).filter(|&len| len <= VALUE_BYTES_MAX).ok_or(Stop::TOO_LONG)
 }
 
-fn length(len: usize) -> Reply {
+/// A length as a reply.
+pub(super) fn length(len: usize) -> Reply {
     Reply::Int(i64::try_from(len).expect("a length in memory"))
 }
 

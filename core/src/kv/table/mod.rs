@@ -1,8 +1,10 @@
 //! The commands: the one place where they are listed, a file for each kind.
 
+mod bitmaps;
 mod cluster;
 mod connection;
 mod keys;
+mod objects;
 mod server;
 mod strings;
 mod transactions;
@@ -14,7 +16,9 @@ pub(super) static COMMANDS: &[Command] = &concat::<{ count(GROUPS) }>(GROUPS);
 
 const GROUPS: &[&[Command]] = &[
     strings::STRINGS,
+    bitmaps::BITMAPS,
     keys::KEYS,
+    objects::OBJECTS,
     transactions::TRANSACTIONS,
     connection::CONNECTION,
     server::SERVER,

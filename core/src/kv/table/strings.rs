@@ -2,7 +2,7 @@
 
 use super::{GROW, GROW_FAST, READ_FAST, WRITE_FAST};
 use crate::kv::command::{Command, Flags, Group, Handler};
-use crate::kv::{counters, set, strings};
+use crate::kv::{counters, lcs, set, strings};
 use Group::String;
 use Handler::Keys;
 
@@ -100,6 +100,10 @@ pub(super) const STRINGS: &[Command] = &[
         .docs(String, "2.6.0", "Adds to the floating-point value of a key.")
         .flags(GROW_FAST)
         .key(&["RW access update"]),
+    Command::new("lcs", -3, LCS, Keys(lcs::lcs))
+        .docs(String, "7.0.0", "Returns the longest common subsequence of two string values.")
+        .flags(Flags::READONLY)
+        .keys_at(2, 1, &["RO access"]),
     Command::new("delifeq", 3, "key value", Keys(strings::delifeq))
         .docs(String, "9.0.0", "Deletes a key if it has this string value (from Valkey).")
         .flags(WRITE_FAST)
@@ -110,3 +114,4 @@ const SET: &str = "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds
     PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]";
 const GETEX: &str = "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
     PXAT unix-time-milliseconds | PERSIST]";
+const LCS: &str = "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]";

@@ -15,6 +15,8 @@ fn every_command_is_found_in_any_case() {
         assert!(found(command.name.to_ascii_uppercase().as_bytes()), "{}", command.name);
         assert!(!found(&[command.name.as_bytes(), b" "].concat()), "{}", command.name);
         assert!(!found(&[command.name.as_bytes(), b"\0"].concat()), "{}", command.name);
+        let deleted = command.name.replace('_', "\u{7f}");
+        assert!(deleted == command.name || !found(deleted.as_bytes()), "{}", command.name);
     }
     for name in ["", "ge", "gett", "g\u{5}t", "a name longer than any other", "\0\0\0"] {
         assert!(find(name.as_bytes()).is_none(), "{name:?}");
@@ -54,6 +56,10 @@ fn keys_are_found_among_the_arguments() {
     assert_eq!(keys("MSET a 1 b 2"), "a b");
     assert_eq!(keys("RENAME a b"), "a b");
     assert_eq!(keys("COPY a b REPLACE"), "a b");
+    assert_eq!(keys("BITOP NOT a b"), "a b");
+    assert_eq!(keys("LCS a b LEN"), "a b");
+    assert_eq!(keys("OBJECT ENCODING a"), "a");
+    assert_eq!(keys("MEMORY USAGE a SAMPLES 5"), "a");
     assert_eq!(keys("PING a"), "");
     assert_eq!(keys("CLIENT SETNAME a"), "");
 }
@@ -65,6 +71,11 @@ fn command_answers_like_redis() {
         COMMAND GETKEYSANDFLAGS set k v -> *[*['k', *[+OW, +update]]]
         COMMAND GETKEYSANDFLAGS set k v get -> *[*['k', *[+RW, +access, +update]]]
         COMMAND GETKEYSANDFLAGS rename a b -> *[*['a', *[+RW, +access, +delete]], *['b', *[+OW, +update]]]
+        COMMAND GETKEYSANDFLAGS bitop AND d a b -> *[*['d', *[+OW, +update]], *['a', *[+RO, +access]], *['b', *[+RO, +access]]]
+        COMMAND GETKEYSANDFLAGS bitfield k GET u8 0 OVERFLOW SAT -> *[*['k', *[+RO, +access]]]
+        COMMAND GETKEYSANDFLAGS bitfield k GET u8 0 SET u8 0 1 -> *[*['k', *[+RW, +access, +update]]]
+        COMMAND GETKEYS object encoding k -> *['k']
+        COMMAND GETKEYS memory usage k SAMPLES 5 -> *['k']
         COMMAND GETKEYS get a b -> -ERR Invalid number of arguments specified for command
         COMMAND GETKEYS foo -> -ERR Invalid command specified
         COMMAND LIST FILTERBY PATTERN Expire* -> *['expire', 'expireat', 'expiretime']

@@ -1,11 +1,13 @@
 //! Tests of whole commands, by behaviour.
 
 mod acks;
+mod bitmaps;
 mod commands;
 mod float;
 mod golden;
 mod introspection;
 mod limits;
+mod objects;
 mod stops;
 mod transactions;
 mod txn;
