@@ -166,7 +166,8 @@ fn repeats(part: &str) -> bool {
 }
 
 fn inside(part: &str) -> &str {
-    part.strip_prefix('[').and_then(|part| part.strip_suffix(']')).unwrap_or(part)
+    let bracketed = |open, close| part.strip_prefix(open)?.strip_suffix(close);
+    bracketed('[', ']').or_else(|| bracketed('<', '>')).unwrap_or(part)
 }
 
 /// `text` split at each `separator` outside of brackets.
@@ -175,8 +176,8 @@ fn parts(text: &str, separator: char) -> Vec<&str> {
     let (mut start, mut depth) = (0, 0_usize);
     for (at, c) in text.char_indices() {
         match c {
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
+            '[' | '<' => depth += 1,
+            ']' | '>' => depth = depth.saturating_sub(1),
             _ if c == separator && depth == 0 => {
                 parts.push(&text[start..at]);
                 start = at + c.len_utf8();
@@ -218,6 +219,7 @@ mod tests {
         assert_eq!(left("key [key ...]", "a"), "[key ...]");
         assert_eq!(left("key [key ...]", "a b c"), "[key ...]");
         assert_eq!(left("[message]", "hello"), "");
+        assert_eq!(left("<AND | OR> destkey key [key ...]", "or"), "destkey key [key ...]");
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub struct Command {
     pub since: &'static str,
     /// What it does, in a sentence.
     pub summary: &'static str,
+    /// How the time it takes grows with what.
+    pub complexity: &'static str,
     /// Its arguments as a user types them: capitals stand for themselves, `[…]` may be left out,
-    /// `a | b` is a choice, and `...` goes on in the same way.
+    /// `<…>` is one argument, `a | b` is a choice, and `...` goes on in the same way.
     pub syntax: &'static str,
     /// What clients should know to spread it over nodes, in the words of COMMAND INFO.
     pub tips: &'static [&'static str],
@@ -262,6 +264,7 @@ impl Command {
             group: Group::Server,
             since: "",
             summary: "",
+            complexity: "O(1)",
             syntax,
             tips: &[],
             subcommands: &[],
@@ -284,6 +287,11 @@ impl Command {
             Group::Server | Group::Cluster => Categories::NONE,
         };
         Self { group, since, summary, ..self }.also(own)
+    }
+
+    /// What it takes, if that is not O(1).
+    pub(super) const fn takes(self, complexity: &'static str) -> Self {
+        Self { complexity, ..self }
     }
 
     /// Sets the flags, and the categories that follow from them.
@@ -345,6 +353,6 @@ impl Command {
     }
 
     pub(super) const fn subcommands(self, subcommands: &'static [Command]) -> Self {
-        Self { subcommands, ..self }
+        Self { subcommands, complexity: "Depends on subcommand.", ..self }
     }
 }

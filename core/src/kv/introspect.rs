@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::command::{Categories, Command};
 use super::find::{commands, find, find_full, find_subcommand};
+use super::syntax::{self, Argument, Kind};
 use super::{Stop, Txn, bitmap, glob};
 use crate::Value;
 use crate::args::Args;
@@ -212,13 +213,76 @@ fn document(command: &'static Command) -> Reply {
         (bulk("summary"), bulk(command.summary)),
         (bulk("since"), bulk(command.since)),
         (bulk("group"), bulk(command.group.name())),
+        (bulk("complexity"), bulk(command.complexity)),
     ];
     if !command.subcommands.is_empty() {
         let documented = |command: &'static Command| (bulk(command.name), document(command));
         let subcommands = command.subcommands.iter().map(documented).collect();
         fields.push((bulk("subcommands"), Reply::Map(subcommands)));
+    } else if !command.syntax.is_empty() {
+        let arguments = syntax::parse(command.syntax).expect("a test reads every line");
+        let mut keys = 0;
+        let arguments = arguments.iter().map(|one| document_argument(one, command, &mut keys));
+        fields.push((bulk("arguments"), Reply::Array(arguments.collect())));
     }
     Reply::Map(fields)
+}
+
+/// `keys` counts the keys among the arguments so far.
+fn document_argument(argument: &Argument, command: &Command, keys: &mut usize) -> Reply {
+    let kind = match &argument.kind {
+        Kind::Value => value_kind(&argument.name, command),
+        Kind::Token => "pure-token",
+        Kind::OneOf(_) => "oneof",
+        Kind::Block(_) => "block",
+    };
+    let mut fields = vec![(bulk("name"), bulk(&argument.name)), (bulk("type"), bulk(kind))];
+    if matches!(argument.kind, Kind::Value | Kind::Token) {
+        fields.push((bulk("display_text"), bulk(&argument.name)));
+    }
+    if kind == "key" {
+        let spec = (*keys).min(command.keys.access.len() - 1);
+        fields.push((bulk("key_spec_index"), number(spec)));
+        *keys += 1;
+    }
+    if let Some(token) = argument.token {
+        fields.push((bulk("token"), bulk(token)));
+    }
+    let multiple_token = argument.multiple && argument.token.is_some();
+    let flags = [
+        (argument.optional, "optional"),
+        (argument.multiple, "multiple"),
+        (multiple_token, "multiple_token"),
+    ];
+    let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    if !flags.is_empty() {
+        fields.push((bulk("flags"), words(flags.into_iter())));
+    }
+    if let Kind::OneOf(inner) | Kind::Block(inner) = &argument.kind {
+        let inner = inner.iter().map(|one| document_argument(one, command, keys)).collect();
+        fields.push((bulk("arguments"), Reply::Array(inner)));
+    }
+    Reply::Map(fields)
+}
+
+/// What an argument of this name is, as Redis tells kinds apart.
+fn value_kind(name: &str, command: &Command) -> &'static str {
+    match name {
+        "key" | "newkey" | "destkey" | "key1" | "key2" | "source" | "destination"
+            if command.keys.first > 0 =>
+        {
+            "key"
+        }
+        "increment" if command.name == "incrbyfloat" => "double",
+        "pattern" => "pattern",
+        _ if name.starts_with("unix-time") => "unix-time",
+        "seconds" | "milliseconds" | "increment" | "decrement" | "offset" | "start" | "end"
+        | "bit" | "count" | "cursor" | "index" | "slot" | "timeout" | "numreplicas"
+        | "numlocal" | "ttl" | "frequency" | "min-match-len" | "protover" | "destination-db" => {
+            "integer"
+        }
+        _ => "string",
+    }
 }
 
 /// The subcommands as Redis lays its help out.

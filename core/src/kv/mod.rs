@@ -19,7 +19,8 @@
 //!
 //! # The map
 //!
-//! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one.
+//! - `table` lists the commands, `command` says what an entry is, `find` gets from a name to one,
+//!   `syntax` reads the line that describes its arguments.
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
 //! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`, `connection`, `server`, `cluster`,
@@ -48,6 +49,7 @@ mod server;
 mod session;
 mod set;
 mod strings;
+mod syntax;
 mod table;
 #[cfg(test)]
 mod tests;

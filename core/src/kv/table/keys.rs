@@ -9,24 +9,28 @@ use Handler::{Keys, Session};
 pub(super) const KEYS: &[Command] = &[
     Command::new("del", -2, "key [key ...]", Keys(keys::del))
         .docs(Generic, "1.0.0", "Deletes keys.")
+        .takes("O(N), N being the number of keys")
         .flags(Flags::WRITE)
         .keys_at(-1, 1, &["RM delete"])
         .fan_out()
         .tips(SUM),
     Command::new("unlink", -2, "key [key ...]", Keys(keys::del))
         .docs(Generic, "4.0.0", "Deletes keys; the same as DEL here.")
+        .takes("O(N), N being the number of keys")
         .flags(WRITE_FAST)
         .keys_at(-1, 1, &["RM delete"])
         .fan_out()
         .tips(SUM),
     Command::new("exists", -2, "key [key ...]", Keys(keys::exists))
         .docs(Generic, "1.0.0", "Tells how many of the keys are there.")
+        .takes("O(N), N being the number of keys")
         .flags(READ_FAST)
         .keys_at(-1, 1, &["RO"])
         .fan_out()
         .tips(SUM),
     Command::new("touch", -2, "key [key ...]", Keys(keys::exists))
         .docs(Generic, "3.2.1", "Tells how many of the keys are there; the same as EXISTS here.")
+        .takes("O(N), N being the number of keys")
         .flags(READ_FAST)
         .keys_at(-1, 1, &["RO"])
         .fan_out()
@@ -37,14 +41,17 @@ pub(super) const KEYS: &[Command] = &[
         .key(&["RO"]),
     Command::new("rename", 3, "key newkey", Keys(keys::rename))
         .docs(Generic, "1.0.0", "Renames a key, replacing one that has the new name.")
+        .takes("O(N), N being the length of the value")
         .flags(Flags::WRITE)
         .keys_at(2, 1, &["RW access delete", "OW update"]),
     Command::new("renamenx", 3, "key newkey", Keys(keys::renamenx))
         .docs(Generic, "1.0.0", "Renames a key unless the new name is taken.")
+        .takes("O(N), N being the length of the value")
         .flags(WRITE_FAST)
         .keys_at(2, 1, &["RW access delete", "OW insert"]),
     Command::new("copy", -3, "source destination [DB destination-db] [REPLACE]", Keys(keys::copy))
         .docs(Generic, "6.2.0", "Copies a key's value and expiry to a new key.")
+        .takes("O(N), N being the length of the value")
         .flags(GROW)
         .keys_at(2, 1, &["RO access", "OW update"]),
     Command::new("randomkey", 1, "", Keys(keys::randomkey))
@@ -53,11 +60,13 @@ pub(super) const KEYS: &[Command] = &[
         .tips(&["request_policy:all_shards", "nondeterministic_output"]),
     Command::new("keys", 2, "pattern", Keys(keys::keys))
         .docs(Generic, "1.0.0", "Returns all keys that match a pattern.")
+        .takes("O(N), N being the number of keys there are")
         .flags(Flags::READONLY)
         .also(Categories::DANGEROUS)
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"]),
     Command::new("scan", -2, SCAN, Keys(keys::scan))
         .docs(Generic, "2.8.0", "Goes through the keys step by step.")
+        .takes("O(1) for each step; O(N) for a whole round, N being the number of keys there are")
         .flags(Flags::READONLY)
         .tips(&["nondeterministic_output", "request_policy:special"]),
     // Expiry.

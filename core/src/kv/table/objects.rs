@@ -11,11 +11,13 @@ use Handler::Keys;
 pub(super) const OBJECTS: &[Command] = &[
     Command::new("dump", 2, "key", Keys(dump::dump))
         .docs(Generic, "2.6.0", "Returns a key's value in a form that RESTORE takes.")
+        .takes("O(N), N being the length of the value")
         .flags(Flags::READONLY)
         .key(&["RO access"])
         .tips(&["nondeterministic_output"]),
     Command::new("restore", -4, RESTORE, Keys(dump::restore))
         .docs(Generic, "2.6.0", "Creates a key from what DUMP has returned, here or by Redis.")
+        .takes("O(N), N being the length of the value")
         .flags(GROW)
         .also(Categories::DANGEROUS)
         .key(&["OW update"]),

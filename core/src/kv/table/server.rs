@@ -14,11 +14,13 @@ pub(super) const SERVER: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
     Command::new("flushdb", -1, "[ASYNC | SYNC]", Keys(keys::flush))
         .docs(Server, "1.0.0", "Deletes all keys.")
+        .takes("O(N), N being the number of keys there are")
         .flags(Flags::WRITE)
         .also(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     Command::new("flushall", -1, "[ASYNC | SYNC]", Keys(keys::flush))
         .docs(Server, "1.0.0", "Deletes all keys; the same as FLUSHDB here.")
+        .takes("O(N), N being the number of keys there are")
         .flags(Flags::WRITE)
         .also(Categories::KEYSPACE.with(Categories::DANGEROUS))
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
@@ -67,6 +69,7 @@ static COMMAND: &[Command] = &[
         .also(Categories::CONNECTION),
     Command::new("command|docs", -2, "[command-name [command-name ...]]", Keys(introspect::docs))
         .docs(Server, "7.0.0", "Returns the documentation of commands.")
+        .takes("O(N), N being the number of commands asked for")
         .flags(ALWAYS)
         .also(Categories::CONNECTION)
         .tips(&["nondeterministic_output_order"]),
@@ -84,15 +87,17 @@ static COMMAND: &[Command] = &[
         .also(Categories::CONNECTION),
     Command::new("command|info", -2, "[command-name [command-name ...]]", Keys(introspect::info))
         .docs(Server, "2.8.13", "Tells about commands.")
+        .takes("O(N), N being the number of commands asked for")
         .flags(ALWAYS)
         .also(Categories::CONNECTION)
         .tips(&["nondeterministic_output_order"]),
     Command::new("command|list", -2, LIST, Keys(introspect::list))
         .docs(Server, "7.0.0", "Lists the names of commands.")
+        .takes("O(N), N being the number of commands")
         .flags(ALWAYS)
         .also(Categories::CONNECTION)
         .tips(&["nondeterministic_output_order"]),
 ];
 
 const GETKEYS: &str = "command [argument ...]";
-const LIST: &str = "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]";
+const LIST: &str = "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]";

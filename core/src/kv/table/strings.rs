@@ -46,22 +46,26 @@ pub(super) const STRINGS: &[Command] = &[
         .key(&["RW access update"]),
     Command::new("mget", -2, "key [key ...]", Keys(strings::mget))
         .docs(String, "1.0.0", "Returns the string values of several keys.")
+        .takes("O(N), N being the number of keys")
         .flags(READ_FAST)
         .keys_at(-1, 1, &["RO access"])
         .fan_out()
         .tips(&["request_policy:multi_shard"]),
     Command::new("mset", -3, "key value [key value ...]", Keys(strings::mset))
         .docs(String, "1.0.1", "Sets the string values of several keys at once.")
+        .takes("O(N), N being the number of keys")
         .flags(GROW)
         .keys_at(-1, 2, &["OW update"])
         .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]),
     Command::new("msetnx", -3, "key value [key value ...]", Keys(strings::msetnx))
         .docs(String, "1.0.1", "Sets the string values of several keys if none of them is there.")
+        .takes("O(N), N being the number of keys")
         .flags(GROW)
         .keys_at(-1, 2, &["OW insert"])
         .tips(&["request_policy:multi_shard", "response_policy:agg_min"]),
     Command::new("append", 3, "key value", Keys(strings::append))
         .docs(String, "2.0.0", "Appends to the string value of a key, creating it if needed.")
+        .takes("O(N), N being the length of the new value, which is written as a whole")
         .flags(GROW_FAST)
         .key(&["RW insert"]),
     Command::new("strlen", 2, "key", Keys(strings::strlen))
@@ -70,14 +74,17 @@ pub(super) const STRINGS: &[Command] = &[
         .key(&["RO"]),
     Command::new("getrange", 4, "key start end", Keys(strings::getrange))
         .docs(String, "2.4.0", "Returns a part of a string value.")
+        .takes("O(N), N being the length of the value")
         .flags(Flags::READONLY)
         .key(&["RO access"]),
     Command::new("substr", 4, "key start end", Keys(strings::getrange))
         .docs(String, "1.0.0", "Returns a part of a string value; the old name of GETRANGE.")
+        .takes("O(N), N being the length of the value")
         .flags(Flags::READONLY)
         .key(&["RO access"]),
     Command::new("setrange", 4, "key offset value", Keys(strings::setrange))
         .docs(String, "2.2.0", "Overwrites a part of a string value from an offset on.")
+        .takes("O(N), N being the length of the new value, which is written as a whole")
         .flags(GROW)
         .key(&["RW update"]),
     Command::new("incr", 2, "key", Keys(counters::incr))
@@ -102,10 +109,12 @@ pub(super) const STRINGS: &[Command] = &[
         .key(&["RW access update"]),
     Command::new("lcs", -3, LCS, Keys(lcs::lcs))
         .docs(String, "7.0.0", "Returns the longest common subsequence of two string values.")
+        .takes("O(N*M), N and M being the lengths of the values")
         .flags(Flags::READONLY)
         .keys_at(2, 1, &["RO access"]),
     Command::new("delifeq", 3, "key value", Keys(strings::delifeq))
         .docs(String, "9.0.0", "Deletes a key if it has this string value (from Valkey).")
+        .takes("O(N), N being the length of the value")
         .flags(WRITE_FAST)
         .key(&["RW access delete"]),
 ];

@@ -98,6 +98,30 @@ fn command_answers_like_redis() {
 }
 
 #[test]
+fn docs_tell_the_arguments_one_by_one() {
+    World::new().story(
+        "
+        COMMAND DOCS getdel -> *['getdel', *['summary', 'Returns the string value of a key and deletes the key.', 'since', '6.2.0', 'group', 'string', 'complexity', 'O(1)', 'arguments', *[*['name', 'key', 'type', 'key', 'display_text', 'key', 'key_spec_index', :0]]]]
+        COMMAND DOCS dbsize -> *['dbsize', *['summary', 'Returns the number of keys.', 'since', '1.0.0', 'group', 'server', 'complexity', 'O(1)']]
+        ",
+    );
+    let mut world = World::new();
+    let getex = world.run("COMMAND DOCS getex");
+    assert!(getex.contains(
+        "*['name', 'choice', 'type', 'oneof', 'flags', *[+optional], 'arguments', *[\
+         *['name', 'seconds', 'type', 'integer', 'display_text', 'seconds', 'token', 'EX'], "
+    ));
+    assert!(getex.contains(
+        "*['name', 'persist', 'type', 'pure-token', 'display_text', 'persist', 'token', 'PERSIST']"
+    ));
+    let bitop = world.run("COMMAND DOCS bitop");
+    assert!(bitop.contains(
+        "*['name', 'destkey', 'type', 'key', 'display_text', 'destkey', 'key_spec_index', :0]"
+    ));
+    assert!(bitop.contains("'display_text', 'key', 'key_spec_index', :1, 'flags', *[+multiple]]"));
+}
+
+#[test]
 fn an_unknown_command_is_shown_with_so_many_of_its_arguments() {
     let mut world = World::new();
     let long = "x".repeat(200);
