@@ -41,11 +41,11 @@ static SUBCOMMANDS: &[Command] = &[
         .flags(ALWAYS),
     Command::new("cluster|info", 2, "", Keys(cluster::info))
         .docs(Cluster, "3.0.0", "Tells how the cluster is, as this node sees it.")
-        .flags(ALWAYS)
+        .flags(Flags::STALE)
         .tips(&["nondeterministic_output"]),
     Command::new("cluster|keyslot", 3, "key", Keys(cluster::keyslot))
         .docs(Cluster, "3.0.0", "Returns the slot of a key.")
-        .flags(ALWAYS),
+        .flags(Flags::STALE),
     Command::new("cluster|links", 2, "", Keys(topology::links))
         .docs(Cluster, "7.0.0", "Lists the links to other nodes.")
         .flags(Flags::STALE)

@@ -43,7 +43,8 @@ pub(super) const STRINGS: &[Command] = &[
     Command::new("getex", -2, GETEX, Keys(set::getex))
         .docs(String, "6.2.0", "Returns the string value of a key and sets its expiry.")
         .flags(WRITE_FAST)
-        .key(&["RW access update"]),
+        .key(&["RW access update"])
+        .key_notes("RW and UPDATE because it changes the TTL"),
     Command::new("mget", -2, "key [key ...]", Keys(strings::mget))
         .docs(String, "1.0.0", "Returns the string values of several keys.")
         .takes("O(N), N being the number of keys")

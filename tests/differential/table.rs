@@ -1,0 +1,110 @@
+//! What COMMAND INFO tells of each command is what Redis tells, and a DUMP can be carried over.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::common::{Client, Frame, Node, Redis};
+
+/// The fields of an entry that are compared. The last one, the subcommands, are entries themselves.
+const FIELDS: [&str; 9] =
+    ["name", "arity", "flags", "first", "last", "step", "categories", "tips", "key specs"];
+
+/// Where an entry may differ, and why.
+const DIFFERS: &[(&str, &str, &str)] = &[
+    ("wait", "flags", "since 7.2 it may be in a script, and says that it blocks"),
+    ("wait", "categories", "the same"),
+    ("command|getkeys", "arity", "since 7.2 the command asked about may have no arguments"),
+    ("command|getkeysandflags", "arity", "the same"),
+];
+
+#[test]
+fn the_command_table_equals_that_of_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let node = Node::start(&["--fsync", "never"]);
+    let mut clients = [redis.endpoint(), &node.endpoint()]
+        .map(|endpoint| Client::connect(endpoint).expect("it listens"));
+    let names = clients[1].call(["COMMAND", "LIST"]);
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for name in names.elements().expect("names") {
+        let name = name.text();
+        let [of_redis, ours] = clients.each_mut().map(|client| entry(client, &name));
+        let (Some(of_redis), Some(ours)) = (of_redis, ours) else { continue };
+        compared += 1;
+        for (field, (one, two)) in FIELDS.iter().zip(of_redis.iter().zip(&ours)) {
+            let excepted = DIFFERS.iter().any(|(of, at, _)| *of == name && at == field);
+            if (one != two) != excepted {
+                differences.push(format!("{name} {field}: {one:?}, here {two:?}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(compared > 100, "{compared} commands compared");
+}
+
+/// The fields of COMMAND INFO, what is a set in order; `None` if there is no such command.
+fn entry(client: &mut Client, name: &str) -> Option<Vec<Frame>> {
+    let reply = client.call(["COMMAND", "INFO", name]);
+    let fields = reply.elements()?.first()?.elements()?.to_vec();
+    Some(fields.into_iter().map(in_order).take(FIELDS.len()).collect())
+}
+
+/// Redis keeps flags, categories and tips in no order that means anything.
+fn in_order(field: Frame) -> Frame {
+    match field {
+        Frame::Array(mut words) if words.iter().all(|word| !matches!(word, Frame::Array(_))) => {
+            words.sort();
+            Frame::Array(words)
+        }
+        other => other,
+    }
+}
+
+/// Each restores what the other dumps: short strings and numbers, and long ones, which Redis
+/// compresses.
+#[test]
+fn a_dump_is_carried_over_both_ways() {
+    let Some(redis) = Redis::start() else { return };
+    let node = Node::start(&["--fsync", "never"]);
+    let connect = || {
+        [redis.endpoint(), &node.endpoint()]
+            .map(|endpoint| Client::connect(endpoint).expect("it listens"))
+    };
+    let clients = std::cell::RefCell::new(connect());
+    let strings = prop_oneof![
+        any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+        any::<i16>().prop_map(|n| n.to_string().into_bytes()),
+        proptest::collection::vec(any::<u8>(), 0..100),
+        proptest::collection::vec(0_u8..3, 0..40_000),
+    ];
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(super::cases(500))
+    });
+    let carried = runner.run(&strings, |string| {
+        let clients = &mut *clients.borrow_mut();
+        for (from, to) in [(0, 1), (1, 0)] {
+            let set = [b"SET", &b"k"[..], &string];
+            prop_assert_eq!(clients[from].call(set), Frame::ok());
+            let Frame::Bulk(payload) = clients[from].call(["DUMP", "k"]) else {
+                return Err(TestCaseError::fail("no payload"));
+            };
+            let restore = [&b"RESTORE"[..], b"k", b"0", &payload, b"REPLACE"];
+            prop_assert_eq!(clients[to].call(restore), Frame::ok());
+            prop_assert_eq!(clients[to].call(["GET", "k"]), Frame::Bulk(string.clone()));
+        }
+        Ok(())
+    });
+    carried.unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Each exception is one for a command there is, with a reason, and only once.
+#[test]
+fn exceptions_have_reasons() {
+    let mut seen = BTreeMap::new();
+    for (name, field, why) in DIFFERS {
+        assert!(FIELDS.contains(field) && !why.is_empty(), "{name} {field}");
+        assert!(seen.insert((name, field), why).is_none(), "{name} {field} twice");
+    }
+}
