@@ -1,0 +1,220 @@
+//! The page of all commands, `core/src/kv/COMMANDS.md`, made from the command table and from what
+//! this file adds: where a command differs from Redis 7.2, and which ones are left out and why.
+//!
+//! `KVNODE_REWRITE=1 cargo test -p kvnode-core --test commands` writes the page anew.
+
+use std::fmt::Write;
+
+use kvnode_core::kv::{Command, Group, commands, find};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kv/COMMANDS.md");
+
+/// Where a command differs from Redis 7.2.
+const DIFFERS: &[(&str, &str)] = &[
+    ("asking", "Changes nothing."),
+    (
+        "bitfield",
+        "`#n` is refused where n times the width is beyond 64 bits; a SET of a number \
+     far below the range saturates to the least.",
+    ),
+    ("delifeq", "Valkey's; Redis 7.2 has none."),
+    ("dump", "Never compressed; says RDB version 10, so that Redis 7.0 takes it too."),
+    ("lcs", "The table of lengths may take 64 MiB, as a value may."),
+    ("memory|malloc-stats", "Always says what Redis says of an allocator without statistics."),
+    (
+        "memory|stats",
+        "Four figures: the index, the keys, the bytes of index a key, the values cached.",
+    ),
+    ("memory|usage", "What the index takes for the key, with the value as it is cached."),
+    (
+        "object|encoding",
+        "By the value alone: Redis says `raw` after APPEND, SETRANGE, SETBIT and \
+     the like, and `embstr` of a number after INCRBYFLOAT.",
+    ),
+    ("object|freq", "As Redis without an LFU policy."),
+    ("object|idletime", "An error: idle times are not kept."),
+    ("object|refcount", "Always 1."),
+    ("readonly", "Lets the node's own replica answer; see the README."),
+    (
+        "restore",
+        "Strings only, other types are `Bad data format`; IDLETIME and FREQ are checked \
+     and have no effect, since nothing is evicted.",
+    ),
+    ("role", "Always `master`."),
+    ("select", "There is one database."),
+    ("set", "Also Valkey's IFEQ."),
+    ("touch", "The same as EXISTS: nothing is evicted."),
+    ("unlink", "The same as DEL."),
+    ("wait", "Of the partition where they are fewest; see the README."),
+    ("waitaof", "`numreplicas` needs `--fsync always`; see the README."),
+];
+
+/// Commands of Redis 7.2, of the kinds that are in scope, that are left out.
+const LEFT_OUT: &[(Group, &str, &[&str])] = &[
+    (
+        Group::Generic,
+        "Needs the other server's address and password here; DUMP and RESTORE do it \
+     through the client.",
+        &["migrate"],
+    ),
+    (Group::Generic, "There is one database.", &["move"]),
+    (Group::Generic, "Works on lists and sets.", &["sort", "sort_ro"]),
+    (
+        Group::Connection,
+        "Client-side caching is left out.",
+        &["client|caching", "client|getredir", "client|tracking", "client|trackinginfo"],
+    ),
+    (
+        Group::Connection,
+        "Not there yet.",
+        &[
+            "client|info",
+            "client|kill",
+            "client|list",
+            "client|no-evict",
+            "client|no-touch",
+            "client|pause",
+            "client|reply",
+            "client|unblock",
+            "client|unpause",
+        ],
+    ),
+    (Group::Server, "There are no users yet.", &["acl"]),
+    (
+        Group::Server,
+        "Not there yet.",
+        &[
+            "bgrewriteaof",
+            "bgsave",
+            "config|resetstat",
+            "config|rewrite",
+            "config|set",
+            "lastsave",
+            "latency",
+            "module",
+            "monitor",
+            "save",
+            "shutdown",
+            "slowlog",
+        ],
+    ),
+    (Group::Server, "For developers of Redis.", &["debug", "lolwut"]),
+    (
+        Group::Server,
+        "Replication is decided by the cluster.",
+        &["failover", "psync", "replconf", "replicaof", "restore-asking", "slaveof", "sync"],
+    ),
+    (
+        Group::Server,
+        "Nothing here could be purged or found by it.",
+        &["memory|doctor", "memory|purge"],
+    ),
+    (Group::Server, "There is one database.", &["swapdb"]),
+    (
+        Group::Cluster,
+        "Who leads which slots is decided by the controller.",
+        &[
+            "cluster|addslots",
+            "cluster|addslotsrange",
+            "cluster|bumpepoch",
+            "cluster|delslots",
+            "cluster|delslotsrange",
+            "cluster|failover",
+            "cluster|flushslots",
+            "cluster|forget",
+            "cluster|meet",
+            "cluster|replicate",
+            "cluster|reset",
+            "cluster|saveconfig",
+            "cluster|set-config-epoch",
+            "cluster|setslot",
+        ],
+    ),
+    (
+        Group::Cluster,
+        "There is no gossip that would report failures.",
+        &["cluster|count-failure-reports"],
+    ),
+];
+
+const GROUPS: [(Group, &str); 7] = [
+    (Group::String, "Strings"),
+    (Group::Bitmap, "Bitmaps"),
+    (Group::Generic, "Keys"),
+    (Group::Transactions, "Transactions"),
+    (Group::Connection, "Connection"),
+    (Group::Server, "Server"),
+    (Group::Cluster, "Cluster"),
+];
+
+#[test]
+fn the_page_of_all_commands_is_up_to_date() {
+    let page = page();
+    if std::env::var("KVNODE_REWRITE").is_ok_and(|v| v == "1") {
+        std::fs::write(PAGE, &page).expect("the page can be written");
+    }
+    let there = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(
+        there == page,
+        "{PAGE} is out of date: KVNODE_REWRITE=1 cargo test -p kvnode-core --test commands"
+    );
+}
+
+#[test]
+fn what_differs_is_there_and_what_is_left_out_is_not() {
+    let known = |name: &str| everything().iter().any(|command| command.name == name);
+    for (name, _) in DIFFERS {
+        assert!(known(name), "{name} is not in the table");
+    }
+    for name in LEFT_OUT.iter().flat_map(|(_, _, names)| *names) {
+        assert!(!known(name), "{name} is in the table, so it is not left out");
+        let container = name.split_once('|').map_or("get", |(container, _)| container);
+        assert!(find(container.as_bytes()).is_some(), "{container} is left out as a whole");
+    }
+}
+
+fn everything() -> Vec<&'static Command> {
+    commands().flat_map(|command| std::iter::once(command).chain(command.subcommands)).collect()
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Commands\n\n\
+         Every command of Redis 7.2 that is about strings, bits, keys, transactions, the \
+         connection, the server or the cluster: what it does here, where it differs, and which \
+         ones are left out. Where nothing is said, replies are Redis's, byte for byte; \
+         `tests/differential` compares them.\n\n\
+         Other data types, scripting, publish/subscribe, client-side caching and modules are left \
+         out on purpose. A command that is left out fails as an unknown command does in Redis.\n\n\
+         This page is written by a test, `core/tests/commands.rs`, from the command table.\n",
+    );
+    for (group, title) in GROUPS {
+        put(&mut page, &format!("\n## {title}\n\n| command | | differs |\n|---|---|---|\n"));
+        let mut all = everything();
+        all.retain(|command| command.group == group && command.subcommands.is_empty());
+        all.sort_by_key(|command| command.name);
+        for command in all {
+            let line = [&shown(command.name), command.syntax].join(" ").trim().replace('|', "\\|");
+            let differs = DIFFERS.iter().find(|(name, _)| *name == command.name);
+            let differs = differs.map_or("", |(_, how)| how);
+            put(&mut page, &format!("| `{line}` | {} | {differs} |\n", command.summary));
+        }
+        let mut left_out = LEFT_OUT.iter().filter(|(of, _, _)| *of == group).peekable();
+        if left_out.peek().is_some() {
+            page.push_str("\nLeft out:\n\n| command | why |\n|---|---|\n");
+        }
+        for (_, why, names) in left_out {
+            let names: Vec<_> = names.iter().map(|name| format!("`{}`", shown(name))).collect();
+            put(&mut page, &format!("| {} | {why} |\n", names.join(", ")));
+        }
+    }
+    page
+}
+
+fn shown(name: &str) -> String {
+    name.replace('|', " ").to_uppercase()
+}
+
+fn put(page: &mut String, text: &str) {
+    page.write_str(text).expect("a string takes everything");
+}
