@@ -51,14 +51,13 @@ fn entry(client: &mut Client, name: &str) -> Option<Vec<Frame>> {
 }
 
 /// Redis keeps flags, categories and tips in no order that means anything.
-fn in_order(field: Frame) -> Frame {
-    match field {
-        Frame::Array(mut words) if words.iter().all(|word| !matches!(word, Frame::Array(_))) => {
-            words.sort();
-            Frame::Array(words)
-        }
-        other => other,
+fn in_order(mut field: Frame) -> Frame {
+    if let Frame::Array(words) = &mut field
+        && words.iter().all(|word| !matches!(word, Frame::Array(_)))
+    {
+        words.sort();
     }
+    field
 }
 
 /// Each restores what the other dumps: short strings and numbers, and long ones, which Redis

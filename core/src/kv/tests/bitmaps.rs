@@ -109,6 +109,7 @@ fn fields_wrap_saturate_or_fail() {
         BITFIELD k SET i4 4 7 INCRBY i4 4 1 GET u4 4 -> *[:0, :-8, :8]
         BITFIELD k OVERFLOW SAT SET i64 0 9223372036854775807 INCRBY i64 0 1 -> *[:576460752303423488, :9223372036854775807]
         BITFIELD k INCRBY i64 0 1 -> *[:-9223372036854775808]
+        BITFIELD k OVERFLOW SAT SET i2 0 -9223372036854775808 GET i2 0 -> *[:-2, :-2]
         BITFIELD k -> *[]
         BITFIELD none GET i8 100 -> *[:0]
         EXISTS none -> :0
