@@ -87,7 +87,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("COPY key key", &["REPLACE", "DB database"]),
     ("DUMP key", &[]),
     ("RESTORE key restore_ttl payload", &["REPLACE", "REPLACE", "IDLETIME count", "FREQ count"]),
-    ("RESTORE key at_millis payload ABSTTL", &["REPLACE", "REPLACE"]),
+    ("RESTORE key restore_at payload ABSTTL", &["REPLACE", "REPLACE"]),
     ("OBJECT ENCODING key", &[]),
     ("OBJECT REFCOUNT key", &[]),
     ("OBJECT FREQ key", &[]),
@@ -380,6 +380,12 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
             4 => (100_000_i64..100_000_000_000).prop_map(number),
             4 => Just(b"0".to_vec()),
             1 => from(&["-1", "abc", "", "9223372036854775808"]),
+        ]
+        .boxed(),
+        // The same, since ABSTTL may be dropped.
+        "restore_at" => prop_oneof![
+            4 => (0_i64..4).prop_map(move |n| number(4_102_444_800_000 + n * 100_000_000)),
+            1 => from(&["1", "1000000000000", "0", "-1", "abc", ""]),
         ]
         .boxed(),
         "payload" => prop_oneof![
