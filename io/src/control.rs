@@ -187,7 +187,8 @@ impl Loop {
                 Happened::Order(order) => order.into(),
             };
             self.control.handle(clock::now(), input);
-            // One turn serves all that the shard has said at once.
+            // One turn serves all that was said at once.
+            self.take_what_has_come().await;
             for _ in 0..WAITING_MAX {
                 let Ok(order) = self.incoming.try_recv() else { break };
                 self.control.handle(clock::now(), order.into());
@@ -229,6 +230,8 @@ impl Loop {
                     return false;
                 }
             }
+            // What is said depends on nothing that is yet to be done.
+            self.sockets.flush();
             if self.ops.is_empty() {
                 return true;
             }

@@ -2,12 +2,15 @@
 //! outputs become connections, reads and writes, and what happens to them becomes its inputs.
 //!
 //! ```text
-//! listener ─► accept task ──────────┐
-//!                                   ▼
-//! socket ◄──► task of a connection ─► one bounded queue ─► Sockets::next ─► Input ─► Links
-//!                  ▲                                                                  │
-//!                  └── its queue of writes ◄────────── Sockets::perform ◄── Output ◄──┘
+//! listener ─► accept task ─────────┐
+//!                                  ▼
+//! socket ──► task of a connection ─► one bounded queue ─► Sockets::next ─► Input ─► Links
+//!   ▲                                                                                 │
+//!   └──────────────────────── Sockets::flush ◄──── Sockets::perform ◄──── Output ◄────┘
 //! ```
+//!
+//! What is to be written goes straight to the socket, since waking a task costs more than the write;
+//! only when the socket takes no more does the connection's task wait for it.
 //!
 //! The owner's loop is
 //!
@@ -17,6 +20,7 @@
 //! while let Some(output) = links.poll() {
 //!     if let Some(output) = sockets.perform(output) { … the owner's own … }
 //! }
+//! sockets.flush(), if there is something else to do before sockets.next()
 //! ```
 //!
 //! # Limits
@@ -30,18 +34,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use kvnode_core::peer::{ConnId, Input, Output};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::mpsc::{
-    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
-};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Notify, oneshot};
 
 use crate::node::Bomb;
 use crate::server::listen;
@@ -56,28 +59,44 @@ pub struct Sockets {
     events: Receiver<Event>,
     /// For the tasks of new connections.
     sender: Sender<Event>,
+    /// Connections with something to be written.
+    dirty: Vec<ConnId>,
+    /// What the system has taken, for the owner.
+    taken: VecDeque<(ConnId, usize)>,
 }
 
 /// The owner's end of a connection's task.
 #[derive(Debug)]
 struct Connection {
-    writes: UnboundedSender<Bytes>,
-    /// Dropped to tell the task that the connection is to be closed.
-    _open: oneshot::Sender<()>,
+    /// None while it is dialled.
+    stream: Option<Arc<TcpStream>>,
+    /// To be written.
+    out: VecDeque<Bytes>,
+    /// It is on the list of those to be written to.
+    dirty: bool,
+    /// The socket took less than all; the task waits for it.
+    stuck: bool,
+    /// Tells the task to wait for the socket.
+    full: Arc<Notify>,
+    /// Takes what is still to be written when the connection is closed.
+    closing: oneshot::Sender<VecDeque<Bytes>>,
 }
 
 /// The task's end.
 #[derive(Debug)]
 struct Task {
     conn: ConnId,
-    writes: UnboundedReceiver<Bytes>,
-    open: oneshot::Receiver<()>,
+    full: Arc<Notify>,
+    closing: oneshot::Receiver<VecDeque<Bytes>>,
     events: Sender<Event>,
 }
 
 #[derive(Debug)]
 enum Event {
     Accepted(TcpStream),
+    Dialled(ConnId, Arc<TcpStream>),
+    /// The socket takes something again.
+    Writable(ConnId),
     Input(Input),
 }
 
@@ -94,8 +113,15 @@ impl Sockets {
         let address = listener.local_addr()?;
         let (sender, events) = channel(EVENTS_MAX);
         tokio::spawn(guarded(accept(listener, sender.clone())));
-        let connections = HashMap::default();
-        Ok(Self { address, connections, last_accepted: 0, events, sender })
+        Ok(Self {
+            address,
+            connections: HashMap::default(),
+            last_accepted: 0,
+            events,
+            sender,
+            dirty: Vec::new(),
+            taken: VecDeque::new(),
+        })
     }
 
     /// Where peers are listened for.
@@ -110,17 +136,35 @@ impl Sockets {
 
     /// The same for a loop that waits for other things as well.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        self.events.poll_recv(cx).map(|event| {
+        self.flush();
+        loop {
+            if let Some((conn, count)) = self.taken.pop_front() {
+                return Poll::Ready(Input::Sent(conn, count));
+            }
+            let event = ready!(self.events.poll_recv(cx));
             match event.expect("its own sender keeps the queue open") {
-                Event::Accepted(stream) => self.accepted(stream),
+                Event::Accepted(stream) => return Poll::Ready(self.accepted(stream)),
+                Event::Dialled(conn, stream) => {
+                    // One that was given up in the meantime is closed by being dropped.
+                    if let Some(connection) = self.connections.get_mut(&conn) {
+                        connection.stream = Some(stream);
+                        return Poll::Ready(Input::Dialled(conn));
+                    }
+                }
+                Event::Writable(conn) => {
+                    if let Some(connection) = self.connections.get_mut(&conn) {
+                        connection.stuck = false;
+                        self.write_to(conn);
+                    }
+                }
                 Event::Input(input) => {
                     if let Input::Closed(conn) | Input::DialFailed { conn, .. } = input {
                         self.connections.remove(&conn);
                     }
-                    input
+                    return Poll::Ready(input);
                 }
             }
-        })
+        }
     }
 
     /// Does what the links want done with connections, and hands back what is for their owner.
@@ -141,38 +185,94 @@ impl Sockets {
 
     /// Connects to `address` (`host:port`); [`Input::Dialled`] or [`Input::DialFailed`] follows.
     pub fn dial(&mut self, conn: ConnId, address: String) {
-        let task = self.task(conn);
+        let task = self.task(conn, None);
         tokio::spawn(guarded(dial(task, address)));
     }
 
-    /// Writes `bytes`, unless the connection is closed.
+    /// Has `bytes` written by the next [`flush`](Self::flush), unless the connection is closed.
     pub fn write(&mut self, conn: ConnId, bytes: Bytes) {
-        if let Some(connection) = self.connections.get(&conn) {
-            // A task that has ended reports why.
-            let _ = connection.writes.send(bytes);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.out.push_back(bytes);
+            if !std::mem::replace(&mut connection.dirty, true) {
+                self.dirty.push(conn);
+            }
+        }
+    }
+
+    /// Writes what the sockets take. What they do not take follows once they do.
+    pub fn flush(&mut self) {
+        while let Some(conn) = self.dirty.pop() {
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.dirty = false;
+                self.write_to(conn);
+            }
+        }
+    }
+
+    fn write_to(&mut self, conn: ConnId) {
+        let count = self.connections.get_mut(&conn).map_or(0, Connection::write);
+        if count > 0 {
+            self.taken.push_back((conn, count));
         }
     }
 
     /// Closes once everything has been written, or gives up a dial.
     pub fn close(&mut self, conn: ConnId) {
-        self.connections.remove(&conn);
+        if let Some(mut connection) = self.connections.remove(&conn) {
+            connection.write();
+            // A task that has ended has nothing to write to.
+            let _ = connection.closing.send(connection.out);
+        }
     }
 
     fn accepted(&mut self, stream: TcpStream) -> Input {
         self.last_accepted += 1;
         let conn = ConnId::Accepted(self.last_accepted);
-        let task = self.task(conn);
+        let stream = Arc::new(stream);
+        let task = self.task(conn, Some(Arc::clone(&stream)));
         tokio::spawn(guarded(carry(task, stream)));
         Input::Accepted(conn)
     }
 
-    fn task(&mut self, conn: ConnId) -> Task {
-        let (writes_tx, writes) = unbounded_channel();
-        let (open_tx, open) = oneshot::channel();
-        let connection = Connection { writes: writes_tx, _open: open_tx };
+    fn task(&mut self, conn: ConnId, stream: Option<Arc<TcpStream>>) -> Task {
+        let (closing, closed) = oneshot::channel();
+        let full = Arc::new(Notify::new());
+        let connection = Connection {
+            stream,
+            out: VecDeque::new(),
+            dirty: false,
+            stuck: false,
+            full: Arc::clone(&full),
+            closing,
+        };
         let before = self.connections.insert(conn, connection);
         assert!(before.is_none(), "{conn} exists already");
-        Task { conn, writes, open, events: self.sender.clone() }
+        Task { conn, full, closing: closed, events: self.sender.clone() }
+    }
+}
+
+impl Connection {
+    /// Writes what the socket takes; how many bytes.
+    fn write(&mut self) -> usize {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.stuck) else { return 0 };
+        let mut written = 0;
+        while !self.out.is_empty() {
+            match try_write(stream, &mut self.out) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.stuck = true;
+                    self.full.notify_one();
+                    break;
+                }
+                Err(_) => {
+                    // The task reads the end of it, and reports that.
+                    let _ = SockRef::from(&**stream).shutdown(Shutdown::Both);
+                    self.out.clear();
+                }
+            }
+        }
+        written
     }
 }
 
@@ -216,13 +316,15 @@ async fn accept(listener: TcpListener, events: Sender<Event>) {
 async fn dial(mut task: Task, address: String) {
     let connected = tokio::select! {
         biased;
-        _ = &mut task.open => return,
+        _ = &mut task.closing => return,
         connected = connect(&address) => connected,
     };
     let conn = task.conn;
     match connected {
         Ok(stream) => {
-            if task.tell(Input::Dialled(conn)).await.is_ok() {
+            let stream = Arc::new(stream);
+            let dialled = Event::Dialled(conn, Arc::clone(&stream));
+            if task.events.send(dialled).await.is_ok() {
                 carry(task, stream).await;
             }
         }
@@ -254,23 +356,24 @@ async fn connect(address: &str) -> Result<TcpStream, bool> {
 }
 
 /// A connection's life once it stands.
-async fn carry(task: Task, mut stream: TcpStream) {
+async fn carry(task: Task, stream: Arc<TcpStream>) {
     // Not worth giving a link up for.
     let _ = stream.set_nodelay(true);
-    let Task { conn, writes, open, events } = task;
-    let (read, write) = stream.split();
-    let patience = async {
-        // An error says that it is to be closed.
-        let _: Result<(), _> = open.await;
-        tokio::time::sleep(LAST_WORDS).await;
-        Ok(())
-    };
+    let Task { conn, full, closing, events } = task;
     let ended = tokio::select! {
         biased;
-        ended = write_all(conn, write, writes, &events) => ended,
-        ended = read_all(conn, read, &events) => ended,
-        ended = patience => ended,
+        ended = wait_for_room(conn, &stream, &full, &events) => ended,
+        ended = read_all(conn, &stream, &events) => ended,
+        rest = closing => {
+            // An error says that there is nobody left who has something to be written.
+            let rest = rest.unwrap_or_default();
+            // Whoever does not take it in time does without.
+            let _ = tokio::time::timeout(LAST_WORDS, write_rest(&stream, rest)).await;
+            return;
+        }
     };
+    // Before it is reported: an owner that looks finds the connection closed.
+    let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
     drop(stream);
     if ended.is_ok() {
         let _: Result<(), Abandoned> = tell(&events, Input::Closed(conn)).await;
@@ -280,12 +383,12 @@ async fn carry(task: Task, mut stream: TcpStream) {
 /// Reads until the connection ends.
 async fn read_all(
     conn: ConnId,
-    read: ReadHalf<'_>,
+    stream: &TcpStream,
     events: &Sender<Event>,
 ) -> Result<(), Abandoned> {
     let mut buffer = vec![0; READ_BYTES];
-    while read.readable().await.is_ok() {
-        match read.try_read(&mut buffer) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
                 let bytes = Bytes::copy_from_slice(&buffer[..count]);
@@ -298,40 +401,42 @@ async fn read_all(
     Ok(())
 }
 
-/// Writes until the connection ends, or is to be closed and everything has been written.
-async fn write_all(
+/// Tells whenever a socket that was full takes something again, until it is broken.
+async fn wait_for_room(
     conn: ConnId,
-    write: WriteHalf<'_>,
-    mut writes: UnboundedReceiver<Bytes>,
+    stream: &TcpStream,
+    full: &Notify,
     events: &Sender<Event>,
 ) -> Result<(), Abandoned> {
-    let mut pending = VecDeque::new();
-    while let Some(bytes) = writes.recv().await {
-        pending.push_back(bytes);
-        while !pending.is_empty() {
-            while pending.len() < SLICES
-                && let Ok(bytes) = writes.try_recv()
-            {
-                pending.push_back(bytes);
-            }
-            if write.writable().await.is_err() {
-                return Ok(());
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, bytes) in slices.iter_mut().zip(&pending) {
-                *slice = IoSlice::new(bytes);
-            }
-            match write.try_write_vectored(&slices[..pending.len()]) {
-                Ok(count) => {
-                    advance(&mut pending, count);
-                    tell(events, Input::Sent(conn, count)).await?;
-                }
-                Err(error) if passes(&error) => {}
-                Err(_) => return Ok(()),
-            }
+    loop {
+        full.notified().await;
+        if stream.writable().await.is_err() {
+            return Ok(());
+        }
+        events.send(Event::Writable(conn)).await.map_err(|_| Abandoned)?;
+    }
+}
+
+/// Writes the last of a connection that is closed.
+async fn write_rest(stream: &TcpStream, mut rest: VecDeque<Bytes>) {
+    while !rest.is_empty() && stream.writable().await.is_ok() {
+        match try_write(stream, &mut rest) {
+            Ok(_) => {}
+            Err(error) if passes(&error) => {}
+            Err(_) => return,
         }
     }
-    Ok(())
+}
+
+/// Writes what the socket takes at once, and drops that.
+fn try_write(stream: &TcpStream, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    for (slice, bytes) in slices.iter_mut().zip(&*out) {
+        *slice = IoSlice::new(bytes);
+    }
+    let count = stream.try_write_vectored(&slices[..out.len().min(SLICES)])?;
+    advance(out, count);
+    Ok(count)
 }
 
 /// Drops the first `count` bytes.
