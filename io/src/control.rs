@@ -1,15 +1,17 @@
-//! The thread of a node's [`Control`]: its part in the cluster.
+//! The driver of a node's [`Control`]: its part in the cluster.
 //!
-//! It has a thread of its own, so that a shard at work does not keep a heartbeat waiting. One loop
-//! waits for what peers send, what the disk answers, the deadline and the rest of the node, hands it
-//! in, and does what control wants done.
+//! One loop waits for what peers send, what the disk answers, the deadline and the rest of the node,
+//! hands it in, and does what control wants done. Where there are processors enough it has a thread
+//! of its own, so that a shard at work does not keep a heartbeat waiting. On one or two it shares the
+//! shard's: every append and acknowledgement would change threads twice, which costs more there than
+//! the second thread can do.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,9 +25,10 @@ use kvnode_core::shard::Severity;
 use kvnode_core::{IoId, peer};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_local;
 
 use crate::disk::Disk;
-use crate::executor::Executor;
+use crate::executor::{Executor, Fsyncs};
 use crate::node::Bomb;
 use crate::peer::Sockets;
 use crate::{DirLock, Error, clock};
@@ -64,16 +67,17 @@ impl Orders {
     }
 }
 
-/// Control's thread, for the rest of the node.
+/// Control, for the rest of the node.
 #[derive(Debug)]
 pub(crate) struct Handle {
     orders: Orders,
     events: UnboundedReceiver<Event>,
+    /// None if it shares the shard's.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Handle {
-    /// Starts the thread, listening for peers at `address`.
+    /// Starts control, listening for peers at `address`. Call it on the shard's runtime.
     pub(crate) fn start(
         config: Config,
         address: SocketAddr,
@@ -82,8 +86,19 @@ impl Handle {
     ) -> Result<Self, Error> {
         let (orders, incoming) = unbounded_channel();
         let (tell, events) = unbounded_channel();
-        let (started_tx, started) = std::sync::mpsc::channel();
+        let orders = Orders(orders);
+        let channels = (incoming, tell);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if processors < PROCESSORS_MIN {
+            let control = Loop::start(config, address, &data, lock, Fsyncs::Aside, channels)?;
+            spawn_local(async {
+                let _bomb = Bomb;
+                control.run().await;
+            });
+            return Ok(Self { orders, events, thread: None });
+        }
         let lock = Arc::clone(lock);
+        let (started_tx, started) = std::sync::mpsc::channel();
         let life = move || {
             let _bomb = Bomb;
             let runtime = match Builder::new_current_thread().enable_all().build() {
@@ -91,17 +106,15 @@ impl Handle {
                 Err(error) => return drop(started_tx.send(Err(Error::System(error)))),
             };
             runtime.block_on(async {
-                let opened = open(address, &data, &lock);
-                let (opened, told) = match opened {
-                    Ok(opened) => (Some(opened), Ok(())),
+                let control = Loop::start(config, address, &data, &lock, Fsyncs::InPlace, channels);
+                let (control, told) = match control {
+                    Ok(control) => (Some(control), Ok(())),
                     Err(error) => (None, Err(error)),
                 };
                 // Whoever started the thread waits for this.
                 let _ = started_tx.send(told);
-                if let Some((sockets, executor)) = opened {
-                    let control = Control::new(config, clock::now());
-                    let ops = VecDeque::new();
-                    Loop { control, sockets, executor, ops, incoming, tell }.run().await;
+                if let Some(control) = control {
+                    control.run().await;
                 }
             });
         };
@@ -110,7 +123,7 @@ impl Handle {
             .spawn(life)
             .map_err(Error::System)?;
         started.recv().expect("the thread tells how it has started")?;
-        Ok(Self { orders: Orders(orders), events, thread: Some(thread) })
+        Ok(Self { orders, events, thread: Some(thread) })
     }
 
     /// What happens next; `None` when the thread has ended.
@@ -128,24 +141,13 @@ impl Handle {
         self.orders.clone()
     }
 
-    /// Waits for the thread, after [`Event::Stopped`] or [`Event::Refused`].
+    /// Waits for the thread, if there is one, after [`Event::Stopped`] or [`Event::Refused`].
     pub(crate) fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
             // One that panicked has told so itself.
             let _ = thread.join();
         }
     }
-}
-
-fn open(
-    address: SocketAddr,
-    data: &std::path::Path,
-    lock: &Arc<DirLock>,
-) -> Result<(Sockets, Executor), Error> {
-    let sockets = Sockets::bind(address).map_err(|source| Error::Listen { address, source })?;
-    let disk = Rc::new(RefCell::new(Disk::new(data, HANDLES_MAX)));
-    let executor = Executor::start(disk, lock, 1).map_err(Error::System)?;
-    Ok((sockets, executor))
 }
 
 struct Loop {
@@ -175,6 +177,21 @@ impl From<Order> for Input {
 }
 
 impl Loop {
+    fn start(
+        config: Config,
+        address: SocketAddr,
+        data: &Path,
+        lock: &Arc<DirLock>,
+        fsyncs: Fsyncs,
+        (incoming, tell): (UnboundedReceiver<Order>, UnboundedSender<Event>),
+    ) -> Result<Self, Error> {
+        let sockets = Sockets::bind(address).map_err(|source| Error::Listen { address, source })?;
+        let disk = Rc::new(RefCell::new(Disk::new(data, HANDLES_MAX)));
+        let executor = Executor::start(disk, lock, 1, fsyncs).map_err(Error::System)?;
+        let control = Control::new(config, clock::now());
+        Ok(Self { control, sockets, executor, ops: VecDeque::new(), incoming, tell })
+    }
+
     async fn run(mut self) {
         while self.settle() {
             let input = match self.wait().await {
@@ -275,6 +292,9 @@ impl Loop {
         let _ = self.tell.send(event);
     }
 }
+
+/// With fewer processors control shares the shard's thread.
+const PROCESSORS_MIN: usize = 3;
 
 /// Events of peers that are taken before a deadline is acted upon.
 const WAITING_MAX: usize = 256;

@@ -14,7 +14,8 @@
 //! - **Read**: from the page cache if that needs no waiting, else on a reader thread.
 //! - **Write, Sync**: in place while an fsync has lately taken less than [`IN_PLACE_FSYNC_MAX`] and
 //!   few bytes wait for it, else on a writer thread. Every fsync is measured wherever it runs, so
-//!   that a disk that is quick again is noticed.
+//!   that a disk that is quick again is noticed. A node of a cluster has no fsync in place: what the
+//!   others say meanwhile would wait for it ([`Fsyncs`]).
 //! - **All else** goes to a writer thread: it may wait for the file system's journal.
 //!
 //! A directory's operations are all of one writer thread's. When a round makes several partitions
@@ -77,6 +78,7 @@ impl Executor {
         disk: Rc<RefCell<Disk>>,
         lock: &Arc<DirLock>,
         writer_threads: usize,
+        fsyncs: Fsyncs,
     ) -> io::Result<Self> {
         let (done_tx, done) = unbounded_channel();
         let (readers, readers_rx) = channel();
@@ -110,7 +112,7 @@ impl Executor {
             busy: HashMap::default(),
             held: VecDeque::new(),
             released: VecDeque::new(),
-            pace: Pace::default(),
+            pace: Pace { fsyncs, ..Pace::default() },
             here: None,
         })
     }
@@ -285,9 +287,20 @@ impl Executor {
     }
 }
 
+/// Where fsyncs are done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fsyncs {
+    /// In place where they are quick: for an owner that has nothing else to do until they are done.
+    #[default]
+    InPlace,
+    /// On a helper thread: for one that others wait for meanwhile.
+    Aside,
+}
+
 /// How quick the disk is, and what that means for the next operation.
 #[derive(Debug, Default)]
 struct Pace {
+    fsyncs: Fsyncs,
     /// Moving average of the time of an fsync; `None` before the first.
     fsync: Option<Duration>,
     /// Bytes written since an fsync was last asked for.
@@ -305,6 +318,7 @@ impl Pace {
             DiskOp::WriteZeros { len, .. } => quick && *len <= IN_PLACE_ZEROS_MAX,
             DiskOp::Sync(_) => {
                 quick
+                    && self.fsyncs == Fsyncs::InPlace
                     && self.unsynced <= IN_PLACE_BYTES_MAX
                     && self.spent_in_round < IN_PLACE_FSYNC_MAX
             }

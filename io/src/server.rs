@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use crate::disk::Disk;
-use crate::executor::Executor;
+use crate::executor::{Executor, Fsyncs};
 use crate::node::{Bomb, Node};
 use crate::pump::Pump;
 use crate::{ClusterOptions, DirLock, Error, HotValues, Options, clock, control};
@@ -68,8 +68,10 @@ async fn serve(
     let listener = listen(options.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let disk = Rc::new(RefCell::new(Disk::new(&options.data, files.handles_max)));
+    // In a cluster acknowledgements come in while the disk is at work.
+    let fsyncs = if options.cluster.is_some() { Fsyncs::Aside } else { Fsyncs::InPlace };
     let executor =
-        Executor::start(Rc::clone(&disk), &lock, WRITER_THREADS).map_err(Error::System)?;
+        Executor::start(Rc::clone(&disk), &lock, WRITER_THREADS, fsyncs).map_err(Error::System)?;
     let values = HotValues::new(options.cache_bytes).in_front_of(disk);
     let mut control = match &options.cluster {
         Some(cluster) => Some(join_cluster(&options, cluster, address, &lock)?),
