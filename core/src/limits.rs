@@ -47,6 +47,9 @@ pub const REPLICATION_RING_BYTES: usize = 16 << 20;
 /// Bytes that are looked through for the beginning of a piece of the log in memory, about.
 pub const REPLICATION_PIECE_BYTES: usize = 256 << 10;
 
+/// Most bytes of writes that are put together for a follower that has fallen behind with them.
+pub const REPLICATION_JOIN_BYTES: usize = 64 << 10;
+
 /// Readings of one partition's log on disk, for followers, that are under way at a time. Beyond, the
 /// owner is told to try again.
 pub const LOG_READERS_MAX: usize = 16;

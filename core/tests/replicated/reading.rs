@@ -2,7 +2,7 @@
 
 use kvnode_core::Offset;
 use kvnode_core::disk::{DiskError, DiskOp};
-use kvnode_core::limits::REPLICATION_RING_BYTES;
+use kvnode_core::limits::{REPLICATION_JOIN_BYTES, REPLICATION_RING_BYTES};
 use kvnode_core::storage::record::Kind;
 use kvnode_core::storage::replica::{LogFault, ReadToken, Settings};
 
@@ -25,6 +25,25 @@ fn memory_gives_whole_writes_as_they_went_to_disk() {
     assert_eq!(node.replica.recent(Offset(4), 100), None);
     let node = Node::open(node.disk.crash(Unsynced::Lost), quiet());
     assert_eq!(node.replica.recent(Offset(1), 100), None, "memory does not outlive the process");
+}
+
+#[test]
+fn short_writes_come_together_and_long_ones_alone() {
+    let mut node = Node::leader(Settings { segment_bytes: 1 << 30, ..quiet() }, 1);
+    for n in 0..9u8 {
+        node.put(&[n], b"short");
+    }
+    let all = node.replica.recent(Offset(1), 10_000).unwrap();
+    assert_eq!((all.base, all.end), (Offset(1), Offset(10)));
+    assert_eq!(all, node.read(1, 10_000).unwrap());
+    let each = all.records.len() / 9;
+    let three = node.replica.recent(Offset(4), 4 * each - 1).unwrap();
+    assert_eq!((three.base, three.end), (Offset(4), Offset(7)), "as many as fit");
+    assert_eq!(three.records, all.records.slice(3 * each..6 * each));
+    node.put(b"long", &vec![7; REPLICATION_JOIN_BYTES]);
+    let before = node.replica.recent(Offset(9), 1 << 20).unwrap();
+    assert_eq!(before.end, Offset(10), "nothing long is copied");
+    assert_eq!(node.replica.recent(Offset(10), 1 << 20).unwrap().end, Offset(11));
 }
 
 #[test]

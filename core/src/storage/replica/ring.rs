@@ -2,7 +2,8 @@
 //!
 //! A write enters when it is handed to the disk, as the bytes that the disk gets, and leaves when
 //! later ones need its room. A long write is held in pieces, so that a place in it is found without
-//! walking over all of it. Nothing is copied.
+//! walking over all of it. Nothing is copied, but for short writes that a follower has fallen behind
+//! with: they are put together, or it would fsync each by itself and never catch up.
 //!
 //! Invariants:
 //! - Pieces follow each other without a gap; the last one ends at the end of what was handed to the
@@ -12,11 +13,11 @@
 
 use alloc::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Chunk, Replica};
 use crate::Offset;
-use crate::limits::{REPLICATION_PIECE_BYTES, REPLICATION_RING_BYTES};
+use crate::limits::{REPLICATION_JOIN_BYTES, REPLICATION_PIECE_BYTES, REPLICATION_RING_BYTES};
 use crate::storage::record;
 
 /// See the module's header.
@@ -86,11 +87,32 @@ impl Ring {
             return None;
         }
         if records.len() <= bytes_max {
-            return Some(Chunk { base, end: piece.end, records });
+            let chunk = Chunk { base, end: piece.end, records };
+            return Some(self.join(chunk, at + 1, bytes_max.min(REPLICATION_JOIN_BYTES)));
         }
         let (at, next) = boundary(&records, bytes_max);
         let end = if at == records.len() { piece.end } else { next };
         Some(Chunk { base, end, records: records.slice(..at) })
+    }
+
+    /// The chunk, and as many of the pieces from `at` on behind it as fit.
+    fn join(&self, chunk: Chunk, at: usize, bytes_max: usize) -> Chunk {
+        let (mut end, mut bytes, mut count) = (chunk.end, chunk.records.len(), 0);
+        for piece in self.pieces.range(at..) {
+            if bytes + piece.records.len() > bytes_max {
+                break;
+            }
+            (end, bytes, count) = (piece.end, bytes + piece.records.len(), count + 1);
+        }
+        if count == 0 {
+            return chunk;
+        }
+        let mut records = BytesMut::with_capacity(bytes);
+        records.extend_from_slice(&chunk.records);
+        for piece in self.pieces.range(at..at + count) {
+            records.extend_from_slice(&piece.records);
+        }
+        Chunk { base: chunk.base, end, records: records.freeze() }
     }
 }
 
