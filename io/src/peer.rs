@@ -148,6 +148,7 @@ impl Sockets {
                     // One that was given up in the meantime is closed by being dropped.
                     if let Some(connection) = self.connections.get_mut(&conn) {
                         connection.stream = Some(stream);
+                        self.write_to(conn);
                         return Poll::Ready(Input::Dialled(conn));
                     }
                 }

@@ -346,22 +346,26 @@ fn what_was_written_before_a_close_is_sent() {
         let mut sockets = Sockets::bind(ANY_PORT).unwrap();
         let conn = ConnId::Dialled(1);
         sockets.dial(conn, listener.local_addr().unwrap().to_string());
+        sockets.write(conn, Bytes::from_static(b"first "));
         assert_eq!(sockets.next().await, Input::Dialled(conn));
         let (stream, _) = listener.accept().await.unwrap();
-        sockets.write(conn, Bytes::from_static(b"last "));
-        sockets.write(conn, Bytes::from_static(b"words"));
+        // More than the system takes at once.
+        let long = Bytes::from(vec![b'.'; 16 << 20]);
+        sockets.write(conn, long.clone());
+        sockets.flush();
+        sockets.write(conn, Bytes::from_static(b" last words"));
         sockets.close(conn);
         let mut read = Vec::new();
         loop {
             stream.readable().await.unwrap();
-            let mut buffer = [0; 64];
+            let mut buffer = vec![0; 1 << 20];
             match stream.try_read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => read.extend_from_slice(&buffer[..count]),
                 Err(error) => assert!(passes(&error), "{error}"),
             }
         }
-        assert_eq!(read, b"last words");
+        assert!(read == [b"first ", &long[..], b" last words"].concat());
     });
 }
 
