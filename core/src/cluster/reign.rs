@@ -120,7 +120,8 @@ impl Map {
     pub(super) fn reassign(&mut self, reassign: &Reassign) -> Result<Changes, Refusal> {
         let partition = self.found_at(reassign.partition, reassign.partition_epoch)?;
         bounded(Field::Replicas, reassign.replicas.len(), REPLICAS_MAX)?;
-        if !distinct(&reassign.replicas) {
+        // With fewer than min-ISR no write could ever be committed.
+        if !distinct(&reassign.replicas) || reassign.replicas.len() < self.min_isr() {
             return Err(Refusal::OutOfBounds(Field::Replicas));
         }
         if let Some(&id) = reassign.replicas.iter().find(|&id| !self.nodes.contains_key(id)) {
