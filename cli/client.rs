@@ -21,6 +21,8 @@ use kvnode_io::resp::{Frame, inline};
 
 pub(crate) use connection::Connection;
 
+use crate::password::LoginArgs;
+
 /// The command line of `kvnode cli`.
 #[derive(clap::Args)]
 #[command(
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     #[arg(long)]
     no_raw: bool,
 
+    #[command(flatten)]
+    login: LoginArgs,
+
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -82,7 +87,11 @@ pub(crate) fn run(args: Args) -> ExitCode {
         () if args.no_raw || io::stdout().is_terminal() => Style::Tty,
         () => Style::Raw,
     };
-    let connection = Connection::new(args.host, args.port, args.resp3);
+    let login = match args.login.login() {
+        Ok(login) => login,
+        Err(why) => return crate::misused(why),
+    };
+    let connection = Connection::new(args.host, args.port, args.resp3).by(login);
     let result = if !args.command.is_empty() {
         let command = args.command.into_iter().map(|arg| arg.into_encoded_bytes()).collect();
         one_shot(connection, style, command)

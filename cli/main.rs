@@ -8,6 +8,7 @@
 mod check;
 mod client;
 mod demo;
+mod password;
 mod run;
 mod sim;
 mod size;

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use kvnode_core::acl::Acl;
 use kvnode_core::limits::{PARTITIONS_MAX, SEGMENT_BYTES};
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use kvnode_io::Options;
 use tracing_subscriber::EnvFilter;
 
-use crate::size;
+use crate::{password, size};
 
 /// The environment variable that says what is logged: `warn`, `kvnode_io=debug`.
 const LOG_VARIABLE: &str = "KVNODE_LOG";
@@ -44,8 +45,11 @@ other. It is founded when all of them are up; from then on a majority of its vot
   kvnode status                  how it is, from any node
 
 Stop it with Ctrl-C or SIGTERM: it answers what it has taken, makes it durable and exits with 0.
-KVNODE_LOG=debug logs more, KVNODE_LOG=warn less. There is no password: whoever can reach the
-address can read and write everything.
+KVNODE_LOG=debug logs more, KVNODE_LOG=warn less.
+
+Without --password-file or --acl-file there is no password, and only this machine is let in, unless
+--protected-mode is no: then whoever can reach the address can read and write everything. A file of
+users has `user NAME rules...` a line, as Redis writes it: user ann on #SHA256 ~app:* +@read
 
 Exit codes: 0 stopped as asked, 1 it could not start or go on, 2 usage.")]
 pub(crate) struct Args {
@@ -88,6 +92,25 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(1..),
     )]
     max_clients: u32,
+
+    /// File whose only line is the password that clients need
+    #[arg(long, value_name = "FILE", conflicts_with = "acl_file", help_heading = "Users")]
+    password_file: Option<PathBuf>,
+
+    /// File of users, as Redis's `aclfile`; ACL LOAD reads it again and ACL SAVE writes it
+    #[arg(long, value_name = "FILE", help_heading = "Users")]
+    acl_file: Option<PathBuf>,
+
+    /// Whether clients of other machines are refused while no password is needed
+    #[arg(
+        long,
+        value_name = "yes|no",
+        default_value = "yes",
+        action = clap::ArgAction::Set,
+        value_parser = yes_or_no,
+        help_heading = "Users",
+    )]
+    protected_mode: bool,
 
     /// Size at which a log file is finished and the next begun
     #[arg(
@@ -166,7 +189,14 @@ fn end_with(parent: u32) -> bool {
 
 fn options(args: Args) -> Result<Options, String> {
     let cluster = args.cluster.options(args.partitions)?;
+    let mut acl = Acl::default();
+    if let Some(path) = &args.password_file {
+        acl.require_password(&password::read(path)?);
+    }
     Ok(Options {
+        acl,
+        acl_file: args.acl_file,
+        protected_mode: args.protected_mode,
         data: args.data,
         listen: args.listen,
         fsync: args.fsync,
@@ -222,6 +252,14 @@ fn fsync(text: &str) -> Result<FsyncMode, String> {
                     .into())
             }
         },
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("write yes or no".into()),
     }
 }
 

@@ -12,6 +12,7 @@ use kvnode_io::resp::Frame;
 use serde_json::{Map, Value};
 
 use crate::client::Connection;
+use crate::password::LoginArgs;
 
 /// The command line of `kvnode status`.
 #[derive(clap::Args)]
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    login: LoginArgs,
+
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -51,7 +55,11 @@ const WIDTH_DEFAULT: u16 = 100;
 
 /// Runs `kvnode status`.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let mut connection = Connection::new(args.host, args.port, true);
+    let login = match args.login.login() {
+        Ok(login) => login,
+        Err(why) => return crate::misused(why),
+    };
+    let mut connection = Connection::new(args.host, args.port, true).by(login);
     let reply = match connection.call(&["CLUSTER", "STATUS"]) {
         Ok(reply) => reply,
         Err(why) => return crate::failed(why),

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What core may depend on. Each is used without its default features, so that none brings std.
-const CORE_DEPENDENCIES: [&str; 10] = [
+const CORE_DEPENDENCIES: [&str; 12] = [
     "bytes",
     "crc",
     "crc32fast",
@@ -18,6 +18,8 @@ const CORE_DEPENDENCIES: [&str; 10] = [
     "postcard",
     "rand_core",
     "serde",
+    "sha2",
+    "subtle",
     "thiserror",
     "tracing",
 ];

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kvnode_io::resp::{DecodeError, Decoder, Frame, encode_command};
 
+use crate::password::Login;
+
 /// How much is read at a time, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
@@ -15,6 +17,7 @@ pub(crate) struct Connection {
     host: String,
     port: u16,
     resp3: bool,
+    login: Option<Login>,
     patience: Option<Duration>,
     link: Option<Link>,
 }
@@ -35,6 +38,9 @@ pub(crate) enum Lost {
         "The connection was lost before the reply ({0}): the command may or may not have taken effect"
     )]
     Unknown(io::Error),
+    /// The server does not take the user or its password.
+    #[error("The server answers to AUTH: {0}")]
+    NotAdmitted(String),
     /// What came is no reply.
     #[error("The server does not speak RESP ({0}): is this a Redis port?")]
     NoResp(#[from] DecodeError),
@@ -49,7 +55,12 @@ struct Link {
 impl Connection {
     /// A connection, not opened yet.
     pub(crate) fn new(host: String, port: u16, resp3: bool) -> Self {
-        Self { host, port, resp3, patience: None, link: None }
+        Self { host, port, resp3, login: None, patience: None, link: None }
+    }
+
+    /// The same, by somebody.
+    pub(crate) fn by(self, login: Option<Login>) -> Self {
+        Self { login, ..self }
     }
 
     /// The same, but nothing is waited for any longer than `limit`: then the connection is lost.
@@ -79,6 +90,11 @@ impl Connection {
         self.link = None;
         let mut link = Link::open(&self.host, self.port, self.patience)
             .map_err(|why| Lost::NotConnected { at: self.address(), why })?;
+        if let Some(login) = &self.login
+            && let Frame::Error(text) = link.call(&login.command())?
+        {
+            return Err(Lost::NotAdmitted(String::from_utf8_lossy(&text).into_owned()));
+        }
         if self.resp3 {
             // An error reply says all there is to say to the commands that follow.
             link.call(&["HELLO", "3"])?;

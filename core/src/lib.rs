@@ -22,10 +22,12 @@
 //! - [`control`]: a node's part in the cluster: its store, its links, its seat in the quorum.
 //! - [`cluster`]: the cluster map, the controller that decides over it, the node's own side of it.
 //! - [`shard`]: the machine a driver runs: clients, partitions, group commit, replies.
+//! - [`acl`]: users, their passwords, what they may do.
 //! - [`kv`]: the command table and what each command means.
 //! - [`directory`]: what the data directory is, before anything in it is opened.
 //! - [`election`]: the controller quorum: who leads it, and its log (Raft).
 //! - [`replication`]: one partition among its replicas: who has what, and what is committed (ISR).
+//! - [`server`]: what a node knows of itself beside its keys: users, settings.
 //! - [`storage`]: one partition's log, index, recovery and compaction.
 //! - [`node`]: what control and shard of one node say to each other.
 //! - [`peer`]: the links between nodes: frames, handshake, reconnection, keepalive.
@@ -36,6 +38,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod acl;
 pub mod args;
 pub mod clock;
 pub mod cluster;
@@ -51,6 +54,7 @@ pub mod peer;
 mod random;
 pub mod replication;
 pub mod reply;
+pub mod server;
 pub mod shard;
 pub mod slot;
 pub mod storage;

@@ -65,6 +65,32 @@ pub const GONE_BYTES_MAX: usize = 16 << 20;
 /// from zero.
 pub const EPOCHS_MAX: usize = 1_024;
 
+/// Users that the ACL has.
+pub const ACL_USERS_MAX: usize = 1_024;
+
+/// Longest name of a user, in bytes.
+pub const ACL_NAME_BYTES_MAX: usize = 256;
+
+/// Passwords of one user.
+pub const ACL_PASSWORDS_MAX: usize = 64;
+
+/// Selectors of one user beside its own.
+pub const ACL_SELECTORS_MAX: usize = 64;
+
+/// Rules on commands of one selector, and patterns of keys.
+pub const ACL_RULES_MAX: usize = 512;
+/// See above.
+pub const ACL_PATTERNS_MAX: usize = 512;
+
+/// Longest pattern of keys, in bytes.
+pub const ACL_PATTERN_BYTES_MAX: usize = 1_024;
+
+/// Longest ACL file, in bytes.
+pub const ACL_FILE_BYTES_MAX: usize = 4 << 20;
+
+/// Entries of ACL LOG (Redis: `acllog-max-len`).
+pub const ACL_LOG_MAX: usize = 128;
+
 /// Most partitions of one node.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
@@ -196,3 +222,4 @@ const _: () = assert!(PEER_DATA_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(REPLICATED_BATCH_BYTES_MAX < PEER_DATA_BYTES_MAX - (1 << 10));
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < REPLICATED_BATCH_BYTES_MAX);
 const _: () = assert!(PEER_FORWARD_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(ACL_PATTERN_BYTES_MAX == 1_024, "an error text names it");

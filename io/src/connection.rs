@@ -178,6 +178,7 @@ impl Connection {
                 break Fed::Blocked;
             }
             let unread = &bytes[at..];
+            self.parser.set_stranger(shard.is_stranger(id));
             match self.parser.next(unread) {
                 Parsed::Command { consumed } => {
                     shard.handle(now, Input::Command(id, &self.parser.args(unread)));

@@ -29,6 +29,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file of the users can not be used.
+    #[error("cannot use the ACL file {}: {why}", path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, by line.
+        why: String,
+    },
     /// The address can not be listened on.
     #[error("cannot listen on {address}: {source}; {}", listen_advice(.source))]
     Listen {

@@ -22,9 +22,10 @@
 //! - `executor`: where a disk operation runs, and in which order. [`disk`]: what it does.
 //! - [`resp`]: the protocol of the clients, pure.
 //! - `control`: the thread of the node's part in a cluster. [`peer`]: the sockets of the links between nodes.
-//! - `cache`: hot values. `lock`: one process a directory. [`clock`]: what time it is.
+//! - `acl_file`: the users' file. `cache`: hot values. `lock`: one process a directory. [`clock`]: what time it is.
 #![forbid(unsafe_code)]
 
+mod acl_file;
 mod cache;
 pub mod clock;
 mod connection;

@@ -133,6 +133,34 @@ impl Link {
         !std::mem::replace(&mut state.dirty, true)
     }
 
+    /// The shard answers a command with nothing. Returns whether the link has just become dirty.
+    pub(crate) fn skip(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.due = state.due.saturating_sub(1);
+        !std::mem::replace(&mut state.dirty, true)
+    }
+
+    /// Adds a line that the client has asked to be sent as they come. One that does not read them
+    /// is closed. Returns whether the link has just become dirty.
+    pub(crate) fn push_line(&self, line: &str, spare: &mut Buffers) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        if state.fate == Fate::Dead {
+            return false;
+        }
+        if state.out.len() + line.len() > LINES_BYTES_MAX {
+            tracing::warn!(client = %self.id, "closed a monitor that does not read its lines");
+            state.give_up();
+            return false;
+        }
+        if state.out.capacity() == 0 {
+            state.out = spare.take();
+        }
+        for part in ["+", line, "\r\n"] {
+            state.out.extend_from_slice(part.as_bytes());
+        }
+        !std::mem::replace(&mut state.dirty, true)
+    }
+
     /// Sends what the socket takes, and tells the task if that concerns it.
     pub(crate) fn flush(&self, spare: &mut Buffers) {
         let state = &mut *self.state.borrow_mut();
@@ -340,6 +368,9 @@ const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 
 /// Bytes of replies to be sent at which a further reply ends the connection.
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes that wait for a client above which a further line for a monitor ends its connection.
+const LINES_BYTES_MAX: usize = 8 << 20;
 
 /// Commands that a new client may hand in before their replies have come.
 const WINDOW_START: u32 = 64;

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use kvnode_core::ClientId;
+use kvnode_core::kv::Peer;
 use kvnode_core::node::ToControl;
 use kvnode_core::reply::{Protocol, Reply};
 use kvnode_core::shard::{Input, Shard};
@@ -16,6 +17,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::acl_file::AclFile;
 use crate::clock;
 use crate::connection::Connection;
 use crate::control::Orders;
@@ -35,16 +37,25 @@ pub(crate) struct Node {
     /// Connections, those included that linger.
     connections: Cell<u32>,
     connections_max: u32,
+    acl_file: Option<AclFile>,
     /// Takes what is for control; none where the node stands alone.
     control: Option<Orders>,
     stopping: Cell<bool>,
     /// Tells when the last connection has left.
     empty: Notify,
+    /// Tells that a client wants the node to stop.
+    shutdown: Notify,
 }
 
 impl Node {
-    pub(crate) fn new(shard: Shard, connections_max: u32, control: Option<Orders>) -> Self {
+    pub(crate) fn new(
+        shard: Shard,
+        connections_max: u32,
+        acl_file: Option<AclFile>,
+        control: Option<Orders>,
+    ) -> Self {
         Self {
+            acl_file,
             shard: RefCell::new(shard),
             links: RefCell::default(),
             dirty: RefCell::default(),
@@ -57,6 +68,7 @@ impl Node {
             control,
             stopping: Cell::new(false),
             empty: Notify::new(),
+            shutdown: Notify::new(),
         }
     }
 
@@ -99,6 +111,25 @@ impl Node {
         self.stopping.get()
     }
 
+    /// A client wants the node to stop.
+    pub(crate) fn ask_to_stop(&self) {
+        self.shutdown.notify_one();
+    }
+
+    /// Waits until a client wants that.
+    pub(crate) async fn asked_to_stop(&self) {
+        self.shutdown.notified().await;
+    }
+
+    /// Replaces the ACL file by `text`, or reads it if there is none.
+    pub(crate) fn acl_file(&self, text: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
+        let file = self.acl_file.as_ref().ok_or("there is no ACL file")?;
+        match text {
+            Some(text) => file.write(&text).map(|()| Vec::new()),
+            None => file.read(),
+        }
+    }
+
     /// Takes nothing more from clients and lets the shard finish.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
@@ -119,13 +150,19 @@ impl Node {
         // Neither is worth refusing a client for.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        let Ok((remote, local)) =
+            stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)))
+        else {
+            // It is gone already.
+            return;
+        };
         let id = ClientId(self.last_client.get() + 1);
         self.last_client.set(id.0);
         self.connections.set(self.connections.get() + 1);
         let (read, write) = stream.into_split();
         let link = Rc::new(Link::new(id, write));
         self.links.borrow_mut().insert(id, Rc::clone(&link));
-        self.handle(Input::Connected(id));
+        self.handle(Input::Connected(id, Peer { remote, local }));
         let connection = Connection::new(Rc::clone(self), link, read);
         tokio::task::spawn_local(async move {
             let _bomb = Bomb;
@@ -187,6 +224,22 @@ impl Node {
     pub(crate) fn reply(&self, client: ClientId, protocol: Protocol, reply: &Reply) {
         if let Some(link) = self.links.borrow().get(&client)
             && link.push(protocol, reply, &mut self.spare())
+        {
+            self.dirty.borrow_mut().push(Rc::clone(link));
+        }
+    }
+
+    pub(crate) fn silence(&self, client: ClientId) {
+        if let Some(link) = self.links.borrow().get(&client)
+            && link.skip()
+        {
+            self.dirty.borrow_mut().push(Rc::clone(link));
+        }
+    }
+
+    pub(crate) fn monitored(&self, client: ClientId, line: &str) {
+        if let Some(link) = self.links.borrow().get(&client)
+            && link.push_line(line, &mut self.spare())
         {
             self.dirty.borrow_mut().push(Rc::clone(link));
         }

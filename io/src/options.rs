@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kvnode_core::acl::Acl;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind};
@@ -33,6 +34,12 @@ pub struct Options {
     pub request_timeout: Duration,
     /// Size at which a segment rolls, in bytes.
     pub segment_bytes: u64,
+    /// The users, where they do not come from a file.
+    pub acl: Acl,
+    /// The file that the users come from.
+    pub acl_file: Option<PathBuf>,
+    /// Whether clients of other machines are refused while no password is needed.
+    pub protected_mode: bool,
     /// The node's place in a cluster; `None` for one that stands alone.
     pub cluster: Option<ClusterOptions>,
 }
@@ -67,6 +74,9 @@ impl Default for Options {
             max_clients: 10_000,
             request_timeout: Duration::from_secs(60),
             segment_bytes: limits::SEGMENT_BYTES,
+            acl: Acl::default(),
+            acl_file: None,
+            protected_mode: true,
             cluster: None,
         }
     }

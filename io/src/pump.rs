@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 
 use kvnode_core::disk::DiskOp;
 use kvnode_core::shard::{Input, Output, Severity};
-use kvnode_core::{Instant, IoId};
+use kvnode_core::{ClientId, Instant, IoId};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Sleep;
@@ -36,6 +36,8 @@ pub(crate) struct Pump {
     executor: Executor,
     ops: VecDeque<(IoId, DiskOp)>,
     alarm: Alarm,
+    /// What was read for clients from the ACL file.
+    read: Vec<(ClientId, Result<Vec<u8>, String>)>,
     /// To be told that commands are served.
     opened: Option<oneshot::Sender<()>>,
 }
@@ -62,7 +64,7 @@ enum Round {
 impl Pump {
     pub(crate) fn new(node: Rc<Node>, executor: Executor, opened: oneshot::Sender<()>) -> Self {
         let (ops, alarm) = (VecDeque::new(), Alarm::default());
-        Self { node, executor, ops, alarm, opened: Some(opened) }
+        Self { node, executor, ops, alarm, read: Vec::new(), opened: Some(opened) }
     }
 
     /// Runs until the shard has stopped or can not go on.
@@ -107,6 +109,9 @@ impl Pump {
 
     fn round(&mut self) -> Result<Round, Error> {
         let stopped = self.dispatch_outputs()?;
+        for (client, result) in self.read.drain(..) {
+            self.node.handle(Input::AclFile(client, result));
+        }
         self.node.flush();
         if stopped {
             return Ok(Round::Stopped);
@@ -135,6 +140,13 @@ impl Pump {
                 Output::Disk(io, op) => self.ops.push_back((io, op)),
                 Output::Reply(client, protocol, reply) => node.reply(client, protocol, &reply),
                 Output::Control(said) => node.tell_control(said),
+                Output::AclFile(client, text) => {
+                    let result = node.acl_file(text);
+                    self.read.push((client, result));
+                }
+                Output::Silence(client) => node.silence(client),
+                Output::Monitored(client, line) => node.monitored(client, &line),
+                Output::Shutdown => node.ask_to_stop(),
                 Output::Close(client) => node.close(client),
                 Output::Resume(client) => node.resume(client),
                 Output::Opened => {

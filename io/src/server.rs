@@ -16,9 +16,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvnode_core::replication;
+use kvnode_core::server::{Secret, Settings, Setup};
 use kvnode_core::shard::{Config, FsyncMode, Input, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
+use kvnode_core::{acl, replication};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,6 +30,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use crate::acl_file::AclFile;
 use crate::disk::Disk;
 use crate::executor::{Executor, Fsyncs};
 use crate::node::{Bomb, Node};
@@ -79,7 +81,8 @@ async fn serve(
     };
     let shard = Shard::new(config(&options, address, values)?, clock::now());
     let orders = control.as_ref().map(control::Handle::orders);
-    let node = Rc::new(Node::new(shard, files.clients_max, orders));
+    let acl_file = options.acl_file.clone().map(AclFile::new);
+    let node = Rc::new(Node::new(shard, files.clients_max, acl_file, orders));
     tracing::info!("listening on {address}, opening {}", options.data.display());
 
     let (opened_tx, mut opened) = oneshot::channel();
@@ -106,6 +109,17 @@ async fn serve(
                         control.stop();
                     }
                     Some(_) => return Err(Error::Interrupted),
+                    None => node.stop(),
+                }
+            }
+            () = node.asked_to_stop(), if !leaving && !node.stopping() => {
+                tracing::info!("SHUTDOWN: stopping");
+                accepting.abort();
+                match &control {
+                    Some(control) => {
+                        leaving = true;
+                        control.stop();
+                    }
                     None => node.stop(),
                 }
             }
@@ -254,6 +268,7 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
         merge: MERGE,
         scrub: Some(SCRUB),
+        server: setup(options)?,
         seed: draw_seed()?,
         port: address.port(),
         process_id: std::process::id(),
@@ -261,10 +276,32 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
     })
 }
 
+/// Users and settings of the node.
+fn setup(options: &Options) -> Result<Setup, Error> {
+    let acl = match &options.acl_file {
+        None => options.acl.clone(),
+        Some(path) => AclFile::new(path.clone())
+            .read()
+            .and_then(|text| acl::file::parse(&text))
+            .map_err(|why| Error::Users { path: path.clone(), why })?,
+    };
+    Ok(Setup {
+        acl,
+        acl_file: options.acl_file.is_some(),
+        settings: Settings { protected_mode: options.protected_mode },
+        secret: Secret(draw()?),
+    })
+}
+
 fn draw_seed() -> Result<u64, Error> {
-    let mut seed = [0; 8];
-    getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
-    Ok(u64::from_ne_bytes(seed))
+    Ok(u64::from_ne_bytes(draw()?))
+}
+
+/// Random bytes of the system.
+fn draw<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|errno| Error::System(errno.into()))?;
+    Ok(bytes)
 }
 
 /// What stops the node, each with its name: the first gracefully, the second at once.

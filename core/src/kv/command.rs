@@ -83,11 +83,11 @@ pub enum Group {
 
 /// How a command behaves: a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 /// The ACL categories of a command: a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Categories(u16);
+pub struct Categories(u32);
 
 macro_rules! bits {
     ($set:ident: $($(#[$doc:meta])* $bit:ident = $at:literal $name:literal,)*) => {
@@ -95,6 +95,8 @@ macro_rules! bits {
             $($(#[$doc])* pub const $bit: Self = Self(1 << $at);)*
             const NAMES: &'static [(Self, &'static str)] = &[$((Self::$bit, $name),)*];
 
+            /// Every member.
+            pub const ALL: Self = Self($(1 << $at)|*);
             /// No member.
             pub const NONE: Self = Self(0);
 
@@ -145,6 +147,8 @@ bits! { Flags:
     FAST = 8 "fast",
     /// Needs no authentication.
     NO_AUTH = 9 "no_auth",
+    /// Not inside a transaction.
+    NO_MULTI = 12 "no_multi",
     /// Also while a script is busy.
     ALLOW_BUSY = 10 "allow_busy",
 }
@@ -156,10 +160,26 @@ bits! { Categories:
     READ = 1 "@read",
     /// Writes.
     WRITE = 2 "@write",
+    /// Works on sets.
+    SET = 11 "@set",
+    /// Works on sorted sets.
+    SORTEDSET = 12 "@sortedset",
+    /// Works on lists.
+    LIST = 13 "@list",
+    /// Works on hashes.
+    HASH = 14 "@hash",
     /// Works on strings.
     STRING = 3 "@string",
-    /// Works on the bits of strings.
-    BITMAP = 11 "@bitmap",
+    /// Works on bitmaps.
+    BITMAP = 15 "@bitmap",
+    /// Works on HyperLogLogs.
+    HYPERLOGLOG = 16 "@hyperloglog",
+    /// Works on places.
+    GEO = 17 "@geo",
+    /// Works on streams.
+    STREAM = 18 "@stream",
+    /// Is about Pub/Sub.
+    PUBSUB = 19 "@pubsub",
     /// For administrators.
     ADMIN = 4 "@admin",
     /// Fast.
@@ -174,6 +194,8 @@ bits! { Categories:
     CONNECTION = 8 "@connection",
     /// Works on the transaction.
     TRANSACTION = 9 "@transaction",
+    /// Is about scripts.
+    SCRIPTING = 20 "@scripting",
 }
 
 impl Command {

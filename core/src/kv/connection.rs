@@ -38,6 +38,7 @@ pub(super) fn reset(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Re
     session.settings.protocol = Protocol::default();
     session.settings.name = None;
     session.settings.nearby = false;
+    session.forget_user(txn.view().server());
     Ok(Reply::Simple("RESET"))
 }
 
@@ -61,29 +62,17 @@ pub(super) fn readwrite(
     Ok(Reply::OK)
 }
 
-pub(super) fn auth(args: Args<'_>, _: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {
-    match args[1..] {
-        [_] => Err(Stop::error(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
-        [user, _] => authenticate(user).map(|()| Reply::OK),
-        _ => Err(Stop::SYNTAX),
-    }
-}
-
 pub(super) fn hello(
     args: Args<'_>,
     session: &mut Session,
     txn: &mut Txn<'_>,
 ) -> Result<Reply, Stop> {
     let protocol = args.get(1).map_or(Ok(session.protocol()), |version| parse_version(version))?;
-    let (mut user, mut name) = (None, None);
+    let (mut login, mut name) = (None, None);
     let mut rest = args.get(2..).unwrap_or_default().iter().copied();
     while let Some(option) = rest.next() {
         if option.eq_ignore_ascii_case(b"AUTH") && rest.len() >= 2 {
-            user = rest.next();
-            rest.next();
+            login = rest.next().zip(rest.next());
         } else if option.eq_ignore_ascii_case(b"SETNAME") && rest.len() >= 1 {
             name = rest.next();
             name.map_or(Ok(()), check_name)?;
@@ -92,7 +81,17 @@ pub(super) fn hello(
             return Err(Stop::Error(Reply::error_owned(text)));
         }
     }
-    user.map_or(Ok(()), authenticate)?;
+    let server = txn.view().server();
+    if let Some((user, password)) = login {
+        session.authenticate(user, password, server)?;
+    }
+    if session.is_stranger(&server.acl) {
+        return Err(Stop::error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        ));
+    }
     if let Some(name) = name {
         session.settings.name = not_empty(name);
     }
@@ -149,14 +148,6 @@ pub(super) fn client_setinfo(
     }
     *setting = not_empty(value);
     Ok(Reply::OK)
-}
-
-/// There is one user, `default`, and it takes any password.
-fn authenticate(user: &[u8]) -> Result<(), Stop> {
-    if user == b"default" {
-        return Ok(());
-    }
-    Err(Stop::error("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
 fn parse_version(text: &[u8]) -> Result<Protocol, Stop> {

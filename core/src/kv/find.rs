@@ -51,7 +51,7 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Command, Reply> {
 }
 
 /// The command or subcommand called `name`, as `get` or `client|id`.
-pub(super) fn find_full(name: &[u8]) -> Option<&'static Command> {
+pub(crate) fn find_full(name: &[u8]) -> Option<&'static Command> {
     match name.iter().position(|&b| b == b'|') {
         Some(bar) => find_subcommand(find(&name[..bar])?, &name[bar + 1..]),
         None => find(name),

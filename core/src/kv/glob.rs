@@ -7,7 +7,7 @@
 ///
 /// As in Redis, an empty text matches only the empty pattern, a class without its closing bracket
 /// ends with the pattern, and a `\` at the end stands for itself.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     if text.is_empty() {
         return pattern.is_empty();
     }

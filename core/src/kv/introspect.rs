@@ -64,6 +64,10 @@ pub(super) fn getkeysandflags(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, 
     Ok(Reply::Array(command.keys(args).enumerate().map(with_flags).collect()))
 }
 
+pub(super) fn acl_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("acl"))
+}
+
 pub(super) fn command_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("command"))
 }
@@ -119,7 +123,7 @@ impl Filter {
 }
 
 /// All commands and subcommands.
-fn everything() -> Vec<&'static Command> {
+pub(super) fn everything() -> Vec<&'static Command> {
     commands().flat_map(|command| core::iter::once(command).chain(command.subcommands)).collect()
 }
 
@@ -142,7 +146,7 @@ fn command_with_keys(args: Args<'_>) -> Result<&'static Command, Stop> {
 }
 
 /// What `command` does to the `at`th of its keys.
-fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
+pub(crate) fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
     let access = command.keys.access;
     match (command.name, access[at.min(access.len() - 1)]) {
         ("set", _) if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"GET")) => "RW access update",

@@ -23,11 +23,15 @@
 //!   `syntax` reads the line that describes its arguments.
 //! - `session` is what is known of a client; `transaction` is MULTI, EXEC and WATCH.
 //! - `txn` and `changes` are what a command works on.
+//! - `auth` lets a command in, before anything else is done with it.
+//! - `request` is what a command wants of the node beyond its keys.
 //! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`, `connection`, `server`, `cluster`,
-//!   `topology`, `introspect` evaluate.
+//!   `topology`, `introspect`, `acl` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod acks;
+mod acl;
+mod auth;
 mod bitmap;
 mod changes;
 mod cluster;
@@ -45,6 +49,7 @@ mod keys;
 mod lcs;
 mod number;
 mod object;
+mod request;
 mod server;
 mod session;
 mod set;
@@ -61,10 +66,14 @@ pub use acks::{Acked, Acks};
 pub use changes::{Changes, Op};
 pub use cluster::summary;
 pub use command::{Categories, Command, Flags, Group, Keys};
+pub(crate) use find::find_full;
 pub use find::{commands, find, resolve};
+pub(crate) use glob::matches as glob_matches;
 pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
+pub(crate) use introspect::access_of;
+pub use request::Request;
 pub use server::{Replica, Role};
-pub use session::Session;
+pub use session::{Peer, Session};
 pub(crate) use topology::named_slot;
 pub use txn::{Item, Meta, Stop, Txn, View};
 
@@ -92,6 +101,9 @@ pub fn evaluate(
         Ok(command) => command,
         Err(error) => return Ok(session.refuse(args, error, view)),
     };
+    if let Err(error) = session.authorize(command, args, view.server()) {
+        return Ok(session.refuse(args, error, view));
+    }
     if command.is_atomic_over_keys() && !are_together(view, command.keys(args)) {
         return Ok(session.refuse(args, CROSSSLOT, view));
     }

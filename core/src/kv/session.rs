@@ -1,14 +1,18 @@
 //! What is known of one client between its commands.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::command::Command;
 use super::{View, find};
+use crate::acl::{Acl, DEFAULT_USER};
 use crate::args::{Args, OwnedArgs};
 use crate::limits::{COMMAND_BYTES_MAX, MULTI_COMMANDS_MAX};
 use crate::reply::{Protocol, Reply};
-use crate::{ClientId, Value};
+use crate::{ClientId, Instant, Value};
 
 /// One client: its protocol and names, its open transaction, the keys it watches.
 ///
@@ -16,6 +20,15 @@ use crate::{ClientId, Value};
 #[derive(Debug)]
 pub struct Session {
     id: ClientId,
+    pub(super) peer: Peer,
+    /// When it connected, and when it sent its last command.
+    since: Instant,
+    active: Instant,
+    last: Option<&'static Command>,
+    /// It stands in for a client that another node has let in.
+    trusted: bool,
+    /// The [generation](Acl::generation) of the users in which it was found that it may do everything.
+    pub(super) unrestricted_in: u64,
     pub(super) settings: Settings,
     /// What came after MULTI.
     pub(super) transaction: Option<Transaction>,
@@ -26,9 +39,13 @@ pub struct Session {
 }
 
 /// What a client has said about itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) protocol: Protocol,
+    /// Who it is.
+    pub(super) user: Value,
+    /// It has shown that it is, or was taken for it without.
+    pub(super) authenticated: bool,
     pub(super) name: Option<Value>,
     pub(super) lib_name: Option<Value>,
     pub(super) lib_version: Option<Value>,
@@ -36,6 +53,38 @@ pub(super) struct Settings {
     pub(super) nearby: bool,
     /// To be closed after the reply to this command.
     pub(super) closing: bool,
+}
+
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's.
+    pub remote: SocketAddr,
+    /// The node's.
+    pub local: SocketAddr,
+}
+
+impl Default for Peer {
+    /// A client of this machine.
+    fn default() -> Self {
+        let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self { remote: here, local: here }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::default(),
+            user: Value::copy_from(DEFAULT_USER),
+            authenticated: false,
+            name: None,
+            lib_name: None,
+            lib_version: None,
+            nearby: false,
+            closing: false,
+        }
+    }
 }
 
 /// Commands that wait for EXEC.
@@ -55,15 +104,110 @@ pub(super) struct Watched {
 }
 
 impl Session {
-    /// A client that has just connected.
+    /// A client that has just connected, of whom nothing is known.
     pub fn new(id: ClientId) -> Self {
         Self {
             id,
+            peer: Peer::default(),
+            since: Instant::default(),
+            active: Instant::default(),
+            last: None,
+            trusted: false,
+            unrestricted_in: 0,
             settings: Settings::default(),
             transaction: None,
             watched: BTreeMap::new(),
             executes: false,
         }
+    }
+
+    /// The same, from there, and taken for the user `default` if that needs no password.
+    pub fn connected(id: ClientId, peer: Peer, now: Instant, acl: &Acl) -> Self {
+        let mut session = Self { peer, since: now, active: now, ..Self::new(id) };
+        session.settings.authenticated = acl.admits_strangers();
+        session
+    }
+
+    /// One that stands in for a client which another node has let in, and whose commands were
+    /// allowed there.
+    pub fn trusted(id: ClientId) -> Self {
+        Self { trusted: true, ..Self::new(id) }
+    }
+
+    /// Whether it is such a one.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Whether it may do nothing but say who it is.
+    pub fn is_stranger(&self, acl: &Acl) -> bool {
+        !self.settings.authenticated && !self.trusted && !acl.admits_strangers()
+    }
+
+    /// Whether it has shown who it is, or was taken for it without.
+    pub fn is_authenticated(&self) -> bool {
+        self.settings.authenticated
+    }
+
+    /// Who it is.
+    pub fn user(&self) -> &Value {
+        &self.settings.user
+    }
+
+    /// Where it connects from, and to.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// It sends this command.
+    pub(super) fn note(&mut self, now: Instant, command: &'static Command) {
+        (self.active, self.last) = (now, Some(command));
+    }
+
+    /// What CLIENT LIST tells of it, its line without the end. What Redis counts and kvnode does
+    /// not is zero, at its place.
+    pub fn describe(&self, now: Instant) -> String {
+        let text = |value: &Option<Value>| {
+            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
+        };
+        let Settings { user, name, lib_name, lib_version, .. } = &self.settings;
+        let (multi, bytes) = match &self.transaction {
+            Some(transaction) => (transaction.queue.len() as i64, transaction.bytes),
+            None => (-1, 0),
+        };
+        format!(
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 \
+             multi={multi} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={bytes} rbs=0 rbp=0 obl=0 oll=0 \
+             omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+            self.id.0,
+            self.peer.remote,
+            self.peer.local,
+            text(name),
+            now.since(self.since).as_secs(),
+            now.since(self.active).as_secs(),
+            self.flags(),
+            self.last.map_or("NULL", |command| command.name),
+            String::from_utf8_lossy(user),
+            match self.protocol() {
+                Protocol::Resp2 => 2,
+                Protocol::Resp3 => 3,
+            },
+            text(lib_name),
+            text(lib_version),
+        )
+    }
+
+    /// What it is in, in the letters of CLIENT LIST.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        for (letter, is) in [
+            ('x', self.transaction.is_some()),
+            ('c', self.settings.closing),
+            ('r', self.settings.nearby),
+        ] {
+            flags.extend(is.then_some(letter));
+        }
+        if flags.is_empty() { String::from("N") } else { flags }
     }
 
     /// The client.
@@ -150,7 +294,15 @@ impl Session {
     /// A client like this one to evaluate a transaction with: what it does to itself counts only
     /// once nothing can stop the transaction any more.
     pub(super) fn draft(&self) -> Self {
-        Self { settings: self.settings.clone(), executes: true, ..Self::new(self.id) }
+        Self {
+            settings: self.settings.clone(),
+            executes: true,
+            peer: self.peer,
+            since: self.since,
+            active: self.active,
+            trusted: self.trusted,
+            ..Self::new(self.id)
+        }
     }
 
     /// Takes note of a command that can not be right, and with it of the end of any transaction.

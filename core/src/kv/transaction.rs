@@ -143,14 +143,18 @@ impl Transaction {
 
     fn run(&self, draft: &mut Session, txn: &mut Txn<'_>) -> Result<Vec<Reply>, Stop> {
         for_all(self.queue.iter(), |(command, args)| {
+            let args = args.as_slices();
+            if let Err(refused) = draft.authorize_queued(command, &args, txn.view().server()) {
+                return Ok(refused);
+            }
             txn.mark();
-            let result = command.run(&args.as_slices(), draft, txn);
+            let result = command.run(&args, draft, txn);
             if result.is_err() {
                 txn.undo();
             }
             match result {
                 Err(Stop::Error(reply)) => Ok(reply),
-                Ok(_) | Err(Stop::Read | Stop::Clock | Stop::Acks(_)) => result,
+                Ok(_) | Err(Stop::Read | Stop::Clock | Stop::Acks(_) | Stop::Server(_)) => result,
             }
         })
     }

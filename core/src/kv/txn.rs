@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use super::acks::{Acked, Acks};
 use super::changes::{Changes, Op};
+use super::request::Request;
 use crate::limits::{BATCH_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::reply::Reply;
 use crate::shard::FsyncMode;
@@ -31,6 +32,8 @@ pub enum Stop {
     /// It is to be answered once what its client wrote is on so many replicas. Nothing is evaluated
     /// again: the answer is [`Acks::reply`].
     Acks(Acks),
+    /// It is about more than keys: the shard sees to it and answers. Nothing is evaluated again.
+    Server(Request),
     /// The command fails with this error.
     Error(Reply),
 }
@@ -113,6 +116,8 @@ pub trait View {
     fn role(&self) -> super::Role {
         super::Role::default()
     }
+    /// What the node knows of itself and of its users.
+    fn server(&mut self) -> &mut crate::server::Server;
     /// What INFO reports.
     fn info(&self) -> super::Info;
     /// The cluster; an error if the node stands alone, or knows nothing yet.
@@ -319,7 +324,9 @@ pub(super) fn for_all<K, T>(
         match ask(key) {
             Ok(answer) => answers.push(answer),
             Err(Stop::Read) => read = true,
-            Err(stop @ (Stop::Clock | Stop::Acks(_) | Stop::Error(_))) => return Err(stop),
+            Err(stop @ (Stop::Clock | Stop::Acks(_) | Stop::Server(_) | Stop::Error(_))) => {
+                return Err(stop);
+            }
         }
     }
     if read { Err(Stop::Read) } else { Ok(answers) }

@@ -8,11 +8,12 @@ use core::time::Duration;
 use super::acks::Pause;
 use super::evaluate::Fetched;
 use super::forward::{Abroad, Agent, Call, Stalled, Watching};
+use super::requests::Asked;
 use super::view::Depends;
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
-use crate::kv::Session;
+use crate::kv::{Peer, Session};
 use crate::limits::{CLIENT_REPLIES_MAX, REPLY_BYTES_MAX};
 use crate::marks::Mark;
 use crate::replication::ReadWait;
@@ -53,6 +54,8 @@ pub(super) struct Client {
     pub(super) wrote: BTreeMap<PartitionId, Offset>,
     /// It waits for replicas.
     pub(super) pause: Option<Box<Pause>>,
+    /// It waits for what the driver does.
+    pub(super) asked: Option<Asked>,
 }
 
 /// One reply in the queue.
@@ -181,6 +184,7 @@ impl Client {
             seen: BTreeMap::new(),
             wrote: BTreeMap::new(),
             pause: None,
+            asked: None,
         }
     }
 
@@ -197,7 +201,7 @@ impl Client {
 
     /// Whether a command of its waits, and with it those behind.
     pub(super) fn is_held_up(&self) -> bool {
-        self.blocked.is_some() || self.pause.is_some()
+        self.blocked.is_some() || self.pause.is_some() || self.asked.is_some()
     }
 
     /// Whether replies to earlier commands are to come.
@@ -212,7 +216,7 @@ impl Client {
 
     /// One that stands in for another.
     pub(super) fn agent(id: ClientId, agent: Box<Agent>) -> Self {
-        Self { agent: Some(agent), ..Self::new(id) }
+        Self { agent: Some(agent), session: Session::trusted(id), ..Self::new(id) }
     }
 
     /// The command under way in other places whose reply has this number.
@@ -232,6 +236,11 @@ impl Client {
         self.is_held_up() || !self.queue.is_empty()
     }
 
+    /// Takes nothing more from it.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
     pub(super) fn accepts(&self) -> bool {
         !self.is_held_up()
             && self.farewell.is_none()
@@ -242,10 +251,16 @@ impl Client {
 }
 
 impl Shard {
-    pub(super) fn on_connected(&mut self, id: ClientId) {
-        self.counters.connections += 1;
-        let earlier = self.clients.insert(id, Client::new(id));
+    pub(super) fn on_connected(&mut self, id: ClientId, peer: Peer) {
+        let session = Session::connected(id, peer, self.now.mono, &self.server.acl);
+        let earlier = self.clients.insert(id, Client { session, ..Client::new(id) });
         assert!(earlier.is_none(), "a client id is never reused");
+        let here = peer.remote.ip().to_canonical().is_loopback();
+        if !here && self.server.is_protected() {
+            self.on_malformed(id, errors::protected());
+            return;
+        }
+        self.counters.connections += 1;
     }
 
     pub(super) fn on_disconnected(&mut self, id: ClientId) {

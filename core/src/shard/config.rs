@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 
 use crate::disk::ValueCache;
-use crate::replication;
 use crate::storage::replica::{MergeSettings, ScrubSettings};
+use crate::{replication, server};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub merge: MergeSettings,
     /// Whether, how fast and how often sealed segments are read through.
     pub scrub: Option<ScrubSettings>,
+    /// Users, and what can be changed while it runs.
+    pub server: server::Setup,
     /// Seed of hashing, random choice and the directory id.
     pub seed: u64,
     /// TCP port, for INFO.

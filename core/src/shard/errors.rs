@@ -67,6 +67,18 @@ fn disk_full(partition: usize) -> Reply {
     ))
 }
 
+/// For a client of another machine while anybody could do anything.
+pub(super) fn protected() -> Reply {
+    Reply::error(
+        "DENIED kvnode is running in protected mode because protected mode is enabled and no \
+         password is set for the default user. In this mode connections are only accepted from the \
+         loopback interface. To connect from other machines, start the node with --password-file \
+         or --acl-file. If whoever can reach the address may read and write everything, start it \
+         with --protected-mode no, or send 'CONFIG SET protected-mode no' from the machine it \
+         runs on.",
+    )
+}
+
 /// For a command about the cluster where there is none.
 pub(super) fn stands_alone() -> Reply {
     Reply::error("ERR This instance has cluster support disabled")

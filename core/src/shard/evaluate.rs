@@ -56,6 +56,7 @@ impl Shard {
             watched: &mut self.watched,
             notes: &mut self.notes,
             counters: &mut self.counters,
+            server: &mut self.server,
             random: &mut self.random,
             now_ms: self.clock.now_ms(),
             wall_us: self.now.wall_us,
@@ -74,6 +75,7 @@ impl Shard {
             Err(Stop::Error(reply)) => self.reply(id, reply),
             Err(Stop::Read) => self.wait_for_reads(id, args, fetched, nearby),
             Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
+            Err(Stop::Server(request)) => self.on_request(id, request),
             Err(Stop::Acks(wants)) => self.pause(id, wants),
         }
         changes.clear();

@@ -1,9 +1,12 @@
 //! What goes into the shard and what comes out of it.
 
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::args::Args;
 use crate::disk::{DiskOp, DiskResult};
+use crate::kv::Peer;
 use crate::node::{ToControl, ToShard};
 use crate::reply::{Protocol, Reply};
 use crate::{ClientId, IoId};
@@ -11,8 +14,8 @@ use crate::{ClientId, IoId};
 /// One event for the shard.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A client connected.
-    Connected(ClientId),
+    /// A client connected, from there.
+    Connected(ClientId, Peer),
     /// A client is gone; nothing more is sent to it. A command that it had handed in may still
     /// take effect.
     Disconnected(ClientId),
@@ -27,6 +30,8 @@ pub enum Input<'a> {
     Tick,
     /// Control of this node says something.
     Control(ToShard),
+    /// The ACL file was read, or written (and this is empty); or why it could not be.
+    AclFile(ClientId, Result<Vec<u8>, String>),
     /// Finish: commit and answer what was taken, make everything durable, mark the stop as clean,
     /// then [`Output::Stopped`].
     Stop,
@@ -41,6 +46,15 @@ pub enum Output {
     Reply(ClientId, Protocol, Reply),
     /// For control of this node.
     Control(ToControl),
+    /// The ACL file is to be replaced by this text, or read if there is none; answered by
+    /// [`Input::AclFile`].
+    AclFile(ClientId, Option<Vec<u8>>),
+    /// The client's command is answered with nothing: CLIENT REPLY.
+    Silence(ClientId),
+    /// A line for a client that said MONITOR, without its end. It is no reply.
+    Monitored(ClientId, Arc<str>),
+    /// SHUTDOWN: the node is to stop as at a signal.
+    Shutdown,
     /// To be closed once everything sent before has been written.
     Close(ClientId),
     /// [`Shard::accepts`](super::Shard::accepts) the client again after it did not.

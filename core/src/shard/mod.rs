@@ -8,7 +8,7 @@
 //! A command that needs a value from disk, or a clock that is not committed yet, waits with its
 //! client (other clients go on) and is then evaluated again from the start.
 //!
-//! [`acks`] is WAIT, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
+//! [`acks`] is WAIT, [`requests`] is what is about the node itself, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
 //! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
 
 mod acks;
@@ -21,6 +21,7 @@ mod event;
 pub mod forward;
 mod lacking;
 mod nearby;
+mod requests;
 mod roles;
 mod stop;
 mod view;
@@ -43,6 +44,7 @@ use crate::marks::Marks;
 use crate::node::ToControl;
 use crate::random::Random;
 use crate::replication::{Promises, Round};
+use crate::server::Server;
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, ReadToken, Replica, Settings};
 use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
@@ -112,6 +114,7 @@ pub struct Shard {
     changes: Changes,
     notes: Notes,
     counters: Counters,
+    server: Server,
     marks: Marks,
 }
 
@@ -176,6 +179,7 @@ impl Shard {
     /// A shard about to open its data directory: the first outputs read it.
     pub fn new(config: Config, now: Now) -> Self {
         let hasher = FixedState::with_seed(config.seed);
+        let server = Server::new(config.server.clone(), now);
         let mut random = Random(config.seed);
         let id = DirectoryId(random.next_u128());
         let mut shard = Self {
@@ -214,6 +218,7 @@ impl Shard {
             changes: Changes::default(),
             notes: Notes::default(),
             counters: Counters::default(),
+            server,
             marks: Marks::default(),
         };
         if shard.config.member {
@@ -227,14 +232,16 @@ impl Shard {
     /// Takes one event in.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.now = now;
+        self.server.now = now;
         self.clock.advance(now);
         match input {
-            Input::Connected(id) => self.on_connected(id),
+            Input::Connected(id, peer) => self.on_connected(id, peer),
             Input::Disconnected(id) => self.on_disconnected(id),
             Input::Command(id, args) => self.on_command(id, args),
             Input::Malformed(id, error) => self.on_malformed(id, error),
             Input::Disk(io, result) => self.on_disk(io, result),
             Input::Control(said) => self.on_control(said),
+            Input::AclFile(id, result) => self.on_acl_file(id, result),
             Input::Tick => self.on_tick(),
             Input::Stop => self.on_stop(),
         }
@@ -298,6 +305,13 @@ impl Shard {
             && !self.pressed
             && self.leaving.is_none()
             && self.clients.get(&id).is_some_and(Client::accepts)
+    }
+
+    /// Whether the client has not said who it is and has to, so that little is taken from it.
+    pub fn is_stranger(&self, id: ClientId) -> bool {
+        let acl = &self.server.acl;
+        !acl.admits_strangers()
+            && self.clients.get(&id).is_some_and(|client| client.session.is_stranger(acl))
     }
 
     /// Commands that read these keys will be handed in next. Changes nothing; a driver that holds several

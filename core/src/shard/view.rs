@@ -14,6 +14,7 @@ use crate::disk::ValueCache;
 use crate::kv::{
     self, CacheInfo, Changes, ClusterInfo, Info, Item, Meta, PartitionInfo, Stop, View,
 };
+use crate::server::Server;
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
 use crate::{Instant, Millis, NodeId, Offset, Value};
@@ -29,6 +30,7 @@ pub(super) struct Eye<'a> {
     pub(super) watched: &'a mut Watched,
     pub(super) notes: &'a mut Notes,
     pub(super) counters: &'a mut Counters,
+    pub(super) server: &'a mut Server,
     pub(super) random: &'a mut u64,
     pub(super) now_ms: Millis,
     pub(super) wall_us: u64,
@@ -428,6 +430,10 @@ impl View for Eye<'_> {
 
     fn role(&self) -> kv::Role {
         role(self.partitions, self.linked, self.cluster)
+    }
+
+    fn server(&mut self) -> &mut Server {
+        self.server
     }
 
     fn info(&self) -> Info {

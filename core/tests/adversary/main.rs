@@ -494,6 +494,12 @@ impl Adversary {
                     self.world.refused = Some(text);
                     self.world.stopped = true;
                 }
+                Some(
+                    Output::AclFile(..)
+                    | Output::Silence(_)
+                    | Output::Monitored(..)
+                    | Output::Shutdown,
+                ) => unreachable!("nobody asks for it"),
                 Some(Output::Close(_)) => panic!("nobody broke the protocol"),
                 Some(Output::Resume(id)) => {
                     self.clients.iter_mut().filter(|c| c.id == id).for_each(|c| c.held = false);

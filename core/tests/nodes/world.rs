@@ -8,8 +8,10 @@ use std::time::Duration;
 use kvnode_core::cluster::Map;
 use kvnode_core::control::{self, Control, FoundingOptions, View};
 use kvnode_core::disk::NoCache;
+use kvnode_core::kv::Peer;
 use kvnode_core::replication;
 use kvnode_core::reply::Reply;
+use kvnode_core::server;
 use kvnode_core::shard::{self, FsyncMode, IndexKind, ReplicaGlance, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId};
@@ -139,6 +141,7 @@ impl World {
                 check_every: Duration::from_millis(50),
             },
             scrub: setup.scrub,
+            server: server::Setup::default(),
             seed,
             port: 6379,
             process_id: 1,
@@ -253,6 +256,10 @@ impl World {
                         return self.hang_up(id);
                     }
                     shard::Output::Opened | shard::Output::Close(_) => {}
+                    shard::Output::AclFile(..)
+                    | shard::Output::Silence(_)
+                    | shard::Output::Monitored(..)
+                    | shard::Output::Shutdown => unreachable!("nobody asks for it"),
                 }
                 continue;
             }
@@ -408,7 +415,7 @@ impl World {
         let (node, client) = (NodeId(id), ClientId(self.last_client));
         let now = self.wall(id);
         let process = self.process(id).expect("the node lives");
-        process.shard.handle(now, shard::Input::Connected(client));
+        process.shard.handle(now, shard::Input::Connected(client, Peer::default()));
         self.clients.insert((node, client), Client::default());
         self.drain(node);
         (node, client)

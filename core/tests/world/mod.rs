@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, DiskResult, File, ValueCache};
+use kvnode_core::kv::Peer;
 use kvnode_core::reply::Reply;
+use kvnode_core::server;
 use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, IoId, Now, Value};
@@ -66,6 +68,8 @@ pub struct Setup {
     pub merge: bool,
     pub scrub: bool,
     pub cache: bool,
+    /// The users come from a file.
+    pub acl_file: bool,
     /// When the world starts, by its wall clock.
     pub wall_ms: u64,
 }
@@ -81,6 +85,7 @@ impl Default for Setup {
             merge: true,
             scrub: false,
             cache: false,
+            acl_file: false,
             wall_ms: 1_700_000_000_000,
         }
     }
@@ -96,6 +101,8 @@ pub struct World {
     pub refused: Option<String>,
     pub stopped: bool,
     pub closed: Vec<ClientId>,
+    /// What else the shard wants of its driver.
+    pub others: Vec<Output>,
     /// Operations handed out and not answered yet, while `hold` is set.
     pub held: VecDeque<(IoId, DiskOp)>,
     pub hold: bool,
@@ -125,6 +132,7 @@ impl World {
                 },
             },
             scrub: setup.scrub.then_some(SCRUB),
+            server: server::Setup { acl_file: setup.acl_file, ..server::Setup::default() },
             seed: 7,
             port: 6379,
             process_id: 1,
@@ -140,6 +148,7 @@ impl World {
             refused: None,
             stopped: false,
             closed: Vec::new(),
+            others: Vec::new(),
             held: VecDeque::new(),
             hold: false,
             next_client: 1,
@@ -159,10 +168,16 @@ impl World {
     }
 
     pub fn client(&mut self) -> ClientId {
+        let id = self.client_id();
+        self.shard.handle(self.now, Input::Connected(id, Peer::default()));
+        id
+    }
+
+    /// The id of a client that is to connect.
+    pub fn client_id(&mut self) -> ClientId {
         let id = ClientId(self.next_client);
         self.next_client += 1;
         self.replies.insert(id, VecDeque::new());
-        self.shard.handle(self.now, Input::Connected(id));
         id
     }
 
@@ -193,6 +208,12 @@ impl World {
                 Some(Output::Stopped) => self.stopped = true,
                 Some(Output::Close(client)) => self.closed.push(client),
                 Some(Output::Resume(_)) => {}
+                Some(
+                    other @ (Output::AclFile(..)
+                    | Output::Silence(_)
+                    | Output::Monitored(..)
+                    | Output::Shutdown),
+                ) => self.others.push(other),
             }
         }
     }

@@ -81,6 +81,12 @@ pub enum Malformed {
     /// `$` with no number behind it, or one above [`VALUE_BYTES_MAX`].
     #[error("Protocol error: invalid bulk length")]
     BulkLength,
+    /// More arguments than a client may send that has not said who it is.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    StrangerMultibulkLength,
+    /// An argument longer than such a client may send.
+    #[error("Protocol error: unauthenticated bulk length")]
+    StrangerBulkLength,
     /// `$` and a line without an end.
     #[error("Protocol error: too big bulk count string")]
     BulkLine,
@@ -107,9 +113,11 @@ impl Malformed {
 pub const MISSING_BYTES_MAX: usize = 1 << 20;
 
 /// The parser of one connection: what it knows about the command under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Parser {
     stage: Stage,
+    /// What the client may send.
+    limits: Limits,
     /// Bytes of the command that are understood.
     at: usize,
     /// Bytes after `at` that hold no end of line.
@@ -118,6 +126,31 @@ pub struct Parser {
     spans: Vec<Span>,
     /// The arguments of an inline command.
     unquoted: Vec<u8>,
+}
+
+/// How much a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits {
+    args: usize,
+    bulk: usize,
+}
+
+impl Limits {
+    const KNOWN: Self = Self { args: ARGS_MAX, bulk: VALUE_BYTES_MAX };
+    const STRANGER: Self = Self { args: 10, bulk: 16 << 10 };
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Start,
+            limits: Limits::KNOWN,
+            at: 0,
+            searched: 0,
+            spans: Vec::new(),
+            unquoted: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,6 +202,11 @@ impl Parser {
             }
         };
         self.arguments(buf, left, body)
+    }
+
+    /// Whether the client has not said who it is and has to: then little is taken from it.
+    pub fn set_stranger(&mut self, stranger: bool) {
+        self.limits = if stranger { Limits::STRANGER } else { Limits::KNOWN };
     }
 
     /// The arguments of the command that [`next`](Self::next) has just found in `buf`.
@@ -249,7 +287,9 @@ impl Parser {
 
     /// Reads the array's first line: its number of arguments, 0 for one that is to be skipped.
     fn array_length(&mut self, buf: &[u8]) -> Result<usize, Parsed> {
-        if let Some((count @ 0..=ARGS_MAX, len)) = number::short_line(&buf[1..]) {
+        if let Some((count, len)) = number::short_line(&buf[1..])
+            && count <= self.limits.args
+        {
             self.at = 1 + len;
             self.searched = 0;
             return Ok(count);
@@ -258,8 +298,12 @@ impl Parser {
         let count = number::parse(&line[1..])
             .filter(|&count| count <= ARGS_MAX as i64)
             .ok_or(Parsed::Malformed(Malformed::MultibulkLength))?;
+        let count = count.max(0) as usize;
+        if count > self.limits.args {
+            return Err(Parsed::Malformed(Malformed::StrangerMultibulkLength));
+        }
         self.at = next;
-        Ok(count.max(0) as usize)
+        Ok(count)
     }
 
     /// Reads an argument's first line, at `at`: its length, and where its bytes start.
@@ -276,8 +320,11 @@ impl Parser {
             }
             None => self.unusual_bulk_length(buf, at)?,
         };
-        if len > VALUE_BYTES_MAX {
-            return Err(Parsed::Malformed(Malformed::BulkLength));
+        if len > self.limits.bulk {
+            return Err(Parsed::Malformed(match len {
+                ..=VALUE_BYTES_MAX => Malformed::StrangerBulkLength,
+                _ => Malformed::BulkLength,
+            }));
         }
         if next + len + 2 > COMMAND_BYTES_MAX {
             return Err(Parsed::Malformed(Malformed::CommandBytes));

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use kvnode_core::ClientId;
 use kvnode_core::args::OwnedArgs;
 use kvnode_core::control;
+use kvnode_core::kv::Peer;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{Input, Output};
 
@@ -27,7 +28,7 @@ impl Process {
         let id = ClientId(self.next_client);
         self.clients.insert(id, Client { wire, queue: VecDeque::new() });
         self.by_wire.insert(wire, id);
-        self.hand_shard(Input::Connected(id));
+        self.hand_shard(Input::Connected(id, Peer::default()));
     }
 
     pub(super) fn on_packet(&mut self, wire: WireId, packet: Packet) {
@@ -103,6 +104,9 @@ impl Process {
             Output::Control(said) => {
                 self.replication_says(&said);
                 self.hand_control(control::Input::Shard(said));
+            }
+            Output::AclFile(..) | Output::Silence(_) | Output::Monitored(..) | Output::Shutdown => {
+                unreachable!("no client of the simulator asks for it")
             }
             Output::Notice(severity, text) => self.notice(severity, &text),
         }

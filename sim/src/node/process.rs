@@ -13,6 +13,7 @@ use kvnode_core::control::{self, Control};
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::node::Parcel;
 use kvnode_core::peer;
+use kvnode_core::server;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::shard::{self, Severity, Shard};
 use kvnode_core::{ClientId, Instant, IoId, NodeId as Node};
@@ -351,6 +352,7 @@ fn shard_config(world: &World, life: u64, seed: u64, cache: Cache) -> shard::Con
         zero_ahead_bytes: settings.zero_ahead_bytes,
         merge: settings.merge,
         scrub: settings.scrub,
+        server: server::Setup::default(),
         seed,
         port: 6379,
         process_id: life as u32,

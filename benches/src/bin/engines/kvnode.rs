@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use kvnode_core::ClientId;
+use kvnode_core::kv::Peer;
 use kvnode_core::limits::SEGMENT_BYTES;
 use kvnode_core::reply::Reply;
+use kvnode_core::server;
 use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
 use kvnode_core::storage::replica::MergeSettings;
 use kvnode_io::HotValues;
@@ -46,6 +48,7 @@ impl Kvnode {
                 bytes_per_second: 32 << 20,
                 check_every: Duration::from_secs(1),
             },
+            server: server::Setup::default(),
             seed: 1,
             port: 0,
             process_id: std::process::id(),
@@ -62,7 +65,7 @@ impl Kvnode {
         if !kvnode.opened {
             return Err(io::Error::other("kvnode waits for something while it opens"));
         }
-        kvnode.shard.handle(now(), Input::Connected(CLIENT));
+        kvnode.shard.handle(now(), Input::Connected(CLIENT, Peer::default()));
         Ok(kvnode)
     }
 
@@ -79,6 +82,10 @@ impl Kvnode {
                 Output::Stopped => self.stopped = true,
                 Output::Refused(why) => return Err(io::Error::other(why)),
                 Output::Control(_) | Output::Close(_) | Output::Resume(_) | Output::Notice(..) => {}
+                Output::AclFile(..)
+                | Output::Silence(_)
+                | Output::Monitored(..)
+                | Output::Shutdown => unreachable!("nobody asks for it"),
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::{ALWAYS, ALWAYS_FAST, CLIENT_FLAGS, SESSION};
 use crate::kv::command::{Categories, Command, Flags, Group, Handler};
-use crate::kv::{connection, introspect, server};
+use crate::kv::{auth, connection, introspect, server};
 use Group::Connection;
 use Handler::{Keys, Session};
 
@@ -20,9 +20,9 @@ pub(super) const CONNECTION: &[Command] = &[
     Command::new("hello", -1, HELLO, Session(connection::hello))
         .docs(Connection, "6.0.0", "Chooses the protocol and tells about the server.")
         .flags(SESSION.with(Flags::NO_AUTH)),
-    Command::new("auth", -2, "[username] password", Session(connection::auth))
+    Command::new("auth", -2, "[username] password", Session(auth::auth))
         .docs(Connection, "1.0.0", "Authenticates the connection.")
-        .flags(SESSION.with(Flags::NO_AUTH)),
+        .flags(SESSION.with(Flags::NO_AUTH).with(Flags::NO_MULTI)),
     Command::new("quit", -1, "", Session(connection::quit))
         .docs(Connection, "1.0.0", "Closes the connection.")
         .flags(SESSION.with(Flags::NO_AUTH)),

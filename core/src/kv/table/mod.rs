@@ -1,5 +1,6 @@
 //! The commands: the one place where they are listed, a file for each kind.
 
+mod acl;
 mod bitmaps;
 mod cluster;
 mod connection;

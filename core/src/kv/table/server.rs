@@ -42,6 +42,9 @@ pub(super) const SERVER: &[Command] = &[
         )
         .flags(CLIENT_FLAGS.with(Flags::FAST))
         .also(Categories::ADMIN.with(Categories::DANGEROUS)),
+    Command::new("acl", -2, "subcommand [argument ...]", Keys(server::container))
+        .docs(Server, "6.0.0", "Commands about users and what they may do.")
+        .subcommands(super::acl::ACL),
     Command::new("config", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Server, "2.0.0", "Commands about the configuration.")
         .subcommands(CONFIG),

@@ -1,6 +1,7 @@
 //! Tests of whole commands, by behaviour.
 
 mod acks;
+mod acl;
 mod bitmaps;
 mod commands;
 mod float;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::kv::{Acked, Changes, Info, Item, Meta, Op, Session, Stop, View, evaluate};
 use crate::reply::{Protocol, Reply};
+use crate::server::Server;
 use crate::shard::FsyncMode;
 use crate::{ClientId, Millis, Value};
 
@@ -23,6 +24,7 @@ pub(super) struct MapView {
     /// Keys whose values are on disk; asking for one notes it in `noted`.
     pub(super) cold: BTreeSet<Vec<u8>>,
     pub(super) noted: BTreeSet<Vec<u8>>,
+    pub(super) server: Server,
     /// Stop at the question with this number.
     pub(super) stop_at: Option<(usize, Stop)>,
 }
@@ -164,6 +166,10 @@ impl View for MapView {
 
     fn acked(&self) -> Acked {
         self.acked
+    }
+
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     fn info(&self) -> Info {

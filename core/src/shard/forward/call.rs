@@ -58,6 +58,8 @@ pub(super) struct Part {
 pub(super) enum Merge {
     /// There is one part.
     Only,
+    /// There is one part, a transaction; these of its commands were refused before it was sent.
+    Transaction(Vec<(usize, Reply)>),
     /// Numbers are added.
     Sum,
     /// Items stand where they were asked for: of which part, in order of the whole.
@@ -104,6 +106,13 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
     match merge {
         Merge::Only | Merge::First => {
             replies.into_iter().next().expect("a call has at least one part")
+        }
+        Merge::Transaction(refused) => {
+            let mut reply = replies.into_iter().next().expect("a transaction is one part");
+            if let Reply::Array(items) = &mut reply {
+                refused.into_iter().for_each(|(at, refusal)| items.insert(at, refusal));
+            }
+            reply
         }
         Merge::Sum => Reply::Int(
             replies.iter().fold(

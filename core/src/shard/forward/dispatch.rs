@@ -140,9 +140,13 @@ impl Forwarding {
 impl Shard {
     /// Evaluates the command here, or has it evaluated where its keys are.
     pub(in crate::shard) fn dispatch(&mut self, id: ClientId, args: Args<'_>) {
-        let client = self.clients.get(&id).expect("the caller has looked");
         let partitions = self.homes.count();
         let Ok(command) = kv::resolve(args) else { return self.run_here(id, args) };
+        let client = self.clients.get(&id).expect("the caller has looked");
+        // What is not allowed is refused here.
+        if !client.session.may(command, args, &self.server) {
+            return self.run_here(id, args);
+        }
         if partitions == 0 || client.session.queues(command) {
             return self.run_here(id, args);
         }

@@ -13,6 +13,7 @@
 //! commands in it, which every ask carries.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,15 +88,12 @@ impl Shard {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let partitions = self.homes.count();
         let mut homes = BTreeSet::new();
-        let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
         let mut reads = true;
         for (command, args) in client.session.queued() {
             let args = args.as_slices();
             homes.extend(command.keys(&args).map(|key| home(key, partitions)));
             reads &= !command.flags.has(kv::Flags::WRITE);
-            commands.push(owned(&args));
         }
-        commands.push(owned(args));
         let watching = client.watching;
         let watches = Watches {
             generation: client.generation,
@@ -118,11 +116,10 @@ impl Shard {
             if self.runs_here(id, partition) {
                 return self.run_here(id, args);
             }
-            self.give_up_transaction(id, args);
-            let part = (partition, commands);
-            return self.call(id, alloc::vec![part], Merge::Only, reads);
+            let (commands, merge) = self.take_transaction(id, args);
+            return self.call(id, alloc::vec![(partition, commands)], merge, reads);
         };
-        self.give_up_transaction(id, args);
+        let (commands, merge) = self.take_transaction(id, args);
         if watching.partition != partition {
             return self.enqueue(id, errors::scattered(), &[]);
         }
@@ -131,12 +128,24 @@ impl Shard {
         }
         let pinned = Pinned { to: watching.to, watches, otherwise: Otherwise::Aborted };
         let part = (partition, commands);
-        self.call_pinned(id, alloc::vec![part], (Merge::Only, reads), Some(pinned));
+        self.call_pinned(id, alloc::vec![part], (merge, reads), Some(pinned));
     }
 
-    fn give_up_transaction(&mut self, id: ClientId, args: Args<'_>) {
+    /// The transaction as it is sent, without the commands that its client may not run any more.
+    fn take_transaction(&mut self, id: ClientId, args: Args<'_>) -> (Vec<Command>, Merge) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
+        let mut refused = Vec::new();
+        for (at, (command, args)) in client.session.queued().enumerate() {
+            let args = args.as_slices();
+            match client.session.authorize_queued(command, &args, &mut self.server) {
+                Ok(()) => commands.push(owned(&args)),
+                Err(refusal) => refused.push((at, refusal)),
+            }
+        }
+        commands.push(owned(args));
         client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
+        (commands, Merge::Transaction(refused))
     }
 
     /// The client watches nothing any more; its agent will hear of it with the next ask.

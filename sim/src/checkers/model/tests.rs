@@ -2,6 +2,7 @@
 
 use kvnode_core::kv::{Changes, Info, Item, Meta, Op, Session, Stop, View, evaluate};
 use kvnode_core::reply::Reply;
+use kvnode_core::server::Server;
 use kvnode_core::{ClientId, Millis, Value};
 
 use super::super::forge::{Dice, k, t, token};
@@ -123,6 +124,7 @@ impl Writer {
 struct Core {
     items: BTreeMap<Vec<u8>, Item>,
     now_ms: Millis,
+    server: Server,
 }
 
 impl Core {
@@ -250,6 +252,10 @@ impl View for Core {
 
     fn watched_version(&self, _: &[u8]) -> u64 {
         0
+    }
+
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     fn info(&self) -> Info {
