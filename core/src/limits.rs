@@ -91,6 +91,12 @@ pub const ACL_FILE_BYTES_MAX: usize = 4 << 20;
 /// Entries of ACL LOG (Redis: `acllog-max-len`).
 pub const ACL_LOG_MAX: usize = 128;
 
+/// Entries of the slow log.
+pub const SLOWLOG_ENTRIES_MAX: usize = 1 << 16;
+
+/// Clients that are shown the commands of all at a time.
+pub const MONITORS_MAX: usize = 16;
+
 /// Most partitions of one node.
 pub const PARTITIONS_MAX: u32 = 1_024;
 

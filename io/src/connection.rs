@@ -182,6 +182,10 @@ impl Connection {
             match self.parser.next(unread) {
                 Parsed::Command { consumed } => {
                     shard.handle(now, Input::Command(id, &self.parser.args(unread)));
+                    let done = clock::monotonic();
+                    if shard.evaluated(id, done) {
+                        shard.note_slow(id, &self.parser.args(unread), done);
+                    }
                     at += consumed;
                     commands += 1;
                 }

@@ -22,7 +22,7 @@
 //! - `executor`: where a disk operation runs, and in which order. [`disk`]: what it does.
 //! - [`resp`]: the protocol of the clients, pure.
 //! - `control`: the thread of the node's part in a cluster. [`peer`]: the sockets of the links between nodes.
-//! - `acl_file`: the users' file. `cache`: hot values. `lock`: one process a directory. [`clock`]: what time it is.
+//! - `acl_file`: the users' file. `cache`: hot values. `usage`: what the process takes. `lock`: one process a directory. [`clock`]: what time it is.
 #![forbid(unsafe_code)]
 
 mod acl_file;
@@ -41,6 +41,7 @@ pub mod peer;
 mod pump;
 pub mod resp;
 mod server;
+mod usage;
 
 pub use cache::HotValues;
 pub use error::Error;

@@ -36,7 +36,6 @@ pub(crate) struct Node {
     last_client: Cell<u64>,
     /// Connections, those included that linger.
     connections: Cell<u32>,
-    connections_max: u32,
     acl_file: Option<AclFile>,
     /// Takes what is for control; none where the node stands alone.
     control: Option<Orders>,
@@ -48,12 +47,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(
-        shard: Shard,
-        connections_max: u32,
-        acl_file: Option<AclFile>,
-        control: Option<Orders>,
-    ) -> Self {
+    pub(crate) fn new(shard: Shard, acl_file: Option<AclFile>, control: Option<Orders>) -> Self {
         Self {
             acl_file,
             shard: RefCell::new(shard),
@@ -64,7 +58,6 @@ impl Node {
             pump: Pulse::default(),
             last_client: Cell::new(0),
             connections: Cell::new(0),
-            connections_max,
             control,
             stopping: Cell::new(false),
             empty: Notify::new(),
@@ -141,7 +134,8 @@ impl Node {
 impl Node {
     /// Serves a new connection, or turns it away if there are too many.
     pub(crate) fn connected(self: &Rc<Self>, stream: TcpStream) {
-        if self.connections.get() >= self.connections_max {
+        if self.connections.get() >= self.shard().max_clients() {
+            self.shard().note_turned_away();
             // It fits into an empty socket buffer; whoever does not get it is closed all the same.
             let _ = SockRef::from(&stream).send(b"-ERR max number of clients reached\r\n");
             return;
@@ -310,4 +304,4 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 /// How long a connection is silent before the system asks whether the peer is still there (Redis:
 /// `tcp-keepalive`).
-const KEEPALIVE: Duration = Duration::from_secs(300);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(300);

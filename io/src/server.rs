@@ -35,6 +35,7 @@ use crate::disk::Disk;
 use crate::executor::{Executor, Fsyncs};
 use crate::node::{Bomb, Node};
 use crate::pump::Pump;
+use crate::usage;
 use crate::{ClusterOptions, DirLock, Error, HotValues, Options, clock, control};
 
 /// Runs a node until a signal stops it. `on_ready` is called once commands are served, with the
@@ -79,10 +80,10 @@ async fn serve(
         Some(cluster) => Some(join_cluster(&options, cluster, address, &lock)?),
         None => None,
     };
-    let shard = Shard::new(config(&options, address, values)?, clock::now());
+    let shard = Shard::new(config(&options, address, &files, values)?, clock::now());
     let orders = control.as_ref().map(control::Handle::orders);
     let acl_file = options.acl_file.clone().map(AclFile::new);
-    let node = Rc::new(Node::new(shard, files.clients_max, acl_file, orders));
+    let node = Rc::new(Node::new(shard, acl_file, orders));
     tracing::info!("listening on {address}, opening {}", options.data.display());
 
     let (opened_tx, mut opened) = oneshot::channel();
@@ -254,7 +255,12 @@ const MERGE: MergeSettings = MergeSettings {
 const SCRUB: ScrubSettings =
     ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(24 * 60 * 60) };
 
-fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<Config, Error> {
+fn config(
+    options: &Options,
+    address: SocketAddr,
+    files: &Files,
+    values: HotValues,
+) -> Result<Config, Error> {
     Ok(Config {
         member: options.cluster.is_some(),
         partitions: options.partitions,
@@ -268,7 +274,7 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
         merge: MERGE,
         scrub: Some(SCRUB),
-        server: setup(options)?,
+        server: setup(options, address, files)?,
         seed: draw_seed()?,
         port: address.port(),
         process_id: std::process::id(),
@@ -277,7 +283,7 @@ fn config(options: &Options, address: SocketAddr, values: HotValues) -> Result<C
 }
 
 /// Users and settings of the node.
-fn setup(options: &Options) -> Result<Setup, Error> {
+fn setup(options: &Options, address: SocketAddr, files: &Files) -> Result<Setup, Error> {
     let acl = match &options.acl_file {
         None => options.acl.clone(),
         Some(path) => AclFile::new(path.clone())
@@ -288,9 +294,36 @@ fn setup(options: &Options) -> Result<Setup, Error> {
     Ok(Setup {
         acl,
         acl_file: options.acl_file.is_some(),
-        settings: Settings { protected_mode: options.protected_mode },
+        settings: Settings {
+            protected_mode: options.protected_mode,
+            max_clients: files.clients_max,
+            max_clients_possible: files.clients_possible,
+            ..Settings::default()
+        },
+        fixed: fixed(options, address),
+        meter: Some(usage::read),
         secret: Secret(draw()?),
     })
+}
+
+/// What CONFIG GET tells of how the node was started.
+fn fixed(options: &Options, address: SocketAddr) -> Vec<(&'static str, String)> {
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (fsync, redis) = match options.fsync {
+        FsyncMode::Always => ("always".to_owned(), Some("always")),
+        FsyncMode::EveryMs(ms) => (ms.to_string(), (ms == 1_000).then_some("everysec")),
+        FsyncMode::Never => ("never".to_owned(), Some("no")),
+    };
+    let mut all = vec![
+        ("aclfile", options.acl_file.as_deref().map_or_else(String::new, path)),
+        ("bind", address.ip().to_string()),
+        ("dir", path(&options.data)),
+        ("fsync", fsync),
+        ("port", address.port().to_string()),
+        ("tcp-keepalive", crate::node::KEEPALIVE.as_secs().to_string()),
+    ];
+    all.extend(redis.map(|redis| ("appendfsync", redis.to_owned())));
+    all
 }
 
 fn draw_seed() -> Result<u64, Error> {
@@ -323,6 +356,8 @@ fn stop_signals() -> io::Result<Stops> {
 /// How the open files that the system allows are shared out.
 struct Files {
     clients_max: u32,
+    /// As many as there could be.
+    clients_possible: u32,
     handles_max: usize,
 }
 
@@ -345,7 +380,7 @@ impl Files {
                  open files is {files}; raise it with ulimit -n"
             );
         }
-        Self { clients_max, handles_max: handles as usize }
+        Self { clients_max, clients_possible: left.max(1), handles_max: handles as usize }
     }
 }
 

@@ -121,6 +121,11 @@ impl User {
         self.no_password
     }
 
+    /// Whether it has a password.
+    pub fn has_password(&self) -> bool {
+        !self.passwords.is_empty()
+    }
+
     /// Whether it may do everything.
     pub fn is_unrestricted(&self) -> bool {
         self.root.allows_all()

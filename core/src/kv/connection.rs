@@ -6,6 +6,7 @@ use alloc::vec;
 use super::find::{shown, wrong_arity};
 use super::keys::require_database;
 use super::number::parse;
+use super::session::Replies;
 use super::{REDIS_VERSION, Session, Stop, Txn};
 use crate::Value;
 use crate::args::Args;
@@ -38,6 +39,8 @@ pub(super) fn reset(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Re
     session.settings.protocol = Protocol::default();
     session.settings.name = None;
     session.settings.nearby = false;
+    session.settings.monitors = false;
+    session.settings.replies = Replies::default();
     session.forget_user(txn.view().server());
     Ok(Reply::Simple("RESET"))
 }
@@ -100,56 +103,6 @@ pub(super) fn hello(
     Ok(greeting(session, mode))
 }
 
-pub(super) fn client_id(
-    _: Args<'_>,
-    session: &mut Session,
-    _: &mut Txn<'_>,
-) -> Result<Reply, Stop> {
-    Ok(id(session))
-}
-
-pub(super) fn client_getname(
-    _: Args<'_>,
-    session: &mut Session,
-    _: &mut Txn<'_>,
-) -> Result<Reply, Stop> {
-    Ok(session.settings.name.clone().map_or(Reply::Null, Reply::Bulk))
-}
-
-pub(super) fn client_setname(
-    args: Args<'_>,
-    session: &mut Session,
-    _: &mut Txn<'_>,
-) -> Result<Reply, Stop> {
-    check_name(args[2])?;
-    session.settings.name = not_empty(args[2]);
-    Ok(Reply::OK)
-}
-
-pub(super) fn client_setinfo(
-    args: Args<'_>,
-    session: &mut Session,
-    _: &mut Txn<'_>,
-) -> Result<Reply, Stop> {
-    let (option, value) = (args[2], args[3]);
-    let setting = if option.eq_ignore_ascii_case(b"LIB-NAME") {
-        &mut session.settings.lib_name
-    } else if option.eq_ignore_ascii_case(b"LIB-VER") {
-        &mut session.settings.lib_version
-    } else {
-        let text = format!("ERR Unrecognized option '{}'", shown(option));
-        return Err(Stop::Error(Reply::error_owned(text)));
-    };
-    if !is_plain(value) {
-        return Err(Stop::Error(Reply::error_owned(format!(
-            "ERR {} cannot contain spaces, newlines or special characters.",
-            shown(option)
-        ))));
-    }
-    *setting = not_empty(value);
-    Ok(Reply::OK)
-}
-
 fn parse_version(text: &[u8]) -> Result<Protocol, Stop> {
     match parse(text) {
         Some(2) => Ok(Protocol::Resp2),
@@ -159,18 +112,18 @@ fn parse_version(text: &[u8]) -> Result<Protocol, Stop> {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), Stop> {
+pub(super) fn check_name(name: &[u8]) -> Result<(), Stop> {
     if is_plain(name) {
         return Ok(());
     }
     Err(Stop::error("ERR Client names cannot contain spaces, newlines or special characters."))
 }
 
-fn is_plain(text: &[u8]) -> bool {
+pub(super) fn is_plain(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)
 }
 
-fn not_empty(text: &[u8]) -> Option<Value> {
+pub(super) fn not_empty(text: &[u8]) -> Option<Value> {
     (!text.is_empty()).then(|| Value::copy_from(text))
 }
 
@@ -191,6 +144,6 @@ fn greeting(session: &Session, mode: &str) -> Reply {
     ])
 }
 
-fn id(session: &Session) -> Reply {
+pub(super) fn id(session: &Session) -> Reply {
     Reply::Int(i64::try_from(session.id().0).expect("connections are counted from one"))
 }

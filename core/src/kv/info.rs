@@ -3,12 +3,16 @@
 //! Sections and fields are Redis's where kvnode has the same thing, so that monitors find them;
 //! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::time::Duration;
 
-use super::REDIS_VERSION;
+use super::{REDIS_VERSION, Replica, Role};
 use crate::args::Args;
+use crate::server::Usage;
+use crate::server::stats::Stats;
 use crate::{Epoch, Millis, NodeId, Offset, PartitionId, Term};
 
 /// What INFO reports; filled by the shard.
@@ -27,6 +31,26 @@ pub struct Info {
     /// When writes are acknowledged, as `--fsync` takes it: `always`, a number of milliseconds, or
     /// `never`.
     pub fsync: String,
+    /// Clients that may be.
+    pub max_clients: u32,
+    /// Clients that wait for replicas.
+    pub blocked_clients: usize,
+    /// Connections that were turned away.
+    pub rejected_connections: u64,
+    /// Errors that clients were told.
+    pub error_replies: u64,
+    /// When all that is logged was last known to be durable, in seconds since the Unix epoch.
+    pub durable_at: u64,
+    /// The process's memory and processor time, where the driver can tell.
+    pub usage: Option<Usage>,
+    /// What ROLE reports.
+    pub role: Role,
+    /// The sections of the same names, their lines.
+    pub commandstats: String,
+    /// See above.
+    pub errorstats: String,
+    /// See above.
+    pub latencystats: String,
     /// Clients that are connected.
     pub clients: usize,
     /// Keys that clients watch.
@@ -132,16 +156,22 @@ impl Info {
             let is = |asked: &&[u8]| asked.eq_ignore_ascii_case(name.as_bytes());
             sections.iter().any(is)
         };
-        let all = sections.is_empty() || named("all") || named("everything") || named("default");
+        let everything = named("all") || named("everything");
+        let default = sections.is_empty() || named("default");
         let mut text = String::new();
         for (name, section) in SECTIONS {
-            if all || named(name) {
+            let shown = everything || default && !ASKED_FOR.contains(name);
+            if shown || named(name) {
                 let gap = if text.is_empty() { "" } else { "\r\n" };
                 let title = name[..1].to_ascii_uppercase();
-                let title = if *name == "kvnode" { "k" } else { &title };
+                let title = match *name {
+                    "kvnode" => "k",
+                    "cpu" => "CPU",
+                    _ => &title,
+                };
+                let rest = if *name == "cpu" { "" } else { &name[1..] };
                 let section = Section { info: self, write: *section };
-                write!(text, "{gap}# {title}{}\r\n{section}", &name[1..])
-                    .expect("a String takes all");
+                write!(text, "{gap}# {title}{rest}\r\n{section}").expect("a String takes all");
             }
         }
         text
@@ -163,11 +193,23 @@ impl Info {
 
     fn clients(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("connected_clients", self.clients)?;
+        out.line("cluster_connections", 0)?;
+        out.line("maxclients", self.max_clients)?;
+        out.line("blocked_clients", self.blocked_clients)?;
+        out.line("tracking_clients", 0)?;
+        out.line("pubsub_clients", 0)?;
         out.line("total_watched_keys", self.watched_keys)
     }
 
     fn memory(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        if let Some(Usage { memory_bytes, .. }) = self.usage {
+            out.line("used_memory", memory_bytes)?;
+            out.line("used_memory_human", Human(memory_bytes))?;
+            out.line("used_memory_rss", memory_bytes)?;
+            out.line("used_memory_rss_human", Human(memory_bytes))?;
+        }
         out.line("maxmemory", 0)?;
+        out.line("maxmemory_human", "0B")?;
         out.line("maxmemory_policy", "noeviction")?;
         out.line("index_bytes", self.index_bytes)?;
         out.line("cache_bytes", self.cache.bytes)
@@ -175,7 +217,11 @@ impl Info {
 
     fn persistence(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("loading", 0)?;
+        out.line("async_loading", 0)?;
+        out.line("rdb_bgsave_in_progress", 0)?;
+        out.line("rdb_last_save_time", self.durable_at)?;
         out.line("aof_enabled", 1)?;
+        out.line("aof_rewrite_in_progress", 0)?;
         out.line("fsync", &self.fsync)?;
         out.line("fsyncs", self.fsyncs)?;
         out.line("read_faults", self.read_faults)?;
@@ -185,15 +231,49 @@ impl Info {
     fn stats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("total_connections_received", self.connections_received)?;
         out.line("total_commands_processed", self.commands_processed)?;
+        out.line("rejected_connections", self.rejected_connections)?;
         out.line("expired_keys", self.expired_keys)?;
         out.line("evicted_keys", 0)?;
         out.line("keyspace_hits", self.keyspace_hits)?;
-        out.line("keyspace_misses", self.keyspace_misses)
+        out.line("keyspace_misses", self.keyspace_misses)?;
+        out.line("pubsub_channels", 0)?;
+        out.line("pubsub_patterns", 0)?;
+        out.line("total_error_replies", self.error_replies)
     }
 
     fn replication(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("role", "master")?;
-        out.line("connected_slaves", 0)
+        let Role { offset, replicas } = &self.role;
+        out.line("connected_slaves", replicas.len())?;
+        for (at, replica) in replicas.iter().enumerate() {
+            let Replica { host, port, offset } = replica;
+            let value = format_args!("ip={host},port={port},state=online,offset={offset},lag=0");
+            out.line(format_args!("slave{at}"), value)?;
+        }
+        out.line("master_repl_offset", offset)
+    }
+
+    fn cpu(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        let Some(Usage { system, user, .. }) = self.usage else { return Ok(()) };
+        let seconds = |time: Duration| Seconds(time);
+        out.line("used_cpu_sys", seconds(system))?;
+        out.line("used_cpu_user", seconds(user))
+    }
+
+    fn modules(&self, _: &mut Lines<'_, '_>) -> fmt::Result {
+        Ok(())
+    }
+
+    fn commandstats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.0.write_str(&self.commandstats)
+    }
+
+    fn errorstats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.0.write_str(&self.errorstats)
+    }
+
+    fn latencystats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
+        out.0.write_str(&self.latencystats)
     }
 
     fn cluster(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
@@ -241,10 +321,18 @@ const SECTIONS: &[(&str, Write1)] = &[
     ("persistence", Info::persistence),
     ("stats", Info::stats),
     ("replication", Info::replication),
+    ("cpu", Info::cpu),
+    ("modules", Info::modules),
+    ("commandstats", Info::commandstats),
+    ("errorstats", Info::errorstats),
+    ("latencystats", Info::latencystats),
     ("cluster", Info::cluster),
     ("keyspace", Info::keyspace),
     ("kvnode", Info::kvnode),
 ];
+
+/// Not shown unless asked for.
+const ASKED_FOR: &[&str] = &["commandstats", "latencystats"];
 
 struct Section<'a> {
     info: &'a Info,
@@ -273,6 +361,60 @@ impl fmt::Display for PartitionInfo {
         write!(f, ",segments={},log_bytes={}", self.segments, self.log_bytes)?;
         write!(f, ",keys={},garbage_bytes={}", self.keys, self.garbage_bytes)?;
         write!(f, ",compactions={}", self.compactions)
+    }
+}
+
+/// The lines of INFO that tell of the statistics: commands, errors, latencies.
+pub(crate) fn stats_lines(stats: &Stats) -> [String; 3] {
+    let [mut commands, mut errors, mut latencies] = [const { String::new() }; 3];
+    for (name, of) in stats.commands() {
+        let us = of.took.as_micros();
+        // In hundredths of a microsecond.
+        let each = (of.took.as_nanos() / 10).checked_div(u128::from(of.calls)).unwrap_or(0);
+        let (whole, cents) = (each / 100, each % 100);
+        commands.push_str(&format!(
+            "cmdstat_{name}:calls={},usec={us},usec_per_call={whole}.{cents:02},rejected_calls={},\
+             failed_calls={}\r\n",
+            of.calls, of.rejected, of.failed
+        ));
+        if of.calls > 0 {
+            let at = |permille| {
+                let nanos = of.times.permille(permille);
+                format!("{}.{:03}", nanos / 1_000, nanos % 1_000)
+            };
+            let (p50, p99, p999) = (at(500), at(990), at(999));
+            latencies.push_str(&format!(
+                "latency_percentiles_usec_{name}:p50={p50},p99={p99},p99.9={p999}\r\n"
+            ));
+        }
+    }
+    for (code, count) in stats.errors() {
+        errors.push_str(&format!("errorstat_{code}:count={count}\r\n"));
+    }
+    [commands, errors, latencies]
+}
+
+/// Bytes for people, as Redis writes them.
+struct Human(u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, 'G'), (20, 'M'), (10, 'K')];
+        match units.into_iter().find(|(shift, _)| self.0 >> shift > 0) {
+            Some((shift, unit)) => {
+                let cents = (u128::from(self.0) * 100) >> shift;
+                write!(f, "{}.{:02}{unit}", cents / 100, cents % 100)
+            }
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
     }
 }
 

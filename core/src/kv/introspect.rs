@@ -68,6 +68,18 @@ pub(super) fn acl_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("acl"))
 }
 
+pub(super) fn latency_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("latency"))
+}
+
+pub(super) fn module_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("module"))
+}
+
+pub(super) fn slowlog_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Ok(help("slowlog"))
+}
+
 pub(super) fn command_help(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(help("command"))
 }

@@ -25,8 +25,9 @@
 //! - `txn` and `changes` are what a command works on.
 //! - `auth` lets a command in, before anything else is done with it.
 //! - `request` is what a command wants of the node beyond its keys.
-//! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`, `connection`, `server`, `cluster`,
-//!   `topology`, `introspect`, `acl` evaluate.
+//! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`,
+//!   `connection`, `server`, `cluster`, `topology`, `introspect`, `acl`, `client`, `config`,
+//!   `slowlog`, `operations` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod acks;
@@ -34,8 +35,10 @@ mod acl;
 mod auth;
 mod bitmap;
 mod changes;
+mod client;
 mod cluster;
 mod command;
+mod config;
 mod connection;
 mod counters;
 mod dump;
@@ -49,10 +52,12 @@ mod keys;
 mod lcs;
 mod number;
 mod object;
+mod operations;
 mod request;
 mod server;
 mod session;
 mod set;
+mod slowlog;
 mod strings;
 mod syntax;
 mod table;
@@ -69,9 +74,10 @@ pub use command::{Categories, Command, Flags, Group, Keys};
 pub(crate) use find::find_full;
 pub use find::{commands, find, resolve};
 pub(crate) use glob::matches as glob_matches;
+pub(crate) use info::stats_lines;
 pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
 pub(crate) use introspect::access_of;
-pub use request::Request;
+pub use request::{Chosen, KillFilter, Kind, Pause, Request};
 pub use server::{Replica, Role};
 pub use session::{Peer, Session};
 pub(crate) use topology::named_slot;
@@ -99,9 +105,13 @@ pub fn evaluate(
 ) -> Result<Reply, Stop> {
     let command = match resolve(args) {
         Ok(command) => command,
-        Err(error) => return Ok(session.refuse(args, error, view)),
+        Err(error) => {
+            session.note_unknown();
+            return Ok(session.refuse(args, error, view));
+        }
     };
     if let Err(error) = session.authorize(command, args, view.server()) {
+        view.server().note_rejected(command);
         return Ok(session.refuse(args, error, view));
     }
     if command.is_atomic_over_keys() && !are_together(view, command.keys(args)) {

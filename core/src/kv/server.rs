@@ -4,9 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::number::Decimal;
-use super::{Stop, Txn, glob};
+use super::{Stop, Txn};
 use crate::args::Args;
-use crate::limits::VALUE_BYTES_MAX;
 use crate::reply::Reply;
 
 /// What ROLE reports; filled by the shard.
@@ -38,27 +37,6 @@ pub(super) fn time(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
 pub(super) fn info(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let info = txn.view().info();
     Ok(Reply::Verbatim(info.text(&args[1..]).into()))
-}
-
-/// CONFIG GET tells what is true of this server; nothing of it can be changed.
-pub(super) fn config_get(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
-    let patterns: Vec<_> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-    let asked_for = |name: &str| patterns.iter().any(|p| glob::matches(p, name.as_bytes()));
-    let clustered = txn.view().cluster().is_ok();
-    let limit = Decimal::of_unsigned(VALUE_BYTES_MAX as u64);
-    let settings: [(&str, &[u8]); 8] = [
-        ("appendonly", b"yes"),
-        ("cluster-enabled", if clustered { b"yes" } else { b"no" }),
-        ("databases", b"1"),
-        ("maxmemory", b"0"),
-        ("maxmemory-policy", b"noeviction"),
-        ("proto-max-bulk-len", limit.as_bytes()),
-        ("requirepass", b""),
-        ("save", b""),
-    ];
-    let found = settings.iter().filter(|(name, _)| asked_for(name));
-    let pair = |(name, value): &(&str, &[u8])| (Reply::bulk(name.as_bytes()), Reply::bulk(value));
-    Ok(Reply::Map(found.map(pair).collect()))
 }
 
 /// Always a master's: any node takes writes, those for partitions that others lead too, and that is

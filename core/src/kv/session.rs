@@ -51,8 +51,21 @@ pub(super) struct Settings {
     pub(super) lib_version: Option<Value>,
     /// It takes what the replica at hand shows: READONLY.
     pub(super) nearby: bool,
+    /// It is shown the commands of all.
+    pub(super) monitors: bool,
+    /// Which replies it wants.
+    pub(super) replies: Replies,
     /// To be closed after the reply to this command.
     pub(super) closing: bool,
+}
+
+/// CLIENT REPLY: which replies a client does not want.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Replies {
+    /// None.
+    pub(super) off: bool,
+    /// So many that come next.
+    pub(super) skip: u8,
 }
 
 /// The two ends of a client's connection.
@@ -82,6 +95,8 @@ impl Default for Settings {
             lib_name: None,
             lib_version: None,
             nearby: false,
+            monitors: false,
+            replies: Replies::default(),
             closing: false,
         }
     }
@@ -159,6 +174,39 @@ impl Session {
         self.peer
     }
 
+    /// Whether it wants the reply that comes next, which it is asked once for each.
+    pub(crate) fn takes_reply(&mut self) -> bool {
+        let replies = &mut self.settings.replies;
+        let skipped = replies.skip > 0;
+        replies.skip = replies.skip.saturating_sub(1);
+        !replies.off && !skipped
+    }
+
+    /// It gets nothing in place of the next reply.
+    pub(crate) fn skip_reply(&mut self) {
+        let replies = &mut self.settings.replies;
+        replies.skip = replies.skip.saturating_add(1);
+    }
+
+    /// Whether it is shown the commands of all.
+    pub(crate) fn monitors(&self) -> bool {
+        self.settings.monitors
+    }
+
+    pub(crate) fn begin_to_monitor(&mut self) {
+        self.settings.monitors = true;
+    }
+
+    /// The command that it sent last, if there is such a one.
+    pub(crate) fn last(&self) -> Option<&'static Command> {
+        self.last
+    }
+
+    /// It sends what is no command.
+    pub(super) fn note_unknown(&mut self) {
+        self.last = None;
+    }
+
     /// It sends this command.
     pub(super) fn note(&mut self, now: Instant, command: &'static Command) {
         (self.active, self.last) = (now, Some(command));
@@ -201,6 +249,7 @@ impl Session {
     fn flags(&self) -> String {
         let mut flags = String::new();
         for (letter, is) in [
+            ('O', self.settings.monitors),
             ('x', self.transaction.is_some()),
             ('c', self.settings.closing),
             ('r', self.settings.nearby),

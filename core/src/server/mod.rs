@@ -5,13 +5,29 @@
 //! process: each node is set up by its own command line.
 //!
 //! - [`settings`]: what CONFIG SET can change.
+//! - [`stats`], [`slowlog`], [`latency`]: what there was of commands, and what took long.
+//! - [`redact`]: commands without the passwords in them.
 //! - [`entropy`]: random bits that nobody can guess.
 
 mod entropy;
+pub(crate) mod histogram;
+pub(crate) mod latency;
+pub(crate) mod redact;
 mod settings;
+pub(crate) mod slowlog;
+pub(crate) mod stats;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use latency::Latency;
+use slowlog::Slowlog;
+use stats::Stats;
 
 use crate::Now;
 use crate::acl::{self, Acl};
+use crate::kv::Command;
 
 pub(crate) use entropy::Entropy;
 pub use settings::Settings;
@@ -25,6 +41,10 @@ pub struct Setup {
     pub acl_file: bool,
     /// What CONFIG SET can change later.
     pub settings: Settings,
+    /// What CONFIG GET tells beside, by name.
+    pub fixed: Vec<(&'static str, String)>,
+    /// What the process takes of the machine, for INFO.
+    pub meter: Option<Meter>,
     /// Drawn by the driver from the system's source of randomness: what ACL GENPASS draws from.
     pub secret: Secret,
 }
@@ -39,6 +59,20 @@ impl core::fmt::Debug for Secret {
     }
 }
 
+/// What the process takes of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of memory that it has, shared ones included (RSS).
+    pub memory_bytes: u64,
+    /// Processor time spent in the system.
+    pub system: Duration,
+    /// And in itself.
+    pub user: Duration,
+}
+
+/// Tells what the process takes; `None` where nobody can.
+pub type Meter = fn() -> Option<Usage>;
+
 /// See the module's header.
 #[derive(Debug, Default)]
 pub struct Server {
@@ -46,6 +80,14 @@ pub struct Server {
     pub(crate) acl_file: bool,
     pub(crate) acl_log: acl::Log,
     pub(crate) settings: Settings,
+    pub(crate) fixed: Vec<(&'static str, String)>,
+    pub(crate) meter: Option<Meter>,
+    pub(crate) slowlog: Slowlog,
+    pub(crate) latency: Latency,
+    pub(crate) stats: Stats,
+    /// The command that is being evaluated was refused, or has failed.
+    pub(crate) rejected: bool,
+    pub(crate) failed: bool,
     pub(crate) entropy: Entropy,
     /// As of the input that is being handled.
     pub(crate) now: Now,
@@ -54,15 +96,34 @@ pub struct Server {
 impl Server {
     /// One that has seen nothing yet.
     pub fn new(setup: Setup, now: Now) -> Self {
-        let Setup { acl, acl_file, settings, secret } = setup;
+        let Setup { acl, acl_file, settings, fixed, meter, secret } = setup;
         Self {
             acl,
             acl_file,
             acl_log: acl::Log::default(),
             settings,
+            fixed,
+            meter,
+            slowlog: Slowlog::default(),
+            latency: Latency::default(),
+            stats: Stats::default(),
+            rejected: false,
+            failed: false,
             entropy: Entropy::new(secret),
             now,
         }
+    }
+
+    /// CONFIG SET.
+    pub(crate) fn change(&mut self, settings: Settings) {
+        self.slowlog.shorten(settings.slowlog_len_max);
+        self.settings = settings;
+    }
+
+    /// The command is refused before its evaluation.
+    pub(crate) fn note_rejected(&mut self, command: &'static Command) {
+        self.stats.rejected(command);
+        self.rejected = true;
     }
 
     /// Whether clients of other machines are refused.

@@ -236,6 +236,14 @@ impl Shard {
         }
     }
 
+    /// Answers a client that waits with what is known now.
+    pub(super) fn end_pause_now(&mut self, id: ClientId) {
+        let client = &self.clients[&id];
+        let pause = client.pause.as_ref().expect("the caller has looked");
+        let (_, acked) = self.acked(&client.wrote, &pause.told);
+        self.end_pause(id, acked);
+    }
+
     fn end_pause(&mut self, id: ClientId, acked: Acked) {
         self.paused.remove(&id);
         let client = self.clients.get_mut(&id).expect("the caller has looked");

@@ -10,6 +10,7 @@ use super::evaluate::Fetched;
 use super::forward::{Abroad, Agent, Call, Stalled, Watching};
 use super::requests::Asked;
 use super::view::Depends;
+use super::watch::Watch;
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
@@ -56,6 +57,8 @@ pub(super) struct Client {
     pub(super) pause: Option<Box<Pause>>,
     /// It waits for what the driver does.
     pub(super) asked: Option<Asked>,
+    /// A command that CLIENT PAUSE keeps waiting.
+    pub(super) held_back: Option<OwnedArgs>,
 }
 
 /// One reply in the queue.
@@ -67,6 +70,9 @@ struct Slot {
     parts: Parts,
     /// The command is under way in other places, and its reply is one of the waits.
     call: Option<Box<Call>>,
+    /// The client does not want it.
+    silent: bool,
+    watch: Option<Box<Watch>>,
 }
 
 /// What became of the parts of a command, each in a partition of its own.
@@ -111,6 +117,8 @@ pub(super) struct Blocked {
     pub(super) nearby: bool,
     /// Commits to come before it is evaluated again.
     pub(super) commits: u32,
+    /// Since when its client waits for the reply.
+    pub(super) arrived: Instant,
 }
 
 /// What waits for a partition's high watermark to reach an offset.
@@ -185,6 +193,7 @@ impl Client {
             wrote: BTreeMap::new(),
             pause: None,
             asked: None,
+            held_back: None,
         }
     }
 
@@ -201,7 +210,10 @@ impl Client {
 
     /// Whether a command of its waits, and with it those behind.
     pub(super) fn is_held_up(&self) -> bool {
-        self.blocked.is_some() || self.pause.is_some() || self.asked.is_some()
+        self.blocked.is_some()
+            || self.pause.is_some()
+            || self.asked.is_some()
+            || self.held_back.is_some()
     }
 
     /// Whether replies to earlier commands are to come.
@@ -229,6 +241,18 @@ impl Client {
     pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut Call> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.queue.get_mut(at)?.call.as_deref_mut()
+    }
+
+    /// The number of the next reply.
+    pub(super) fn next_reply(&self) -> u64 {
+        self.first + self.queue.len() as u64
+    }
+
+    /// The command whose reply is the last of the queue is watched.
+    pub(super) fn watch_last(&mut self, watch: Box<Watch>) {
+        if let Some(slot) = self.queue.back_mut() {
+            slot.watch = Some(watch);
+        }
     }
 
     /// Whether something that it was promised is to come yet.
@@ -265,6 +289,8 @@ impl Shard {
 
     pub(super) fn on_disconnected(&mut self, id: ClientId) {
         self.paused.remove(&id);
+        self.syncing.remove(&id);
+        self.monitors.remove(&id);
         if let Some(client) = self.clients.remove(&id) {
             client.session.watched_keys().for_each(|key| self.watched.unwatch(key));
             self.leave_agents(id, client.visited);
@@ -291,6 +317,13 @@ impl Shard {
         }
     }
 
+    /// Queues nothing in a reply's place.
+    pub(super) fn enqueue_silence(&mut self, id: ClientId) {
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        client.session.skip_reply();
+        self.enqueue(id, Reply::Null, &[]);
+    }
+
     /// Queues a reply behind the client's others, to leave once each partition is committed as far
     /// as it depends on it.
     pub(super) fn enqueue(&mut self, id: ClientId, reply: Reply, waits: &[Depends]) {
@@ -308,7 +341,14 @@ impl Shard {
     ) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let protocol = client.session.protocol();
+        let silent = !client.session.takes_reply();
         client.closing |= client.session.closing();
+        if let Reply::Error(text) = &reply
+            && !Agent::is(id)
+        {
+            self.server.stats.error(text);
+            self.server.failed = true;
+        }
         let number = client.first + client.queue.len() as u64;
         let mut left = 0;
         for &Depends { at, until, wrote } in waits {
@@ -339,14 +379,22 @@ impl Shard {
         if left == 0 && client.queue.is_empty() {
             client.first += 1;
             let closing = client.closing;
-            self.give(id, protocol, reply);
+            self.give(id, protocol, reply, silent);
             if closing {
                 self.out.push_back(Output::Close(id));
             }
             return;
         }
         let parts = Parts { count: waits.len() as u32, ..Parts::default() };
-        client.queue.push_back(Slot { protocol, reply, waits: left, parts, call: None });
+        client.queue.push_back(Slot {
+            protocol,
+            reply,
+            waits: left,
+            parts,
+            call: None,
+            silent,
+            watch: None,
+        });
         client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
     }
 
@@ -450,8 +498,16 @@ impl Shard {
         let slot = &mut client.queue[at as usize];
         slot.waits -= 1;
         slot.parts.take(part);
+        if slot.waits == 0
+            && let Some(watch) = &mut slot.watch
+        {
+            watch.on_committed(self.now.mono);
+        }
         let (done, parts) = (slot.waits == 0, slot.parts);
         if done && let Some(error) = self.failure(parts) {
+            if let Reply::Error(text) = &error {
+                self.server.stats.error(text);
+            }
             let client = self.clients.get_mut(&id).expect("it is there");
             client.queue[at as usize].reply = error;
         }
@@ -462,7 +518,9 @@ impl Shard {
     pub(super) fn enqueue_call(&mut self, id: ClientId, call: Box<Call>) -> u64 {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let (protocol, parts) = (client.session.protocol(), Parts::default());
-        let slot = Slot { protocol, reply: Reply::Null, waits: 1, parts, call: Some(call) };
+        let (reply, silent) = (Reply::Null, !client.session.takes_reply());
+        let call = Some(call);
+        let slot = Slot { protocol, reply, waits: 1, parts, call, silent, watch: None };
         client.queue.push_back(slot);
         client.full |= client.queue.len() >= CLIENT_REPLIES_MAX;
         client.first + client.queue.len() as u64 - 1
@@ -475,6 +533,9 @@ impl Shard {
         let slot = &mut client.queue[at];
         slot.reply = slot.call.take().expect("the caller has looked").compose();
         slot.waits -= 1;
+        if let (Reply::Error(text), false) = (&slot.reply, Agent::is(id)) {
+            self.server.stats.error(text);
+        }
         self.let_go(id);
     }
 
@@ -484,7 +545,10 @@ impl Shard {
             let client = self.clients.get_mut(&id).expect("the caller has looked");
             let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) else { break };
             client.first += 1;
-            self.give(id, slot.protocol, slot.reply);
+            if let Some(watch) = &slot.watch {
+                self.on_watched(id, watch);
+            }
+            self.give(id, slot.protocol, slot.reply, slot.silent);
         }
         let client = self.clients.get_mut(&id).expect("it is there");
         if client.queue.is_empty() && client.pause.is_some() {
@@ -516,10 +580,13 @@ impl Shard {
     }
 
     /// Hands a reply to the driver, or to the node whose client it is for.
-    fn give(&mut self, id: ClientId, protocol: Protocol, reply: Reply) {
+    fn give(&mut self, id: ClientId, protocol: Protocol, reply: Reply, silent: bool) {
         if Agent::is(id) {
             self.on_agent_reply(id, reply);
             return;
+        }
+        if silent {
+            return self.out.push_back(Output::Silence(id));
         }
         self.out_bytes += reply_bytes(&reply);
         self.pressed |= self.out_bytes > REPLY_BYTES_MAX;

@@ -79,6 +79,11 @@ pub(super) fn protected() -> Reply {
     )
 }
 
+/// For one who would be shown the commands of all, and there are enough of them.
+pub(super) fn too_many_monitors() -> Reply {
+    Reply::error("ERR the limit of 16 monitors is reached; close one first")
+}
+
 /// For a command about the cluster where there is none.
 pub(super) fn stands_alone() -> Reply {
     Reply::error("ERR This instance has cluster support disabled")
@@ -329,3 +334,5 @@ pub(super) fn unreadable(partition: usize, fault: ReadFault) -> Reply {
         ReadFault::Stopped => not_serving(partition, "down"),
     }
 }
+
+const _: () = assert!(crate::limits::MONITORS_MAX == 16, "the error text names it");

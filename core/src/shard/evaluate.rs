@@ -4,10 +4,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::client::{Blocked, Waiter, Waits};
+use super::client::{Blocked, Client, Waiter, Waits};
 use super::forward::Agent;
 use super::view::{Depends, Eye, Facts, Notes};
-use super::{Shard, errors};
+use super::{FsyncMode, Shard, errors};
 use crate::args::{Args, OwnedArgs};
 use crate::disk::CacheKey;
 use crate::kv::{self, Stop};
@@ -17,7 +17,7 @@ use crate::reply::Reply;
 use crate::storage::keydir::Place;
 use crate::storage::record::HEAD_BYTES_MAX;
 use crate::storage::replica::{Found, ReadFault, ReadToken};
-use crate::{ClientId, NodeId, Offset, Value};
+use crate::{ClientId, Instant, NodeId, Offset, Value};
 
 /// What was read for a command that waits.
 pub(super) type Fetched = BTreeMap<CacheKey, Result<Value, ReadFault>>;
@@ -27,10 +27,32 @@ impl Shard {
         let Some(client) = self.clients.get(&id) else { return };
         assert!(client.accepts(), "the driver asks before it hands a command in");
         self.counters.commands += 1;
+        if !self.holds_back(id, args) {
+            self.take_command(id, args);
+        }
+    }
+
+    /// Runs a command that has come.
+    pub(super) fn take_command(&mut self, id: ClientId, args: Args<'_>) {
+        if !self.monitors.is_empty() {
+            self.show_to_monitors(id, args);
+        }
+        let next = self.clients.get(&id).map_or(0, Client::next_reply);
+        self.notes.depends.clear();
+        (self.server.rejected, self.server.failed) = (false, false);
         if self.config.member {
             self.dispatch(id, args);
         } else {
             self.run_here(id, args);
+        }
+        self.watch_new(id, args, next, self.now.mono);
+    }
+
+    /// Watches the command if its reply has joined those that wait.
+    fn watch_new(&mut self, id: ClientId, args: Args<'_>, next: u64, arrived: Instant) {
+        let queued = |client: &Client| client.next_reply() > next && client.owes_replies();
+        if self.clients.get(&id).is_some_and(queued) {
+            self.watch_last(id, args, arrived);
         }
     }
 
@@ -118,6 +140,12 @@ impl Shard {
     fn facts(&self) -> Facts {
         Facts {
             clients: self.clients.len(),
+            blocked_clients: self.paused.len(),
+            durable_at: match self.config.fsync {
+                // What is acknowledged is durable then.
+                FsyncMode::Always => self.now.wall_us / 1_000_000,
+                FsyncMode::EveryMs(_) | FsyncMode::Never => self.durable_at,
+            },
             directory_id: match &self.cluster {
                 Some(view) => view.me.directory.0,
                 None if self.booted && !self.config.member => self.directory.meta().directory_id,
@@ -271,8 +299,9 @@ impl Shard {
         commits: u32,
     ) {
         let (args, fetched) = (OwnedArgs::copy_from(args), fetched.clone());
+        let arrived = self.now.mono;
         let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
-        client.blocked = Some(Blocked { args, fetched, reads, nearby, commits });
+        client.blocked = Some(Blocked { args, fetched, reads, nearby, commits, arrived });
     }
 
     /// A value that some command waited for has come from disk, or could not be read.
@@ -300,6 +329,8 @@ impl Shard {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let blocked = client.blocked.take().expect("the caller has looked");
         let args = blocked.args.as_slices();
+        let next = self.clients[&id].next_reply();
+        self.server.failed = false;
         if blocked.nearby {
             self.go_on_nearby(id, &args, &blocked.fetched);
         } else if !self.config.member || self.may_go_on_here(id, &args) {
@@ -308,6 +339,14 @@ impl Shard {
             self.refuse_under_way(id);
         } else {
             self.dispatch(id, &args);
+        }
+        let client = self.clients.get_mut(&id).expect("it is there");
+        if let Some(command) = client.session.last().filter(|_| self.server.failed) {
+            self.server.stats.failed_later(command);
+        }
+        match &mut client.blocked {
+            Some(again) => again.arrived = blocked.arrived,
+            None => self.watch_new(id, &args, next, blocked.arrived),
         }
         self.resume(id);
     }

@@ -101,4 +101,6 @@ pub enum Reason {
     Forwarding,
     /// When a client that waits for replicas is looked at again.
     Acks,
+    /// When clients go on that were told to wait.
+    Standstill,
 }

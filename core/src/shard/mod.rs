@@ -8,12 +8,14 @@
 //! A command that needs a value from disk, or a clock that is not committed yet, waits with its
 //! client (other clients go on) and is then evaluated again from the start.
 //!
-//! [`acks`] is WAIT, [`requests`] is what is about the node itself, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
+//! [`acks`] is WAIT, [`requests`] is what is about the node itself and
+//! [`clients`] what is about other clients, [`watch`] shows and measures commands, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
 //! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
 
 mod acks;
 mod boot;
 mod client;
+mod clients;
 mod config;
 mod errors;
 mod evaluate;
@@ -25,6 +27,7 @@ mod requests;
 mod roles;
 mod stop;
 mod view;
+mod watch;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -50,10 +53,12 @@ use crate::storage::replica::{Event, ReadToken, Replica, Settings};
 use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
 
 use client::{Client, Confirm, Waiter};
+use clients::Standstill;
 use forward::{Forwarding, Homes};
 use roles::{Leaving, Role, Seen};
 use stop::Stop;
 use view::{Notes, Watched};
+use watch::Progress;
 
 pub use config::{Config, FsyncMode, IndexKind};
 pub use event::{Input, Output, Reason, Severity};
@@ -100,6 +105,16 @@ pub struct Shard {
     /// Clients that wait for replicas, and when they are looked at next; see [`acks`].
     paused: BTreeSet<ClientId>,
     pauses_due: Option<Instant>,
+    /// Clients that wait for their SAVE.
+    syncing: BTreeSet<ClientId>,
+    /// When all that is logged was last known to be durable, in seconds since the Unix epoch.
+    durable_at: u64,
+    /// CLIENT PAUSE.
+    standstill: Option<Standstill>,
+    /// Clients that are shown the commands of all.
+    monitors: BTreeSet<ClientId>,
+    /// When the driver has last said that a command was evaluated.
+    lap_end: Instant,
     /// Reads under way: who waits.
     reads: BTreeMap<ReadToken, ClientId>,
     next_read: u64,
@@ -143,6 +158,7 @@ struct Partition {
     confirms: VecDeque<Confirm>,
     touched: bool,
     opened: bool,
+    progress: Progress,
     /// It has told that it stopped, or why it can not be used.
     stopped: bool,
 }
@@ -165,6 +181,8 @@ struct Counters {
     connections: u64,
     hits: u64,
     misses: u64,
+    /// Keys that had expired when it was begun to count anew.
+    expired_before: u64,
 }
 
 /// How often expired keys are looked for, and how many keys are looked at each time.
@@ -208,6 +226,11 @@ impl Shard {
             watched: Watched::default(),
             paused: BTreeSet::new(),
             pauses_due: None,
+            syncing: BTreeSet::new(),
+            durable_at: now.wall_us / 1_000_000,
+            standstill: None,
+            monitors: BTreeSet::new(),
+            lap_end: now.mono,
             reads: BTreeMap::new(),
             next_read: 0,
             expiry_at: Instant::default(),
@@ -293,7 +316,8 @@ impl Shard {
         let roles = self.roles_deadline().map(|at| (at, Reason::Replication));
         let forwarding = self.forwarding.deadline().map(|at| (at, Reason::Forwarding));
         let acks = self.pauses_due.map(|at| (at, Reason::Acks));
-        let own = [expiry, drain, roles, forwarding, acks].into_iter().flatten();
+        let standstill = self.standstill.map(|still| (still.until, Reason::Standstill));
+        let own = [expiry, drain, roles, forwarding, acks, standstill].into_iter().flatten();
         replicas.chain(own).min_by_key(|&(at, _)| at)
     }
 
@@ -305,6 +329,16 @@ impl Shard {
             && !self.pressed
             && self.leaving.is_none()
             && self.clients.get(&id).is_some_and(Client::accepts)
+    }
+
+    /// Clients that may be connected at once.
+    pub fn max_clients(&self) -> u32 {
+        self.server.settings.max_clients
+    }
+
+    /// The driver has turned a client away, since there were too many.
+    pub fn note_turned_away(&mut self) {
+        self.server.stats.rejected_connections += 1;
     }
 
     /// Whether the client has not said who it is and has to, so that little is taken from it.
@@ -355,7 +389,16 @@ impl Shard {
         let at = at as usize;
         let io = io.0 & ((1 << IO_BITS) - 1);
         let cache = &mut *self.config.cache;
-        self.partitions[at].replica.on_disk(self.now.mono, io, result, cache);
+        let partition = &mut self.partitions[at];
+        partition.replica.on_disk(self.now.mono, io, result, cache);
+        let (written, durable) = (partition.replica.written_end(), partition.replica.durable_end());
+        partition.progress.note(self.now.mono, written, durable);
+        if self.config.fsync != FsyncMode::Always {
+            self.note_durable();
+        }
+        if !self.syncing.is_empty() {
+            self.advance_syncing();
+        }
         self.touch(at);
     }
 
@@ -374,6 +417,7 @@ impl Shard {
         self.tick_roles();
         self.tick_forwarding();
         self.tick_pauses();
+        self.tick_standstill();
         self.give_up_draining();
     }
 
@@ -479,6 +523,7 @@ impl Shard {
             confirms: VecDeque::new(),
             touched: false,
             opened: false,
+            progress: Progress::default(),
             stopped: false,
         });
         self.touch(at);

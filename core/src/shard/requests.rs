@@ -4,21 +4,22 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::forward::Agent;
-use super::{Output, Shard};
-use crate::ClientId;
+use super::{Counters, Output, Shard, errors};
 use crate::acl;
 use crate::kv::Request;
+use crate::limits::MONITORS_MAX;
 use crate::reply::Reply;
-use crate::shard::client::Client;
+use crate::{ClientId, Offset};
 
-/// What a client waits for that the driver does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a client waits for that is not about its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// The ACL file is read.
+    /// The driver reads the ACL file.
     LoadAcl,
-    /// It is written.
+    /// It writes it.
     SaveAcl,
+    /// The partitions are durable up to there.
+    Sync(Vec<Offset>),
 }
 
 impl Shard {
@@ -35,8 +36,59 @@ impl Shard {
                 let text = acl::file::write(&self.server.acl);
                 return self.ask_driver(id, Asked::SaveAcl, Some(text));
             }
+            Request::ListClients(chosen) => self.list_clients(&chosen),
+            Request::KillClients(filter) => count(self.kill_clients(id, &filter)),
+            Request::KillAddress(filter) => match self.kill_clients(id, &filter) {
+                0 => Reply::error("ERR No such client"),
+                _ => Reply::OK,
+            },
+            Request::Pause(pause) => {
+                self.stand_still(pause);
+                Reply::OK
+            }
+            Request::Unpause => {
+                self.enqueue(id, Reply::OK, &[]);
+                return self.go_on();
+            }
+            Request::Unblock { id, with_error } => count(usize::from(self.unblock(id, with_error))),
+            Request::Monitor => self.begin_to_monitor(id),
+            Request::Sync { background } => return self.make_durable(id, background),
+            Request::LastSync => {
+                self.note_durable();
+                Reply::Int(i64::try_from(self.durable_at).unwrap_or(i64::MAX))
+            }
+            Request::Compact => {
+                for at in 0..self.partitions.len() {
+                    self.partitions[at].replica.look_for_garbage(self.now.mono);
+                    self.touch(at);
+                }
+                Reply::Simple("Background append only file rewriting started")
+            }
+            // As in Redis the end of the connection is the answer.
+            Request::Shutdown => {
+                self.out.push_back(Output::Shutdown);
+                return self.enqueue_silence(id);
+            }
+            Request::ResetStats => {
+                let expired = self.partitions.iter().map(|p| p.replica.status().counters.expired);
+                self.counters = Counters { expired_before: expired.sum(), ..Counters::default() };
+                self.server.stats = crate::server::stats::Stats::default();
+                Reply::OK
+            }
         };
         self.enqueue(id, reply, &[]);
+    }
+
+    fn begin_to_monitor(&mut self, id: ClientId) -> Reply {
+        let clients = &self.clients;
+        self.monitors.retain(|id| clients.get(id).is_some_and(|c| c.session.monitors()));
+        if self.monitors.len() >= MONITORS_MAX {
+            return errors::too_many_monitors();
+        }
+        self.monitors.insert(id);
+        let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
+        client.session.begin_to_monitor();
+        Reply::OK
     }
 
     fn ask_driver(&mut self, id: ClientId, asked: Asked, text: Option<Vec<u8>>) {
@@ -48,53 +100,77 @@ impl Shard {
     /// The ACL file was read, or written.
     pub(super) fn on_acl_file(&mut self, id: ClientId, result: Result<Vec<u8>, String>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let Some(asked) = client.asked.take() else { return };
-        let read = match (asked, result) {
-            (Asked::SaveAcl, Ok(_)) => Ok(None),
-            (Asked::SaveAcl, Err(why)) => {
+        let reply = match (client.asked.take(), result) {
+            (Some(Asked::SaveAcl), Ok(_)) => Ok(None),
+            (Some(Asked::SaveAcl), Err(why)) => {
                 Err(format!("ERR There was an error trying to save the ACLs: {why}"))
             }
-            (Asked::LoadAcl, Ok(text)) => acl::file::parse(&text).map(Some),
-            (Asked::LoadAcl, Err(why)) => Err(format!("{why}. ")),
+            (Some(Asked::LoadAcl), read) => {
+                let parsed =
+                    read.map_err(|why| format!("{why}. ")).and_then(|text| acl::file::parse(&text));
+                parsed.map(Some).map_err(|why| {
+                    format!(
+                        "ERR {why}WARNING: ACL errors detected, no change to the previously active \
+                         ACL rules was performed"
+                    )
+                })
+            }
+            (Some(Asked::Sync(_)) | None, _) => unreachable!("the driver was not asked"),
         };
-        let reply = match read {
+        let reply = match reply {
             Ok(None) => Reply::OK,
             Ok(Some(acl)) => {
                 let changed = self.server.acl.replace(acl);
                 self.close_users(id, &changed);
                 Reply::OK
             }
-            Err(why) if asked == Asked::SaveAcl => Reply::error_owned(why),
-            Err(why) => Reply::error_owned(format!(
-                "ERR {why}WARNING: ACL errors detected, no change to the previously active ACL \
-                 rules was performed"
-            )),
+            Err(why) => Reply::error_owned(why),
         };
         self.enqueue(id, reply, &[]);
         self.resume(id);
     }
 
-    /// Closes the connections of these users.
-    fn close_users(&mut self, by: ClientId, names: &[crate::Value]) {
-        self.close_clients(by, |client| {
-            client.session.is_authenticated() && names.contains(client.session.user())
-        });
+    /// Has everything that is logged made durable, and answers when it is, or at once.
+    fn make_durable(&mut self, id: ClientId, background: bool) {
+        let ends: Vec<Offset> = self.partitions.iter().map(|p| p.replica.log_end()).collect();
+        for at in 0..self.partitions.len() {
+            self.partitions[at].replica.force_sync();
+            self.partitions[at].replica.advance(self.now.mono, &mut *self.config.cache);
+            self.touch(at);
+        }
+        if background {
+            return self.enqueue(id, Reply::Simple("Background saving started"), &[]);
+        }
+        let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
+        client.asked = Some(Asked::Sync(ends));
+        self.syncing.insert(id);
+        self.advance_syncing();
     }
 
-    /// Closes clients, each behind the replies that it has been given, and whoever wants it behind
-    /// the answer. Returns how many.
-    pub(super) fn close_clients(&mut self, by: ClientId, which: impl Fn(&Client) -> bool) -> usize {
-        let chosen = |(id, client): &(&ClientId, &Client)| !Agent::is(**id) && which(client);
-        let mut ids: Vec<ClientId> =
-            self.clients.iter().filter(chosen).map(|(&id, _)| id).collect();
-        ids.sort_unstable();
-        for &id in &ids {
-            self.clients.get_mut(&id).expect("it was there just now").close();
-            if id != by {
-                self.out.push_back(Output::Close(id));
+    /// Answers clients whose SAVE is done.
+    pub(super) fn advance_syncing(&mut self) {
+        for id in self.syncing.clone() {
+            let client = self.clients.get_mut(&id);
+            let Some(Asked::Sync(ends)) = client.as_ref().and_then(|c| c.asked.as_ref()) else {
+                self.syncing.remove(&id);
+                continue;
+            };
+            let done = |(end, p): (&Offset, &super::Partition)| p.replica.durable_end() >= *end;
+            if ends.iter().zip(&self.partitions).all(done) {
+                self.syncing.remove(&id);
+                self.clients.get_mut(&id).expect("it is there").asked = None;
+                self.enqueue(id, Reply::OK, &[]);
+                self.resume(id);
             }
         }
-        ids.len()
+    }
+
+    /// Takes note of the time, if everything that was logged is durable.
+    pub(super) fn note_durable(&mut self) {
+        let is_durable = |p: &super::Partition| p.replica.durable_end() >= p.replica.log_end();
+        if self.partitions.iter().all(is_durable) {
+            self.durable_at = self.now.wall_us / 1_000_000;
+        }
     }
 }
 

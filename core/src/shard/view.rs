@@ -50,6 +50,8 @@ pub(super) struct Eye<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) clients: usize,
+    pub(super) blocked_clients: usize,
+    pub(super) durable_at: u64,
     pub(super) directory_id: u128,
     pub(super) port: u16,
     pub(super) process_id: u32,
@@ -440,7 +442,18 @@ impl View for Eye<'_> {
         let statuses: Vec<Status> = self.partitions.iter().map(|p| p.replica.status()).collect();
         let total = |of: fn(&Status) -> u64| statuses.iter().map(of).sum::<u64>();
         let cache = self.cache.stats();
+        let [commandstats, errorstats, latencystats] = kv::stats_lines(&self.server.stats);
         Info {
+            commandstats,
+            errorstats,
+            latencystats,
+            max_clients: self.server.settings.max_clients,
+            blocked_clients: self.facts.blocked_clients,
+            rejected_connections: self.server.stats.rejected_connections,
+            error_replies: self.server.stats.failed,
+            durable_at: self.facts.durable_at,
+            usage: self.server.meter.and_then(|meter| meter()),
+            role: role(self.partitions, self.linked, self.cluster),
             process_id: self.facts.process_id,
             port: self.facts.port,
             directory_id: match self.facts.directory_id {
@@ -462,7 +475,7 @@ impl View for Eye<'_> {
             commands_processed: self.counters.commands,
             keyspace_hits: self.counters.hits,
             keyspace_misses: self.counters.misses,
-            expired_keys: total(|s| s.counters.expired),
+            expired_keys: total(|s| s.counters.expired) - self.counters.expired_before,
             keys: statuses.iter().map(|s| s.keys).sum(),
             expires: statuses.iter().map(|s| s.expiring).sum(),
             index_bytes: total(|s| s.keydir_bytes as u64),

@@ -1,8 +1,8 @@
 //! The connection.
 
-use super::{ALWAYS, ALWAYS_FAST, CLIENT_FLAGS, SESSION};
+use super::{ALWAYS_FAST, SESSION};
 use crate::kv::command::{Categories, Command, Flags, Group, Handler};
-use crate::kv::{auth, connection, introspect, server};
+use crate::kv::{auth, connection, server};
 use Group::Connection;
 use Handler::{Keys, Session};
 
@@ -32,30 +32,7 @@ pub(super) const CONNECTION: &[Command] = &[
     Command::new("client", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Connection, "2.4.0", "Commands about this connection.")
         .except(Categories::CONNECTION)
-        .subcommands(CLIENT),
-];
-
-static CLIENT: &[Command] = &[
-    Command::new("client|getname", 2, "", Session(connection::client_getname))
-        .docs(Connection, "2.6.9", "Returns the name of the connection.")
-        .flags(CLIENT_FLAGS),
-    Command::new("client|help", 2, "", Keys(introspect::client_help))
-        .docs(Connection, "5.0.0", "Lists the subcommands.")
-        .flags(ALWAYS),
-    Command::new("client|id", 2, "", Session(connection::client_id))
-        .docs(Connection, "5.0.0", "Returns the number of the connection.")
-        .flags(CLIENT_FLAGS),
-    Command::new(
-        "client|setinfo",
-        4,
-        "LIB-NAME libname | LIB-VER libver",
-        Session(connection::client_setinfo),
-    )
-    .docs(Connection, "7.2.0", "Sets what is known of the client's library.")
-    .flags(CLIENT_FLAGS),
-    Command::new("client|setname", 3, "connection-name", Session(connection::client_setname))
-        .docs(Connection, "2.6.9", "Sets the name of the connection.")
-        .flags(CLIENT_FLAGS),
+        .subcommands(super::client::CLIENT),
 ];
 
 const HELLO: &str = "[protover [AUTH username password] [SETNAME clientname]]";

@@ -2,10 +2,12 @@
 
 mod acl;
 mod bitmaps;
+mod client;
 mod cluster;
 mod connection;
 mod keys;
 mod objects;
+mod operations;
 mod server;
 mod strings;
 mod transactions;
@@ -23,6 +25,7 @@ const GROUPS: &[&[Command]] = &[
     transactions::TRANSACTIONS,
     connection::CONNECTION,
     server::SERVER,
+    operations::OPERATIONS,
     cluster::CLUSTER,
 ];
 

@@ -45,24 +45,12 @@ pub(super) const SERVER: &[Command] = &[
     Command::new("acl", -2, "subcommand [argument ...]", Keys(server::container))
         .docs(Server, "6.0.0", "Commands about users and what they may do.")
         .subcommands(super::acl::ACL),
-    Command::new("config", -2, "subcommand [argument ...]", Keys(server::container))
-        .docs(Server, "2.0.0", "Commands about the configuration.")
-        .subcommands(CONFIG),
     Command::new("command", -1, "", Keys(introspect::all))
         .docs(Server, "2.8.13", "Tells about all commands.")
         .flags(ALWAYS)
         .also(Categories::CONNECTION)
         .tips(&["nondeterministic_output_order"])
         .subcommands(COMMAND),
-];
-
-static CONFIG: &[Command] = &[
-    Command::new("config|get", -3, "parameter [parameter ...]", Keys(server::config_get))
-        .docs(Server, "2.0.0", "Returns the values of the parameters that match.")
-        .flags(Flags::ADMIN.with(CLIENT_FLAGS)),
-    Command::new("config|help", 2, "", Keys(introspect::config_help))
-        .docs(Server, "5.0.0", "Lists the subcommands.")
-        .flags(ALWAYS),
 ];
 
 static COMMAND: &[Command] = &[

@@ -153,8 +153,13 @@ fn info_has_the_sections_asked_for() {
         let titles = text.lines().filter_map(|line| line.strip_prefix("# "));
         titles.collect::<Vec<_>>().join(" ")
     };
-    let all = "Server Clients Memory Persistence Stats Replication Cluster Keyspace kvnode";
-    for sections in [&[][..], &[&b"ALL"[..]], &[b"everything"], &[b"default", b"server"]] {
+    let default = "Server Clients Memory Persistence Stats Replication CPU Modules Errorstats \
+                   Cluster Keyspace kvnode";
+    for sections in [&[][..], &[&b"default"[..], b"server"]] {
+        assert_eq!(titles(sections), default);
+    }
+    let all = default.replace("Errorstats", "Commandstats Errorstats Latencystats");
+    for sections in [&[&b"ALL"[..]], &[&b"everything"[..]]] {
         assert_eq!(titles(sections), all);
     }
     assert_eq!(titles(&[b"kvnode", b"server"]), "Server kvnode");

@@ -9,6 +9,7 @@ mod golden;
 mod introspection;
 mod limits;
 mod objects;
+mod operations;
 mod stops;
 mod transactions;
 mod txn;

@@ -308,8 +308,17 @@ impl Replica {
         // A roll makes durable what is written.
         let idle = self.sync_flying.is_none() && self.roll.is_none();
         let due = idle && self.durable_end < self.written_end;
-        (due && matches!(self.settings.fsync, FsyncMode::EveryMs(_)) && self.serving())
-            .then_some(self.sync_due)
+        let forced = self.durable_end < self.sync_to;
+        let relaxed = matches!(self.settings.fsync, FsyncMode::EveryMs(_));
+        (due && (relaxed || forced) && self.serving()).then_some(match forced {
+            true => Instant::default(),
+            false => self.sync_due,
+        })
+    }
+
+    /// What is logged is to be durable soon, in whichever mode.
+    pub fn force_sync(&mut self) {
+        self.sync_to = self.log_end();
     }
 
     /// Starts the fsync of a relaxed mode when it is due.

@@ -164,6 +164,8 @@ pub struct Replica {
     /// Under `--fsync N` and `never`: the fsync under way, and when the next is due.
     sync_flying: Option<Offset>,
     sync_due: Instant,
+    /// To be durable up to there whatever the mode.
+    sync_to: Offset,
     mark_turn: u64,
     /// The last write of MARK has failed, and that was said.
     mark_failing: bool,
@@ -399,6 +401,7 @@ impl Replica {
             roll: None,
             sync_flying: None,
             sync_due: Instant::default(),
+            sync_to: Offset(0),
             mark_turn: 0,
             mark_failing: false,
             manifest: ManifestState::default(),

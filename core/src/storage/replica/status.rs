@@ -73,6 +73,11 @@ impl Replica {
         self.marks
     }
 
+    /// The first offset that is not written yet.
+    pub fn written_end(&self) -> Offset {
+        self.written_end
+    }
+
     /// First offset not yet fsynced.
     pub fn durable_end(&self) -> Offset {
         self.durable_end

@@ -168,6 +168,13 @@ impl Replica {
         (due && self.serving()).then_some(self.merge.next_at)
     }
 
+    /// Has garbage looked for at once, unless it is being compacted already.
+    pub fn look_for_garbage(&mut self, now: Instant) {
+        if self.merge.job.is_none() {
+            self.merge.next_at = now;
+        }
+    }
+
     pub(super) fn advance_merge(&mut self, now: Instant, cache: &mut dyn ValueCache) {
         if !self.serving() {
             return;

@@ -1,0 +1,145 @@
+//! What one client wants of the others: CLIENT LIST, KILL, PAUSE and UNBLOCK.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::client::Client;
+use super::forward::Agent;
+use super::{Output, Shard};
+use crate::args::{Args, OwnedArgs};
+use crate::kv::{self, Chosen, KillFilter, Kind};
+use crate::reply::Reply;
+use crate::{ClientId, Instant, Value};
+
+/// CLIENT PAUSE: until when, and what waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standstill {
+    pub(super) until: Instant,
+    writes_alone: bool,
+}
+
+impl Shard {
+    pub(super) fn list_clients(&self, chosen: &Chosen) -> Reply {
+        let mut ids: Vec<ClientId> = match chosen {
+            Chosen::All | Chosen::Kind(Kind::Normal) => self.clients.keys().copied().collect(),
+            Chosen::Kind(Kind::Other) => Vec::new(),
+            Chosen::Ids(ids) => ids.clone(),
+        };
+        if !matches!(chosen, Chosen::Ids(_)) {
+            ids.sort_unstable();
+        }
+        let mut text = String::new();
+        for id in ids.into_iter().filter(|&id| !Agent::is(id)) {
+            if let Some(client) = self.clients.get(&id) {
+                text.push_str(&client.session.describe(self.now.mono));
+                text.push('\n');
+            }
+        }
+        Reply::Verbatim(text.into())
+    }
+
+    /// Closes those of whom all that the filter says is true. Returns how many.
+    pub(super) fn kill_clients(&mut self, by: ClientId, filter: &KillFilter) -> usize {
+        self.close_clients(by, |client| {
+            let session = &client.session;
+            let at = |wanted: &Option<String>, address: core::net::SocketAddr| {
+                wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
+            };
+            filter.id.is_none_or(|id| id == session.id())
+                && filter.kind.is_none_or(|kind| kind == Kind::Normal)
+                && at(&filter.address, session.peer().remote)
+                && at(&filter.local, session.peer().local)
+                && filter.user.as_ref().is_none_or(|user| user == session.user())
+                && !(filter.skip_me && session.id() == by)
+        })
+    }
+
+    /// Closes the connections of these users.
+    pub(super) fn close_users(&mut self, by: ClientId, names: &[Value]) {
+        self.close_clients(by, |client| {
+            client.session.is_authenticated() && names.contains(client.session.user())
+        });
+    }
+
+    /// Closes clients, each behind the replies that it has been given, and whoever wants it behind
+    /// the answer. Returns how many.
+    pub(super) fn close_clients(&mut self, by: ClientId, which: impl Fn(&Client) -> bool) -> usize {
+        let chosen = |(id, client): &(&ClientId, &Client)| !Agent::is(**id) && which(client);
+        let mut ids: Vec<ClientId> =
+            self.clients.iter().filter(chosen).map(|(&id, _)| id).collect();
+        ids.sort_unstable();
+        for &id in &ids {
+            self.clients.get_mut(&id).expect("it was there just now").close();
+            if id != by {
+                self.out.push_back(Output::Close(id));
+            }
+        }
+        ids.len()
+    }
+
+    /// Has clients wait. A pause that is longer or holds up more than a new one goes on.
+    pub(super) fn stand_still(&mut self, pause: kv::Pause) {
+        let until = self.now.mono.after(Duration::from_millis(pause.timeout_ms));
+        let begun = self.standstill.filter(|known| known.until > self.now.mono);
+        let until = begun.map_or(until, |known| until.max(known.until));
+        let writes_alone = pause.writes_alone && begun.is_none_or(|known| known.writes_alone);
+        self.standstill = Some(Standstill { until, writes_alone });
+    }
+
+    /// Whether the client's command has to wait. It is kept then.
+    pub(super) fn holds_back(&mut self, id: ClientId, args: Args<'_>) -> bool {
+        let Some(standstill) = self.standstill else { return false };
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        let writes = |command: &kv::Command| command.flags.has(kv::Flags::WRITE);
+        let may_write = || {
+            kv::find(args[0]).is_some_and(|command| {
+                writes(command)
+                    || command.name == "exec" && client.session.queued().any(|(c, _)| writes(c))
+            })
+        };
+        if standstill.writes_alone && !may_write() {
+            return false;
+        }
+        client.held_back = Some(OwnedArgs::copy_from(args));
+        true
+    }
+
+    /// Lets clients go on if the pause is over.
+    pub(super) fn tick_standstill(&mut self) {
+        if self.standstill.is_some_and(|standstill| standstill.until <= self.now.mono) {
+            self.go_on();
+        }
+    }
+
+    /// Ends the pause: what was held back is run, in order of the clients.
+    pub(super) fn go_on(&mut self) {
+        self.standstill = None;
+        let held = self.clients.iter().filter(|(_, client)| client.held_back.is_some());
+        let mut held: Vec<ClientId> = held.map(|(&id, _)| id).collect();
+        held.sort_unstable();
+        for id in held {
+            let client = self.clients.get_mut(&id).expect("it was there just now");
+            if let Some(args) = client.held_back.take() {
+                self.take_command(id, &args.as_slices());
+                self.resume(id);
+            }
+        }
+    }
+
+    /// Ends a client's WAIT. Whether it was in one.
+    pub(super) fn unblock(&mut self, id: ClientId, with_error: bool) -> bool {
+        if Agent::is(id) || self.clients.get(&id).is_none_or(|client| client.pause.is_none()) {
+            return false;
+        }
+        if with_error {
+            self.paused.remove(&id);
+            self.clients.get_mut(&id).expect("it is there").pause = None;
+            self.enqueue(id, Reply::error("UNBLOCKED client unblocked via CLIENT UNBLOCK"), &[]);
+            self.resume(id);
+        } else {
+            self.end_pause_now(id);
+        }
+        true
+    }
+}

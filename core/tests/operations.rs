@@ -1,0 +1,334 @@
+//! What clients ask of a whole shard that is not about keys: other clients, what was slow, saving.
+
+mod world;
+
+use std::time::Duration;
+
+use kvnode_core::ClientId;
+use kvnode_core::reply::Reply;
+use kvnode_core::shard::{FsyncMode, Input, Output};
+use world::{Setup, World};
+
+fn text(reply: Reply) -> String {
+    match reply {
+        Reply::Verbatim(text) => text.into(),
+        Reply::Error(text) => text.into_owned(),
+        Reply::Bulk(value) => String::from_utf8_lossy(&value).into_owned(),
+        other => panic!("{other:?} is no text"),
+    }
+}
+
+fn items(reply: Reply) -> Vec<Reply> {
+    match reply {
+        Reply::Array(items) => items,
+        other => panic!("{other:?} is no array"),
+    }
+}
+
+/// Hands in, lets everything happen, and gives the reply if there is one.
+fn tell(world: &mut World, client: ClientId, line: &str) -> Option<Reply> {
+    let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    world.send(client, &args);
+    world.settle();
+    world.reply(client)
+}
+
+#[test]
+fn clients_are_listed_and_killed() {
+    let mut world = World::fresh(Setup::default());
+    let [one, two, three] = [(); 3].map(|()| world.client());
+    tell(&mut world, two, "CLIENT SETNAME two");
+    tell(&mut world, two, "MULTI");
+    let list = text(world.call(one, &[b"CLIENT", b"LIST"]));
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines[0].contains(" cmd=client|list ") && lines[0].starts_with(&format!("id={} ", one.0))
+    );
+    assert!(
+        lines[1].contains(" name=two ")
+            && lines[1].contains(" flags=x ")
+            && lines[1].contains(" multi=0 ")
+    );
+    let ids = format!("CLIENT LIST ID {} 999 {}", three.0, one.0);
+    let listed = text(tell(&mut world, one, &ids).unwrap());
+    assert!(listed.starts_with(&format!("id={} ", three.0)) && listed.lines().count() == 2);
+    assert_eq!(text(world.call(one, &[b"CLIENT", b"LIST", b"TYPE", b"pubsub"])), "");
+
+    let kill = format!("CLIENT KILL ID {}", two.0);
+    assert_eq!(tell(&mut world, one, &kill), Some(Reply::Int(1)));
+    assert_eq!(world.closed, [two]);
+    assert!(!world.shard.accepts(two));
+    world.shard.handle(world.now, Input::Disconnected(two));
+    assert_eq!(tell(&mut world, one, &kill), Some(Reply::Int(0)));
+    // All but oneself, and then oneself behind the answer.
+    assert_eq!(tell(&mut world, one, "CLIENT KILL TYPE normal"), Some(Reply::Int(1)));
+    assert_eq!(world.closed, [two, three]);
+    assert_eq!(text(tell(&mut world, one, "CLIENT KILL 1.2.3.4:5").unwrap()), "ERR No such client");
+    let myself = format!("CLIENT KILL ID {} SKIPME no", one.0);
+    assert_eq!(tell(&mut world, one, &myself), Some(Reply::Int(1)));
+    assert_eq!(world.closed, [two, three, one]);
+}
+
+#[test]
+fn replies_are_kept_back_as_a_client_wants() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    let silences = |world: &mut World| std::mem::take(&mut world.others).len();
+    assert_eq!(tell(&mut world, client, "CLIENT REPLY SKIP"), None);
+    assert_eq!(tell(&mut world, client, "SET k 1"), None);
+    assert_eq!(silences(&mut world), 2);
+    assert_eq!(tell(&mut world, client, "GET k"), Some(Reply::bulk(b"1")));
+    assert_eq!(tell(&mut world, client, "CLIENT REPLY OFF"), None);
+    assert_eq!(tell(&mut world, client, "SET k 2"), None);
+    assert_eq!(tell(&mut world, client, "NOSUCH"), None);
+    assert_eq!(silences(&mut world), 3);
+    assert_eq!(tell(&mut world, client, "CLIENT REPLY ON"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, client, "GET k"), Some(Reply::bulk(b"2")));
+    tell(&mut world, client, "CLIENT REPLY OFF");
+    assert_eq!(tell(&mut world, client, "RESET"), Some(Reply::Simple("RESET")));
+}
+
+#[test]
+fn paused_clients_go_on_in_their_order() {
+    let mut world = World::fresh(Setup::default());
+    let [one, two] = [(); 2].map(|()| world.client());
+    assert_eq!(tell(&mut world, one, "CLIENT PAUSE 1000 WRITE"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, one, "GET k"), Some(Reply::Null));
+    assert_eq!(tell(&mut world, two, "SET k 2"), None);
+    assert!(!world.shard.accepts(two));
+    let three = world.client();
+    tell(&mut world, three, "MULTI");
+    assert_eq!(tell(&mut world, one, "SET k 1"), None);
+    assert_eq!(tell(&mut world, three, "DISCARD"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, three, "CLIENT UNPAUSE"), Some(Reply::OK));
+    world.settle();
+    assert_eq!(world.reply(one), Some(Reply::OK));
+    assert_eq!(world.reply(two), Some(Reply::OK));
+    // Theirs came first by number, not by time.
+    assert_eq!(tell(&mut world, three, "GET k"), Some(Reply::bulk(b"2")));
+    // All of them, until the time is over.
+    assert_eq!(tell(&mut world, one, "CLIENT PAUSE 1000"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, two, "PING"), None);
+    world.pass(Duration::from_millis(999));
+    assert_eq!(world.reply(two), None);
+    world.pass(Duration::from_millis(2));
+    assert_eq!(world.reply(two), Some(Reply::Simple("PONG")));
+    assert!(world.shard.accepts(two));
+}
+
+#[test]
+fn a_wait_is_ended_by_another_client() {
+    let mut world = World::fresh(Setup::default());
+    let [one, two] = [(); 2].map(|()| world.client());
+    for (reason, expected) in [
+        ("", Reply::Int(0)),
+        (" ERROR", Reply::error("UNBLOCKED client unblocked via CLIENT UNBLOCK")),
+    ] {
+        tell(&mut world, two, "SET k v");
+        assert_eq!(tell(&mut world, two, "WAIT 1 0"), None);
+        let unblock = format!("CLIENT UNBLOCK {}{reason}", two.0);
+        assert_eq!(tell(&mut world, one, &unblock), Some(Reply::Int(1)));
+        assert_eq!(world.reply(two), Some(expected));
+        assert!(world.shard.accepts(two));
+        assert_eq!(tell(&mut world, one, &unblock), Some(Reply::Int(0)));
+    }
+}
+
+#[test]
+fn a_slow_write_tells_where_its_time_went() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    tell(&mut world, client, "CLIENT SETNAME me");
+    tell(&mut world, client, "CONFIG SET latency-monitor-threshold 10");
+    tell(&mut world, client, "SET quick v");
+    assert_eq!(tell(&mut world, client, "SLOWLOG LEN"), Some(Reply::Int(0)));
+    world.hold = true;
+    let long = "x".repeat(200);
+    world.send(client, &[b"SET", b"k", long.as_bytes()]);
+    world.settle();
+    // The write, and then its fsync.
+    for ms in [30, 20] {
+        world.now.mono = world.now.mono.after(Duration::from_millis(ms));
+        world.release_one();
+        world.settle();
+    }
+    world.release_all();
+    world.hold = false;
+    world.settle();
+    assert_eq!(world.reply(client), Some(Reply::OK));
+    let entries = items(tell(&mut world, client, "SLOWLOG GET").unwrap());
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    let fields = items(entry.clone());
+    assert_eq!(fields[2], Reply::Int(50_000));
+    let cut = format!("{}... (72 more bytes)", &long[..128]);
+    let args = [&b"SET"[..], b"k", cut.as_bytes()].map(Reply::bulk);
+    assert_eq!(fields[3], Reply::Array(args.into()));
+    assert_eq!(fields[4..], [Reply::bulk(b"127.0.0.1:0"), Reply::bulk(b"me")]);
+    let phases = items(tell(&mut world, client, "SLOWLOG PHASES").unwrap());
+    let Reply::Map(phases) = &phases[0] else { panic!("{phases:?}") };
+    let shown: Vec<String> = phases[2..].iter().map(|pair| format!("{pair:?}")).collect();
+    for (at, us) in [(0, 50_000), (1, 0), (2, 30_000), (3, 20_000), (4, 0), (5, 0)] {
+        assert!(shown[at].contains(&format!("Int({us})")), "{shown:?}");
+    }
+    let latest = items(tell(&mut world, client, "LATENCY LATEST").unwrap());
+    let latest = items(latest[0].clone());
+    assert_eq!((&latest[0], &latest[2]), (&Reply::bulk(b"commit"), &Reply::Int(50)));
+    assert_eq!(tell(&mut world, client, "SLOWLOG RESET"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, client, "SLOWLOG GET"), Some(Reply::Array(vec![])));
+    assert_eq!(tell(&mut world, client, "LATENCY RESET commit"), Some(Reply::Int(1)));
+}
+
+#[test]
+fn commands_are_counted_and_timed_by_the_driver() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    let timed = |world: &mut World, line: &str, us: u64| {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        world.send(client, &args);
+        let until = world.now.mono.after(Duration::from_micros(us));
+        if world.shard.evaluated(client, until) {
+            world.shard.note_slow(client, &args, until);
+        }
+        world.now.mono = until;
+        world.settle();
+        world.reply(client).expect("a reply")
+    };
+    timed(&mut world, "GET k", 3);
+    timed(&mut world, "GET k", 5);
+    timed(&mut world, "INCR k x", 1);
+    timed(&mut world, "SET k x", 2);
+    timed(&mut world, "INCR k", 4);
+    timed(&mut world, "AUTH hunter2", 1);
+    timed(&mut world, "KEYS *", 20_000);
+    let info = text(timed(&mut world, "INFO commandstats errorstats latencystats", 9));
+    assert!(
+        info.contains(
+            "cmdstat_get:calls=2,usec=8,usec_per_call=4.00,rejected_calls=0,failed_calls=0\r\n"
+        ),
+        "{info}"
+    );
+    assert!(
+        info.contains(
+            "cmdstat_incr:calls=1,usec=4,usec_per_call=4.00,rejected_calls=0,failed_calls=1"
+        ),
+        "{info}"
+    );
+    assert!(info.contains("errorstat_ERR:count=3\r\n"), "{info}");
+    assert!(info.contains("latency_percentiles_usec_get:p50=3."), "{info}");
+    let slow = format!("{:?}", timed(&mut world, "SLOWLOG GET", 1));
+    assert!(
+        slow.contains("KEYS")
+            && slow.contains("Int(20000)")
+            && slow.matches("127.0.0.1").count() == 1
+    );
+    let histogram = format!("{:?}", timed(&mut world, "LATENCY HISTOGRAM get", 1));
+    assert!(histogram.contains("calls") && histogram.contains("(Int(4), Int(1))"), "{histogram}");
+    timed(&mut world, "CONFIG RESETSTAT", 1);
+    let info = text(timed(&mut world, "INFO commandstats stats", 1));
+    assert!(!info.contains("cmdstat_get:") && info.contains("total_error_replies:0"), "{info}");
+    // Nothing of it shows a password, nor does what is asked for all of it.
+    timed(&mut world, "CONFIG SET slowlog-log-slower-than 0", 1);
+    for line in [
+        "AUTH hunter2",
+        "HELLO 2 AUTH default hunter2",
+        "ACL SETUSER ann >hunter2",
+        "CONFIG SET requirepass hunter2",
+    ] {
+        timed(&mut world, line, 1);
+    }
+    timed(&mut world, "AUTH default hunter2", 1);
+    let mut all = String::new();
+    for line in [
+        "SLOWLOG GET -1",
+        "SLOWLOG PHASES",
+        "INFO everything",
+        "ACL LOG",
+        "ACL LIST",
+        "CLIENT LIST",
+        "CONFIG GET *",
+        "ACL GETUSER ann",
+    ] {
+        all += &format!("{:?}", timed(&mut world, line, 1));
+    }
+    assert!(all.contains("(redacted)") && !all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn monitors_are_shown_what_others_do() {
+    let mut world = World::fresh(Setup::default());
+    let [one, two] = [(); 2].map(|()| world.client());
+    let lines = |world: &mut World| -> Vec<String> {
+        let shown = std::mem::take(&mut world.others).into_iter().map(|output| match output {
+            Output::Monitored(_, line) => line.to_string(),
+            other => panic!("{other:?}"),
+        });
+        shown.collect()
+    };
+    assert_eq!(tell(&mut world, one, "MONITOR"), Some(Reply::OK));
+    assert_eq!(tell(&mut world, one, "MONITOR"), Some(Reply::OK));
+    lines(&mut world);
+    world.call(two, &[b"SET", b"a\"b\\", b"\x00\n\xff"]);
+    let shown = lines(&mut world);
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].ends_with(r#" [0 127.0.0.1:0] "SET" "a\"b\\" "\x00\n\xff""#), "{shown:?}");
+    // What is refused, is for administrators, or is a password is not shown.
+    for line in ["NOSUCH", "GET", "CONFIG GET save", "ACL SETUSER default >hunter2"] {
+        tell(&mut world, two, line);
+        assert_eq!(lines(&mut world), [""; 0], "{line}");
+    }
+    tell(&mut world, two, "AUTH hunter2");
+    assert!(lines(&mut world)[0].ends_with(r#""AUTH" "(redacted)""#));
+    world.call(two, &[b"SET", b"k", &[b'x'; 5_000]]);
+    let shown = lines(&mut world);
+    assert!(shown[0].len() < 1_200 && shown[0].ends_with("x... (3976 more bytes)\""));
+    assert!(text(tell(&mut world, two, "CLIENT INFO").unwrap()).contains("flags=N"));
+    assert!(text(tell(&mut world, one, "CLIENT INFO").unwrap()).contains("flags=O"));
+    lines(&mut world);
+    tell(&mut world, one, "RESET");
+    lines(&mut world);
+    tell(&mut world, two, "GET k");
+    assert_eq!(lines(&mut world), [""; 0]);
+    let monitors: Vec<ClientId> = (0..17).map(|_| world.client()).collect();
+    for (at, &monitor) in monitors.iter().enumerate() {
+        tell(&mut world, monitor, "AUTH hunter2");
+        let reply = tell(&mut world, monitor, "MONITOR").unwrap();
+        assert_eq!(matches!(reply, Reply::Error(_)), at == 16, "{reply:?}");
+    }
+}
+
+#[test]
+fn a_save_is_answered_when_all_is_durable() {
+    let setup = Setup { fsync: FsyncMode::Never, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let client = world.client();
+    let lastsave = |world: &mut World| tell(world, client, "LASTSAVE").unwrap();
+    let first = lastsave(&mut world);
+    tell(&mut world, client, "SET k v");
+    world.now.wall_us += 5_000_000;
+    assert_eq!(lastsave(&mut world), first, "nobody has asked for an fsync");
+    assert!(!world.shard.glance().durable);
+    assert_eq!(tell(&mut world, client, "SAVE"), Some(Reply::OK));
+    assert!(world.shard.glance().durable);
+    let second = lastsave(&mut world);
+    assert_ne!(second, first);
+    tell(&mut world, client, "SET k w");
+    let reply = tell(&mut world, client, "BGSAVE");
+    assert_eq!(reply, Some(Reply::Simple("Background saving started")));
+    assert!(world.shard.glance().durable);
+    let reply = tell(&mut world, client, "BGREWRITEAOF");
+    assert_eq!(reply, Some(Reply::Simple("Background append only file rewriting started")));
+    // With an fsync before each answer there is nothing left to do.
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    tell(&mut world, client, "SET k v");
+    assert_eq!(tell(&mut world, client, "SAVE"), Some(Reply::OK));
+}
+
+#[test]
+fn shutdown_is_the_drivers_to_do() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    assert_eq!(tell(&mut world, client, "SHUTDOWN"), None);
+    assert!(matches!(world.others[..], [Output::Shutdown, Output::Silence(_)]));
+}
