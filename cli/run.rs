@@ -41,7 +41,8 @@ Examples:
 
 A cluster: the same on every machine, but for --id, with the addresses at which the nodes reach each
 other. It is founded when all of them are up; from then on a majority of its voters will do.
-  kvnode run --id 1 --cluster 1@ant:7001,2@bee:7001,3@cat:7001
+  kvnode run --id 1 --cluster 1@ant:7001,2@bee:7001,3@cat:7001 \\
+             --listen 0.0.0.0:6379 --password-file FILE
   kvnode status                  how it is, from any node
 
 Stop it with Ctrl-C or SIGTERM: it answers what it has taken, makes it durable and exits with 0.
@@ -66,8 +67,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "always|MS|never", default_value = "always", value_parser = fsync)]
     fsync: FsyncMode,
 
-    /// Partitions of a new data directory, 1 if not said (16 in a cluster); an existing one must
-    /// agree
+    /// Partitions of a new data directory, 1 if not said; an existing one must agree. In a cluster 16
+    /// if not said, and it counts at the first start only
     #[arg(
         long,
         value_name = "N",

@@ -182,6 +182,12 @@ fn the_directory_of_another_cluster_or_node_is_refused() {
     let intruder = builder(1, &list, &[]).data_in(other.builders[0].data());
     let why = refused(&intruder);
     assert!(why.contains("belongs to cluster") && why.contains("empty data directory"), "{why}");
+    // One that is a majority by itself does not go on alone among nodes of another.
+    let mut one = Cluster::started(1, &["--partitions", "1"]);
+    one.whole();
+    one.kill(1);
+    let why = refused(&builder(1, &list, &[]).data_in(one.builders[0].data()));
+    assert!(why.contains("belongs to cluster") && why.contains("empty data directory"), "{why}");
     let wrong_id = builder(2, &other.list, &[]).data_in(other.builders[0].data());
     let why = refused(&wrong_id);
     assert!(why.contains("belongs to node 1") && why.contains("--id 1"), "{why}");

@@ -25,7 +25,7 @@ use kvnode_core::shard::Severity;
 use kvnode_core::{IoId, peer};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 
 use crate::disk::Disk;
 use crate::executor::{Executor, Fsyncs};
@@ -90,7 +90,7 @@ impl Handle {
         let channels = (incoming, tell);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         if processors < PROCESSORS_MIN {
-            let control = Loop::start(config, address, &data, lock, Fsyncs::Aside, channels)?;
+            let control = Loop::start(config, address, &data, lock, channels)?;
             spawn_local(async {
                 let _bomb = Bomb;
                 control.run().await;
@@ -106,7 +106,7 @@ impl Handle {
                 Err(error) => return drop(started_tx.send(Err(Error::System(error)))),
             };
             runtime.block_on(async {
-                let control = Loop::start(config, address, &data, &lock, Fsyncs::InPlace, channels);
+                let control = Loop::start(config, address, &data, &lock, channels);
                 let (control, told) = match control {
                     Ok(control) => (Some(control), Ok(())),
                     Err(error) => (None, Err(error)),
@@ -182,12 +182,11 @@ impl Loop {
         address: SocketAddr,
         data: &Path,
         lock: &Arc<DirLock>,
-        fsyncs: Fsyncs,
         (incoming, tell): (UnboundedReceiver<Order>, UnboundedSender<Event>),
     ) -> Result<Self, Error> {
         let sockets = Sockets::bind(address).map_err(|source| Error::Listen { address, source })?;
         let disk = Rc::new(RefCell::new(Disk::new(data, HANDLES_MAX)));
-        let executor = Executor::start(disk, lock, 1, fsyncs).map_err(Error::System)?;
+        let executor = Executor::start(disk, lock, 1, Fsyncs::Aside).map_err(Error::System)?;
         let control = Control::new(config, clock::now());
         Ok(Self { control, sockets, executor, ops: VecDeque::new(), incoming, tell })
     }
@@ -198,6 +197,8 @@ impl Loop {
                 Happened::Peer(input) => Input::Peer(input),
                 Happened::Disk(io, result) => Input::Disk(io, result),
                 Happened::Due => {
+                    // The connections' tasks read first: what they find was there before.
+                    yield_now().await;
                     self.take_what_has_come().await;
                     Input::Tick
                 }
@@ -244,6 +245,7 @@ impl Loop {
         loop {
             while let Some(output) = self.control.poll() {
                 if !self.perform(output) {
+                    self.sockets.flush();
                     return false;
                 }
             }

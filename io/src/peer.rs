@@ -40,11 +40,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use kvnode_core::peer::{ConnId, Input, Output};
+use kvnode_core::peer::{ConnId, DialError, Input, Output};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 
 use crate::node::Bomb;
 use crate::server::listen;
@@ -329,31 +330,36 @@ async fn dial(mut task: Task, address: String) {
                 carry(task, stream).await;
             }
         }
-        Err(refused) => {
-            let _: Result<(), Abandoned> = task.tell(Input::DialFailed { conn, refused }).await;
+        Err(error) => {
+            let _: Result<(), Abandoned> = task.tell(Input::DialFailed { conn, error }).await;
         }
     }
 }
 
-/// Tries the addresses of a name in turn. The error is whether every one of them said that nobody
-/// listens there.
-async fn connect(address: &str) -> Result<TcpStream, bool> {
+/// Dials all addresses of a name at once, and takes the first that answers: one that does not must
+/// not use up the time of the others.
+async fn connect(address: &str) -> Result<TcpStream, DialError> {
     let addresses = lookup_host(address).await.map_err(|error| {
         tracing::debug!("cannot resolve {address}: {error}");
-        false
+        DialError::Unknown
     })?;
-    let (mut tried, mut refused) = (0, 0);
-    for address in addresses {
-        tried += 1;
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
+    let mut dials = JoinSet::new();
+    for address in addresses.take(ADDRESSES_MAX) {
+        dials.spawn(async move { (address, TcpStream::connect(address).await) });
+    }
+    let (tried, mut refused) = (dials.len(), 0);
+    while let Some(dialled) = dials.join_next().await {
+        match dialled {
+            Ok((_, Ok(stream))) => return Ok(stream),
+            Ok((address, Err(error))) => {
                 tracing::debug!("cannot connect to {address}: {error}");
-                refused += u32::from(error.kind() == ErrorKind::ConnectionRefused);
+                refused += usize::from(error.kind() == ErrorKind::ConnectionRefused);
             }
+            // Only when the runtime ends.
+            Err(_) => return Err(DialError::Failed),
         }
     }
-    Err(tried > 0 && refused == tried)
+    Err(if tried > 0 && refused == tried { DialError::Refused } else { DialError::Failed })
 }
 
 /// A connection's life once it stands.
@@ -462,6 +468,9 @@ async fn guarded(task: impl Future<Output = ()>) {
     let _bomb = Bomb;
     task.await;
 }
+
+/// Most addresses of a name that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 /// Most bytes of one read.
 const READ_BYTES: usize = 64 << 10;

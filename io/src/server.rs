@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,6 +176,17 @@ fn join_cluster(
         ip if ip.is_unspecified() => format!("{host}:{}", client.port()),
         _ => client.to_string(),
     };
+    let is_elsewhere = |address: &str| {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host != "localhost" && !ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    if client.ip().is_loopback() && cluster.nodes.iter().any(|(_, at)| is_elsewhere(at)) {
+        tracing::warn!(
+            "clients are listened for at {client} alone, where no other machine reaches this node; \
+             give --listen an address of this machine, or 0.0.0.0"
+        );
+    }
     let config = kvnode_core::control::Config {
         node: cluster.node,
         nodes: cluster.nodes.clone(),

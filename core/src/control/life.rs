@@ -221,7 +221,9 @@ impl Control {
             self.complain_at = now.mono.after(COMPLAIN_EVERY);
             let missing = founding.missing();
             if !missing.is_empty() {
-                let missing: Vec<String> = missing.iter().map(|node| format!("{node}")).collect();
+                let listed = self.config.nodes.iter().filter(|(node, _)| missing.contains(node));
+                let missing: Vec<String> =
+                    listed.map(|(node, address)| format!("{node} at {address}")).collect();
                 let text = format!(
                     "waiting for {} to start: a new cluster is founded once all its nodes are up, \
                      and an old one is joined once a member of it is reached",

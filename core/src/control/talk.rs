@@ -9,7 +9,7 @@ use crate::cluster::broker;
 use crate::election::Stored;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
-use crate::peer::{self, Channel, Links};
+use crate::peer::{self, Channel, Links, RefusalKind};
 use crate::shard::Severity;
 use crate::{Member, NodeId};
 
@@ -39,7 +39,7 @@ impl Control {
                 }
                 peer::Output::Up(member, _) => self.on_up(member),
                 peer::Output::Down(member, _) => self.on_down(member),
-                peer::Output::Rejected(node, _, text) => self.on_rejected(node, text),
+                peer::Output::Rejected(node, kind, text) => self.on_rejected(node, kind, text),
                 peer::Output::Unreachable(node, nobody_listens) => {
                     if let Stage::Member(member) = &mut self.stage
                         && nobody_listens
@@ -97,15 +97,17 @@ impl Control {
     }
 
     /// A node that most of the others keep refusing, and that was linked to nobody yet, has nothing to
-    /// wait for.
-    fn on_rejected(&mut self, node: NodeId, text: String) {
+    /// wait for. Who has a leader goes on, but for one that could elect itself and that several others
+    /// take for a node of another cluster: what is written to it would be written to the wrong one.
+    fn on_rejected(&mut self, node: NodeId, kind: RefusalKind, text: String) {
+        let others = self.config.nodes.len() - 1;
         let has_leader = self.raft().is_some_and(|raft| raft.leader().is_some());
-        if self.was_linked || has_leader {
+        let is_astray = kind == RefusalKind::OtherCluster && others > 1;
+        if self.was_linked || has_leader && !is_astray {
             return;
         }
         self.rejected.insert(node);
         let since = *self.rejected_since.get_or_insert(self.now.mono);
-        let others = self.config.nodes.len() - 1;
         if self.rejected.len() > others / 2 && self.now.mono.since(since) >= REJECTED_MAX {
             self.refuse(text);
         }

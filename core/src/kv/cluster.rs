@@ -25,11 +25,16 @@ pub(super) fn keyslot(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> 
 pub(super) fn info(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let seen = txn.view().cluster()?;
     let map = &seen.map;
-    let slots = |with: fn(&crate::cluster::Partition) -> bool| -> u32 {
-        let partitions = map.partitions().filter(|(_, p)| with(p));
-        partitions.map(|(_, p)| p.slots.last - p.slots.first + 1).sum()
+    // Without a controller nobody replaces who is not reached.
+    let headless = seen.headless().is_some();
+    let reaches = |node: NodeId| !headless || seen.quorum.reached.contains(&node);
+    let is_served = |partition: &crate::cluster::Partition| {
+        partition.leader.is_some_and(reaches)
+            && (!headless || standstill::missing(partition, reaches).next().is_none())
     };
-    let (assigned, ok) = (slots(|_| true), slots(|p| p.leader.is_some()));
+    let size = |p: &crate::cluster::Partition| p.slots.last - p.slots.first + 1;
+    let assigned: u32 = map.partitions().map(|(_, p)| size(p)).sum();
+    let ok: u32 = map.partitions().filter(|(_, p)| is_served(p)).map(|(_, p)| size(p)).sum();
     let epoch = map.partitions().map(|(_, p)| p.epoch.0).max().unwrap_or(0);
     let mine = |p: &crate::cluster::Partition| p.leader == Some(seen.me.node);
     let my_epoch = map.partitions().filter(|(_, p)| mine(p)).map(|(_, p)| p.epoch.0).max();

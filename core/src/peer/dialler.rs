@@ -26,7 +26,8 @@ use super::context::Context;
 use super::frame::{Allowed, Channel, Decoder, HEAD_BYTES};
 use super::handshake::RefusalKind;
 use super::message::{Message, Nonce, Welcome};
-use super::{ConnId, DownWhy, Output, Reason, SendError, Traffic};
+use super::outbox::Outbox;
+use super::{ConnId, DialError, DownWhy, Output, Reason, SendError, Traffic};
 use crate::shard::Severity;
 use crate::{Instant, Member, NodeId};
 
@@ -54,7 +55,7 @@ pub(super) enum State {
     /// Until the driver has connected.
     Dialling { conn: ConnId, until: Instant },
     /// Hello was sent.
-    Greeting { conn: ConnId, until: Instant, decoder: Decoder },
+    Greeting { conn: ConnId, until: Instant, decoder: Decoder, outbox: Outbox },
     /// Frames may be sent.
     Up(Box<Up>),
 }
@@ -140,22 +141,24 @@ impl Dialler {
 
     pub(super) fn on_dialled(&mut self, cx: &mut Context<'_>) {
         let State::Dialling { conn, .. } = self.state else { return };
-        cx.write(conn, Channel::Link, Message::Hello(cx.me.hello(self.node)).encode());
+        let hello = Message::Hello(cx.me.hello(self.node)).encode();
+        let mut outbox = Outbox::default();
+        outbox.push(cx.now, Channel::Link, cx.write(conn, Channel::Link, hello));
         let until = cx.now.after(cx.settings.dial_max);
-        self.enter(cx.now, State::Greeting { conn, until, decoder: Decoder::default() });
+        let decoder = Decoder::default();
+        self.enter(cx.now, State::Greeting { conn, until, decoder, outbox });
     }
 
-    pub(super) fn on_dial_failed(&mut self, cx: &mut Context<'_>, refused: bool) {
+    pub(super) fn on_dial_failed(&mut self, cx: &mut Context<'_>, error: DialError) {
         if matches!(self.state, State::Dialling { .. }) {
-            let why = if refused { "connection refused" } else { "it can not be connected to" };
-            self.unreachable(cx, refused, why);
+            self.unreachable(cx, error == DialError::Refused, &error.to_string());
         }
     }
 
     pub(super) fn on_closed(&mut self, cx: &mut Context<'_>) {
         match &self.state {
             State::Waiting { .. } => {}
-            State::Dialling { .. } => self.unreachable(cx, false, "it can not be connected to"),
+            State::Dialling { .. } => self.on_dial_failed(cx, DialError::Failed),
             State::Greeting { .. } => {
                 self.unreachable(cx, false, "it closed the connection without an answer");
             }
@@ -164,8 +167,10 @@ impl Dialler {
     }
 
     pub(super) fn on_sent(&mut self, now: Instant, bytes: usize) {
-        if let State::Up(up) = &mut self.state {
-            up.on_sent(now, bytes);
+        match &mut self.state {
+            State::Waiting { .. } | State::Dialling { .. } => {}
+            State::Greeting { outbox, .. } => outbox.sent(now, bytes),
+            State::Up(up) => up.on_sent(now, bytes),
         }
     }
 
@@ -177,7 +182,11 @@ impl Dialler {
         match reason {
             Reason::Dial => self.dial(cx),
             Reason::Connect => self.give_up(cx, "connecting took too long"),
-            Reason::Handshake => self.give_up(cx, "it did not answer the handshake in time"),
+            Reason::Handshake => self.give_up(
+                cx,
+                "it did not answer the handshake in time; is this its address for peers, and not the \
+                 one for clients?",
+            ),
             Reason::Ping => {
                 if let State::Up(up) = &mut self.state {
                     up.send_ping(cx);
@@ -252,12 +261,13 @@ impl Dialler {
         if let Err(refusal) = cx.me.accept(self.node, &welcome) {
             return self.refused(cx, refusal.kind(), &refusal.to_string());
         }
-        let State::Greeting { conn, decoder, .. } = &mut self.state else {
+        let State::Greeting { conn, decoder, outbox, .. } = &mut self.state else {
             unreachable!("a Welcome counts only then");
         };
-        let (conn, decoder) = (*conn, core::mem::take(decoder));
+        // Whoever does not wait for the Hello may be up before that has left.
+        let (decoder, outbox) = (core::mem::take(decoder), core::mem::take(outbox));
         let (member, nonce) = (welcome.member, welcome.nonce);
-        let up = Up::new(cx.now, conn, decoder, welcome);
+        let up = Up::new(cx.now, *conn, decoder, outbox, welcome);
         self.enter(cx.now, State::Up(Box::new(up)));
         self.reported = None;
         cx.out.push_back(Output::Up(member, nonce));

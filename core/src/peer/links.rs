@@ -190,8 +190,8 @@ impl Links {
         let now = now.mono;
         match input {
             Input::Dialled(conn) => self.with_dialler(now, conn, Dialler::on_dialled),
-            Input::DialFailed { conn, refused } => {
-                self.with_dialler(now, conn, |d, cx| d.on_dial_failed(cx, refused));
+            Input::DialFailed { conn, error } => {
+                self.with_dialler(now, conn, |d, cx| d.on_dial_failed(cx, error));
             }
             Input::Accepted(conn) => self.on_accepted(now, conn),
             Input::Bytes(conn @ ConnId::Dialled(_), bytes) => {

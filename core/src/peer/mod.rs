@@ -149,8 +149,8 @@ pub enum Input {
     DialFailed {
         /// Which.
         conn: ConnId,
-        /// The system said "connection refused": there is a machine, and no one listens there.
-        refused: bool,
+        /// Why.
+        error: DialError,
     },
     /// Someone has connected.
     Accepted(ConnId),
@@ -163,6 +163,20 @@ pub enum Input {
     /// The deadline has passed. What has come until then is handed in first, or a busy owner takes
     /// its own delay for a peer's silence.
     Tick,
+}
+
+/// Why a dial has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum DialError {
+    /// There is a machine, and no one listens there.
+    #[error("connection refused")]
+    Refused,
+    /// The name of the machine is not known.
+    #[error("its name can not be resolved; check how it is written in --cluster")]
+    Unknown,
+    /// Anything else.
+    #[error("it can not be connected to")]
+    Failed,
 }
 
 /// One effect of the links.

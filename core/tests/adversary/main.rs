@@ -186,6 +186,7 @@ impl Adversary {
             scrub: draw(2) > 0,
             cache: draw(2) == 0,
             wall_ms: START_MS,
+            acl_file: false,
         };
         let relaxed = setup.fsync != FsyncMode::Always;
         let rate = |on: bool, rate: u64| if on { rate } else { 0 };

@@ -208,19 +208,20 @@ fn what_a_follower_can_not_read_its_leader_answers() {
 
 #[test]
 fn a_follower_that_catches_up_over_compacted_segments_shows_no_state_that_never_was() {
-    let setup = Setup { segment_bytes: 4096, ..one_partition() };
+    let setup = Setup { segment_bytes: 1 << 18, ..one_partition() };
     let mut world = World::new(setup);
     let (leader, away, _) = seats(&world);
     world.kill(away);
     world.until("the others go on", World::is_whole);
     let other = world.connect(leader);
     assert_eq!(world.call(other, &["SET", "first", "1"]), Reply::OK);
+    // More than is under way at a time.
+    let [some, another] = ["some value", "another value"].map(|value| value.repeat(1000));
     for n in 0..300 {
-        assert_eq!(world.call(other, &["SET", &key(n), "some value to fill it"]), Reply::OK);
+        assert_eq!(world.call(other, &["SET", &key(n), &some]), Reply::OK);
     }
     for n in 0..300 {
-        let last = key(n % 20);
-        assert_eq!(world.call(other, &["SET", &last, "another value to fill it"]), Reply::OK);
+        assert_eq!(world.call(other, &["SET", &key(n % 20), &another]), Reply::OK);
     }
     assert_eq!(world.call(other, &["SET", "first", "2"]), Reply::OK);
     world.pass(Duration::from_secs(5));
@@ -238,7 +239,7 @@ fn a_follower_that_catches_up_over_compacted_segments_shows_no_state_that_never_
             Some(Reply::Error(_)) => {}
             Some(told) => {
                 shown += 1;
-                let expected = vec![bulk("2"), bulk("some value to fill it")];
+                let expected = vec![bulk("2"), bulk(&some)];
                 assert_eq!(told, Reply::Array(expected), "the {shown}th time");
             }
         }

@@ -2,7 +2,7 @@
 
 use kvnode_core::NodeId;
 use kvnode_core::peer::frame::Channel;
-use kvnode_core::peer::{ConnId, Input, LinkState, Message};
+use kvnode_core::peer::{ConnId, DialError, Input, LinkState, Message};
 
 use crate::bench::{A1, Bench, D1, D2, hello, identity, link, welcome};
 
@@ -35,7 +35,7 @@ fn a_link_that_has_lasted_is_dialled_again_at_once_and_a_dead_process_shows() {
     assert_eq!(bench.deadline(), (0, "Dial".into()));
     assert_eq!(bench.input(Input::Tick), ["dial d2 n2 at b:7"]);
     assert_eq!(
-        bench.input(Input::DialFailed { conn: D2, refused: true }),
+        bench.input(Input::DialFailed { conn: D2, error: DialError::Refused }),
         ["unreachable n2 refused=true", "Info: n2 at b:7 is not reached: connection refused"]
     );
     let (wait, _) = bench.deadline();
@@ -56,7 +56,8 @@ fn up_after_failures() -> (Bench, ConnId) {
     let mut bench = Bench::new();
     for attempt in 1..=8 {
         bench.tick();
-        bench.input(Input::DialFailed { conn: ConnId::Dialled(attempt), refused: true });
+        bench
+            .input(Input::DialFailed { conn: ConnId::Dialled(attempt), error: DialError::Refused });
     }
     let conn = ConnId::Dialled(9);
     connect(&mut bench, conn);
@@ -105,7 +106,7 @@ fn failed_dials_back_off_to_a_second_and_are_told_of_once() {
     for attempt in 1.. {
         assert_eq!(bench.tick(), [format!("dial d{attempt} n2 at b:7")]);
         let conn = ConnId::Dialled(attempt);
-        let effects = bench.input(Input::DialFailed { conn, refused: false });
+        let effects = bench.input(Input::DialFailed { conn, error: DialError::Failed });
         assert_eq!(effects[0], "unreachable n2 refused=false");
         assert_eq!(effects.len(), if attempt == 1 { 2 } else { 1 }, "{effects:?}");
         waits.push(bench.deadline().0);
@@ -137,7 +138,7 @@ fn a_dial_or_a_handshake_that_takes_a_second_is_given_up() {
         [
             "close d2",
             "unreachable n2 refused=false",
-            "Info: n2 at b:7 is not reached: it did not answer the handshake in time"
+            "Info: n2 at b:7 is not reached: it did not answer the handshake in time; is this its address for peers, and not the one for clients?"
         ]
     );
     assert!(bench.input(Input::Dialled(D1)).is_empty(), "what is given up is ignored");
@@ -160,7 +161,7 @@ fn a_peer_that_closes_in_the_handshake_is_not_reached() {
 fn a_peer_that_is_heard_of_is_dialled_without_waiting() {
     let mut bench = Bench::new();
     bench.input(Input::Tick);
-    bench.input(Input::DialFailed { conn: D1, refused: true });
+    bench.input(Input::DialFailed { conn: D1, error: DialError::Refused });
     assert!(bench.deadline().0 > 0);
     bench.accept(A1, &identity(2, 22));
     assert_eq!(bench.deadline(), (0, "Dial".into()));

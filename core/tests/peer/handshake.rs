@@ -271,6 +271,20 @@ fn a_hello_with_another_magic_is_no_hello() {
 }
 
 #[test]
+fn who_welcomes_before_the_hello_has_left_harms_nobody() {
+    let mut bench = Bench::new();
+    bench.input(Input::Tick);
+    bench.input(Input::Dialled(D1));
+    let effects = bench.bytes(D1, link(Message::Welcome(welcome(&identity(2, 22)))));
+    assert!(effects.iter().any(|effect| effect.contains("linked to n2")), "{effects:?}");
+    let hello = link(Message::Hello(hello(bench.links.me(), 2))).len();
+    bench.input(Input::Sent(D1, hello - 1));
+    assert_eq!(bench.links.status().next().unwrap().waiting.frames, 1, "the Hello");
+    bench.input(Input::Sent(D1, 1));
+    assert_eq!(bench.links.status().next().unwrap().waiting.frames, 0);
+}
+
+#[test]
 fn messages_out_of_place_end_the_connection() {
     let mut bench = Bench::new();
     bench.accept(A1, &identity(2, 22));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::peer::frame::Channel;
-use kvnode_core::peer::{ConnId, Input, Links, Nonce, Output, Settings};
+use kvnode_core::peer::{ConnId, DialError, Input, Links, Nonce, Output, Settings};
 use kvnode_core::{Instant, NodeId, Now};
 use proptest::prelude::*;
 
@@ -302,7 +302,7 @@ impl World {
         }
         let conn = dialler.conn;
         let Some(life) = self.nodes[&to].links.is_some().then_some(self.nodes[&to].life) else {
-            let failed = Input::DialFailed { conn, refused: true };
+            let failed = Input::DialFailed { conn, error: DialError::Refused };
             return self.after(DELAY, Event::Input(dialler, failed));
         };
         self.accepted += 1;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kvnode_core::peer::{ConnId, Input, Output};
+use kvnode_core::peer::{ConnId, DialError, Input, Output};
 use kvnode_core::{Instant, NodeId};
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ impl Wires {
                     self.later(now, to, Input::Accepted(accepted));
                     self.later(now, id, Input::Dialled(conn));
                 } else {
-                    self.later(now, id, Input::DialFailed { conn, refused: true });
+                    self.later(now, id, Input::DialFailed { conn, error: DialError::Refused });
                 }
             }
             Output::Write(conn, bytes) => {

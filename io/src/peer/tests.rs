@@ -379,7 +379,7 @@ fn a_dial_to_where_nobody_listens_is_refused_and_one_to_no_address_fails() {
         loop {
             sockets.dial(conn, gone.to_string());
             match sockets.next().await {
-                Input::DialFailed { refused, .. } => break assert!(refused),
+                Input::DialFailed { error, .. } => break assert_eq!(error, DialError::Refused),
                 // The listener has not ended yet.
                 other => assert_eq!(other, Input::Dialled(conn)),
             }
@@ -387,7 +387,7 @@ fn a_dial_to_where_nobody_listens_is_refused_and_one_to_no_address_fails() {
         }
         let conn = ConnId::Dialled(2);
         sockets.dial(conn, "no address".into());
-        let failed = Input::DialFailed { conn, refused: false };
+        let failed = Input::DialFailed { conn, error: DialError::Unknown };
         while sockets.next().await != failed {}
     });
 }

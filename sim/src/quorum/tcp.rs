@@ -456,7 +456,7 @@ impl World {
             if dialling { format!("{id} is refused") } else { format!("{id} is reset") }
         });
         let input = match dialling {
-            true => peer::Input::DialFailed { conn: id, refused: true },
+            true => peer::Input::DialFailed { conn: id, error: peer::DialError::Refused },
             false => peer::Input::Closed(id),
         };
         if dialling {

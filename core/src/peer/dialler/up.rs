@@ -36,12 +36,18 @@ struct Ping {
 }
 
 impl Up {
-    pub(super) fn new(now: Instant, conn: ConnId, decoder: Decoder, welcome: Welcome) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        conn: ConnId,
+        decoder: Decoder,
+        outbox: Outbox,
+        welcome: Welcome,
+    ) -> Self {
         Self {
             conn,
             decoder,
             welcome,
-            outbox: Outbox::default(),
+            outbox,
             since: now,
             heard: now,
             pings: 0,
