@@ -49,6 +49,8 @@ pub struct Directory {
     meta: Meta,
     known: bool,
     ops: VecDeque<DiskOp>,
+    /// Operations without an answer.
+    under_way: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,22 +74,25 @@ impl Directory {
         };
         let meta = Meta { directory_id: id.0, partitions, complete: false, seat };
         let ops = VecDeque::from([DiskOp::List(Dir::Root)]);
-        Self { wanted, stage: Stage::List, meta, known: false, ops }
+        Self { wanted, stage: Stage::List, meta, known: false, ops, under_way: 0 }
     }
 
     /// The next operation for the disk.
     pub fn poll(&mut self) -> Option<DiskOp> {
-        self.ops.pop_front()
+        let op = self.ops.pop_front()?;
+        self.under_way += 1;
+        Some(op)
     }
 
     /// Takes the answer to an operation.
     pub fn on_disk(&mut self, result: DiskResult) -> Option<Event> {
         let known = self.known;
+        self.under_way -= 1;
         let next = match (self.stage, result) {
             // What is still under way when the directory was refused tells nothing more.
             (Stage::Idle, _) => return None,
             (_, Err(error)) if known => {
-                self.stage = Stage::Idle;
+                self.abandon();
                 return Some(Event::Unchanged(error));
             }
             (_, Err(error)) => Err(format!("the data directory can not be used: {error}")),
@@ -123,9 +128,10 @@ impl Directory {
         &self.meta
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way: also no answer is to come that would be taken for one to the
+    /// next change.
     pub fn is_idle(&self) -> bool {
-        self.stage == Stage::Idle
+        self.stage == Stage::Idle && self.under_way == 0
     }
 
     /// Changes META. Only while the directory is known and [idle](Self::is_idle).
