@@ -11,14 +11,38 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kv/COMMANDS.md");
 
 /// Where a command differs from Redis 7.2.
 const DIFFERS: &[(&str, &str)] = &[
+    ("acl|setuser", "Channels are all or none; `+command|argument` names subcommands alone."),
     ("asking", "Changes nothing."),
+    ("auth", NO_MULTI),
+    ("bgrewriteaof", "Starts no more than the next look for garbage."),
+    ("bgsave", "Has the log made durable; see SAVE."),
     (
         "bitfield",
         "`#n` is refused where n times the width is beyond 64 bits; a SET of a number \
      far below the range saturates to the least.",
     ),
+    ("client|getredir", "Always -1."),
+    (
+        "client|list",
+        "What Redis counts of buffers is 0. All of CLIENT that is about more than names: not after MULTI.",
+    ),
+    ("client|no-evict", "No client is ever closed to save memory."),
+    ("client|no-touch", "No read leaves a trace in a key."),
+    (
+        "config|get",
+        "What is true of this node; `requirepass` shows as `(redacted)`. Not after MULTI.",
+    ),
+    (
+        "config|set",
+        "`latency-monitor-threshold`, `maxclients`, `protected-mode`, `requirepass`, \
+     `slowlog-log-slower-than` and `slowlog-max-len`; all others are immutable.",
+    ),
+    ("debug", "Always refused, as Redis does where it is not enabled."),
     ("delifeq", "Valkey's; Redis 7.2 has none."),
     ("dump", "Never compressed; says RDB version 10, so that Redis 7.0 takes it too."),
+    ("lastsave", "When all that was acknowledged was last durable: with `--fsync always`, now."),
+    ("latency|doctor", "Says in a line for each event what there was."),
+    ("latency|history", "Events are `command`, `fast-command` and `commit`."),
     ("lcs", "The table of lengths may take 64 MiB, as a value may."),
     ("memory|malloc-stats", "Always says what Redis says of an allocator without statistics."),
     (
@@ -26,6 +50,11 @@ const DIFFERS: &[(&str, &str)] = &[
         "Four figures: the index, the keys, the bytes of index a key, the values cached.",
     ),
     ("memory|usage", "What the index takes for the key, with the value as it is cached."),
+    (
+        "monitor",
+        "Commands as they come, those queued after MULTI too; 1024 bytes of each argument. \
+     At most 16 at a time, and one that does not read is closed.",
+    ),
     (
         "object|encoding",
         "By the value alone: Redis says `raw` after APPEND, SETRANGE, SETBIT and \
@@ -41,13 +70,26 @@ const DIFFERS: &[(&str, &str)] = &[
      and have no effect, since nothing is evicted.",
     ),
     ("role", "Always `master`."),
+    ("save", "Answers when what was logged is durable; there is nothing else to save."),
     ("select", "There is one database."),
     ("set", "Also Valkey's IFEQ."),
+    ("shutdown", "Always a clean stop; NOSAVE and NOW lose nothing."),
+    (
+        "slowlog|get",
+        "The time is that from arrival to reply, with the way to disk and to the replicas.",
+    ),
+    (
+        "slowlog|phases",
+        "kvnode's own: `queue`, `append`, `fsync`, `replicate`, `apply`, in microseconds.",
+    ),
     ("touch", "The same as EXISTS: nothing is evicted."),
     ("unlink", "The same as DEL."),
     ("wait", "Of the partition where they are fewest; see the README."),
     ("waitaof", "`numreplicas` needs `--fsync always`; see the README."),
 ];
+
+const NO_MULTI: &str =
+    "Not after MULTI, and so all that is about users, settings or other connections.";
 
 /// Commands of Redis 7.2, of the kinds that are in scope, that are left out.
 const LEFT_OUT: &[(Group, &str, &[&str])] = &[
@@ -62,43 +104,11 @@ const LEFT_OUT: &[(Group, &str, &[&str])] = &[
     (
         Group::Connection,
         "Client-side caching is left out.",
-        &["client|caching", "client|getredir", "client|tracking", "client|trackinginfo"],
+        &["client|caching", "client|tracking", "client|trackinginfo"],
     ),
-    (
-        Group::Connection,
-        "Not there yet.",
-        &[
-            "client|info",
-            "client|kill",
-            "client|list",
-            "client|no-evict",
-            "client|no-touch",
-            "client|pause",
-            "client|reply",
-            "client|unblock",
-            "client|unpause",
-        ],
-    ),
-    (Group::Server, "There are no users yet.", &["acl"]),
-    (
-        Group::Server,
-        "Not there yet.",
-        &[
-            "bgrewriteaof",
-            "bgsave",
-            "config|resetstat",
-            "config|rewrite",
-            "config|set",
-            "lastsave",
-            "latency",
-            "module",
-            "monitor",
-            "save",
-            "shutdown",
-            "slowlog",
-        ],
-    ),
-    (Group::Server, "For developers of Redis.", &["debug", "lolwut"]),
+    (Group::Server, "There are no modules.", &["module|load", "module|loadex", "module|unload"]),
+    (Group::Server, "LATENCY HISTORY has the samples.", &["latency|graph"]),
+    (Group::Server, "For developers of Redis.", &["lolwut"]),
     (
         Group::Server,
         "Replication is decided by the cluster.",

@@ -12,6 +12,7 @@ mod commands;
 mod common;
 mod compare;
 mod table;
+mod users;
 
 use std::collections::BTreeSet;
 

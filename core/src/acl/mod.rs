@@ -47,6 +47,8 @@ pub struct Acl {
     users: BTreeMap<Value, User>,
     /// Counts changes, so that what was found out about a user can be kept until then.
     generation: u64,
+    /// The user `default` is on and needs no password: asked before every command.
+    open: bool,
 }
 
 /// Why a user could not be made or changed.
@@ -78,7 +80,7 @@ impl Default for Acl {
     /// One user, `default`, that needs no password and may do everything.
     fn default() -> Self {
         let users = BTreeMap::from([(Value::copy_from(DEFAULT_USER), User::unrestricted())]);
-        Self { users, generation: 1 }
+        Self { users, generation: 1, open: true }
     }
 }
 
@@ -86,7 +88,9 @@ impl Acl {
     /// Such users, with `default` as it is at first unless it is one of them.
     fn of(mut users: BTreeMap<Value, User>) -> Self {
         users.entry(Value::copy_from(DEFAULT_USER)).or_insert_with(User::unrestricted);
-        Self { users, generation: 1 }
+        let mut acl = Self { users, generation: 0, open: false };
+        acl.note_change();
+        acl
     }
 
     /// The user called `name`.
@@ -111,7 +115,12 @@ impl Acl {
 
     /// Whether a client that has said nothing may go on as `default`.
     pub fn admits_strangers(&self) -> bool {
-        self.default_user().is_open()
+        self.open
+    }
+
+    fn note_change(&mut self) {
+        self.generation += 1;
+        self.open = self.default_user().is_open();
     }
 
     /// Whether the password is the user's. As much is computed where there is no such user.
@@ -140,7 +149,7 @@ impl Acl {
         };
         user.apply(rules)?;
         self.users.insert(Value::copy_from(name), user);
-        self.generation += 1;
+        self.note_change();
         Ok(())
     }
 
@@ -150,15 +159,16 @@ impl Acl {
     /// If it is `default`.
     pub fn delete_user(&mut self, name: &[u8]) -> bool {
         assert!(name != DEFAULT_USER, "the caller refuses that");
-        self.generation += 1;
-        self.users.remove(name).is_some()
+        let was_there = self.users.remove(name).is_some();
+        self.note_change();
+        was_there
     }
 
     /// Gives the user `default` this password alone; an empty one is none.
     pub fn require_password(&mut self, password: &[u8]) {
         let user = self.users.get_mut(DEFAULT_USER).expect("it is always there");
         user.set_only_password(password);
-        self.generation += 1;
+        self.note_change();
     }
 
     /// Takes these users in place of its own. Returns those whose clients are not who they were: they
@@ -167,7 +177,7 @@ impl Acl {
         let changed = |(name, user): &(&Value, &User)| by.users.get(*name) != Some(user);
         let changed = self.users.iter().filter(changed).map(|(name, _)| name.clone()).collect();
         self.users = by.users;
-        self.generation += 1;
+        self.note_change();
         changed
     }
 }

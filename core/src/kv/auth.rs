@@ -27,7 +27,7 @@ impl Session {
         if self.in_transaction() && changes_who_one_is(command, args) {
             return self.authorize_slowly(command, args, server);
         }
-        if self.unrestricted_in == server.acl.generation() || self.is_trusted() {
+        if self.is_unrestricted(&server.acl) || self.is_trusted() {
             return Ok(());
         }
         self.authorize_slowly(command, args, server)
@@ -42,7 +42,7 @@ impl Session {
                 && user.is_some_and(|user| user.check(command, args).is_ok())
         };
         self.is_trusted()
-            || self.unrestricted_in == server.acl.generation() && !self.in_transaction()
+            || self.is_unrestricted(&server.acl) && !self.in_transaction()
             || allowed()
     }
 
@@ -59,10 +59,7 @@ impl Session {
             return Err(Reply::error("ERR Command not allowed inside a transaction"));
         }
         let Err(denied) = self.check(command, args, server) else {
-            let user = server.acl.user(&self.settings.user);
-            if user.is_some_and(|user| user.is_unrestricted()) && !self.is_stranger(&server.acl) {
-                self.unrestricted_in = server.acl.generation();
-            }
+            self.note_rights(&server.acl);
             return Ok(());
         };
         Err(Reply::error_owned(format!("NOPERM {}", explain(denied, self.user(), command, false))))
@@ -127,7 +124,7 @@ impl Session {
         }
         self.settings.user = Value::copy_from(name);
         self.settings.authenticated = true;
-        self.unrestricted_in = 0;
+        self.note_rights(&server.acl);
         Ok(())
     }
 
@@ -135,7 +132,7 @@ impl Session {
     pub(super) fn forget_user(&mut self, server: &Server) {
         self.settings.user = Value::copy_from(DEFAULT_USER);
         self.settings.authenticated = server.acl.admits_strangers();
-        self.unrestricted_in = 0;
+        self.note_rights(&server.acl);
     }
 
     fn log_refusal(&self, server: &mut Server, reason: Reason, object: &[u8], user: &[u8]) {

@@ -147,6 +147,8 @@ bits! { Flags:
     FAST = 8 "fast",
     /// Needs no authentication.
     NO_AUTH = 9 "no_auth",
+    /// Not while data is being loaded from a master.
+    NO_ASYNC_LOADING = 13 "no_async_loading",
     /// Not inside a transaction.
     NO_MULTI = 12 "no_multi",
     /// Also while a script is busy.

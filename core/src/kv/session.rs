@@ -28,7 +28,7 @@ pub struct Session {
     /// It stands in for a client that another node has let in.
     trusted: bool,
     /// The [generation](Acl::generation) of the users in which it was found that it may do everything.
-    pub(super) unrestricted_in: u64,
+    unrestricted_in: u64,
     pub(super) settings: Settings,
     /// What came after MULTI.
     pub(super) transaction: Option<Transaction>,
@@ -140,13 +140,27 @@ impl Session {
     pub fn connected(id: ClientId, peer: Peer, now: Instant, acl: &Acl) -> Self {
         let mut session = Self { peer, since: now, active: now, ..Self::new(id) };
         session.settings.authenticated = acl.admits_strangers();
+        session.note_rights(acl);
         session
+    }
+
+    /// Keeps it in mind if it may do everything: then nothing is looked up before a command.
+    pub(super) fn note_rights(&mut self, acl: &Acl) {
+        let unrestricted = acl.user(&self.settings.user).is_some_and(|user| user.is_unrestricted());
+        let known = unrestricted && !self.is_stranger(acl);
+        self.unrestricted_in = if known { acl.generation() } else { 0 };
     }
 
     /// One that stands in for a client which another node has let in, and whose commands were
     /// allowed there.
     pub fn trusted(id: ClientId) -> Self {
         Self { trusted: true, ..Self::new(id) }
+    }
+
+    /// Whether it was found that it may do everything, and no user has changed since.
+    #[inline]
+    pub(super) fn is_unrestricted(&self, acl: &Acl) -> bool {
+        self.unrestricted_in == acl.generation()
     }
 
     /// Whether it is such a one.
@@ -208,7 +222,7 @@ impl Session {
     }
 
     /// It sends this command.
-    pub(super) fn note(&mut self, now: Instant, command: &'static Command) {
+    pub(crate) fn note(&mut self, now: Instant, command: &'static Command) {
         (self.active, self.last) = (now, Some(command));
     }
 

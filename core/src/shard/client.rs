@@ -281,6 +281,7 @@ impl Shard {
         assert!(earlier.is_none(), "a client id is never reused");
         let here = peer.remote.ip().to_canonical().is_loopback();
         if !here && self.server.is_protected() {
+            self.server.stats.rejected_connections += 1;
             self.on_malformed(id, errors::protected());
             return;
         }

@@ -79,6 +79,14 @@ pub(super) fn protected() -> Reply {
     )
 }
 
+/// For a SAVE while a partition can not write.
+pub(super) fn not_saved() -> Reply {
+    Reply::error(
+        "ERR a partition does not serve, and what it has logged is not known to be durable; see INFO \
+         kvnode",
+    )
+}
+
 /// For one who would be shown the commands of all, and there are enough of them.
 pub(super) fn too_many_monitors() -> Reply {
     Reply::error("ERR the limit of 16 monitors is reached; close one first")

@@ -156,10 +156,11 @@ impl Shard {
                 continue;
             };
             let done = |(end, p): (&Offset, &super::Partition)| p.replica.durable_end() >= *end;
-            if ends.iter().zip(&self.partitions).all(done) {
+            let down = self.partitions.iter().any(|p| !p.replica.serving());
+            if down || ends.iter().zip(&self.partitions).all(done) {
                 self.syncing.remove(&id);
                 self.clients.get_mut(&id).expect("it is there").asked = None;
-                self.enqueue(id, Reply::OK, &[]);
+                self.enqueue(id, if down { errors::not_saved() } else { Reply::OK }, &[]);
                 self.resume(id);
             }
         }

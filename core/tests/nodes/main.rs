@@ -10,6 +10,7 @@
 mod disk;
 mod readonly;
 mod topology;
+mod users;
 mod wait;
 mod watch;
 #[path = "../world/wires.rs"]

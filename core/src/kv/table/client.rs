@@ -66,6 +66,6 @@ pub(super) static CLIENT: &[Command] = &[
         .flags(ADMIN),
 ];
 
-const LIST: &str = "[TYPE NORMAL | MASTER | REPLICA | PUBSUB] [ID client-id [client-id ...]]";
-const KILL: &str = "ip:port | [ID client-id] [TYPE NORMAL | MASTER | REPLICA | PUBSUB] \
-    [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME YES | NO]";
+const LIST: &str = "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]";
+const KILL: &str = "[address] [ID client-id] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] \
+    [USER username] [ADDR address] [LADDR address] [SKIPME <YES | NO>]";

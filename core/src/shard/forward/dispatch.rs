@@ -142,7 +142,8 @@ impl Shard {
     pub(in crate::shard) fn dispatch(&mut self, id: ClientId, args: Args<'_>) {
         let partitions = self.homes.count();
         let Ok(command) = kv::resolve(args) else { return self.run_here(id, args) };
-        let client = self.clients.get(&id).expect("the caller has looked");
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
+        client.session.note(self.now.mono, command);
         // What is not allowed is refused here.
         if !client.session.may(command, args, &self.server) {
             return self.run_here(id, args);

@@ -110,6 +110,32 @@ fn malformed_requests_are_refused_in_redis_words() {
     }
 }
 
+/// Until a client has said who it is, and from then on.
+#[test]
+fn little_is_taken_from_strangers() {
+    let long = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n", (16 << 10) + 1);
+    for (request, text) in [
+        ("*11\r\n", "unauthenticated multibulk length"),
+        ("*1048577\r\n", "invalid multibulk length"),
+        (&*long, "unauthenticated bulk length"),
+        ("*1\r\n$67108865\r\n", "invalid bulk length"),
+    ] {
+        let mut parser = Parser::default();
+        parser.set_stranger(true);
+        let Parsed::Malformed(why) = parser.next(request.as_bytes()) else {
+            panic!("{request:?} is taken")
+        };
+        assert_eq!(why.to_string(), format!("Protocol error: {text}"));
+    }
+    let mut parser = Parser::default();
+    parser.set_stranger(true);
+    let ten = format!("*10\r\n{}", "$1\r\na\r\n".repeat(10));
+    assert_eq!(parser.next(ten.as_bytes()), Parsed::Command { consumed: ten.len() });
+    parser.set_stranger(false);
+    let eleven = format!("*11\r\n{}", "$1\r\na\r\n".repeat(11));
+    assert_eq!(parser.next(eleven.as_bytes()), Parsed::Command { consumed: eleven.len() });
+}
+
 #[test]
 fn what_redis_tolerates_is_tolerated() {
     let ping = command(&["PING"]);
