@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The environment variable that has the password of `kvnode cli`, `status` and `demo`.
+/// The environment variable that has the password of `kvnode cli` and `status`.
 const VARIABLE: &str = "KVNODE_PASSWORD";
 
 /// Longest password, in bytes: what a client may send that is not known yet.
@@ -54,6 +54,11 @@ impl LoginArgs {
 }
 
 impl Login {
+    /// The user `default`, with the password in a file.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, String> {
+        Ok(Self { user: "default".into(), password: read(path)? })
+    }
+
     /// The command that says it.
     pub(crate) fn command(&self) -> [&[u8]; 3] {
         [b"AUTH", self.user.as_bytes(), &self.password]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kvnode_io::resp::Frame;
 use serde::Serialize;
 
+use super::children::Door;
 use super::load::Keys;
 use crate::client::Connection;
 
@@ -41,27 +42,26 @@ pub(super) struct Tally {
 /// A check that goes on where it stopped.
 pub(super) struct Check {
     keys: Keys,
-    ports: Vec<u16>,
+    doors: Vec<Door>,
     left: VecDeque<(usize, Range<u64>)>,
     tally: Tally,
 }
 
 impl Check {
-    /// Of the first so many writes of each writer, by way of the nodes at these ports.
-    pub(super) fn new(keys: Keys, ports: Vec<u16>, written: &[u64]) -> Self {
+    /// Of the first so many writes of each writer, by way of the nodes behind these doors.
+    pub(super) fn new(keys: Keys, doors: Vec<Door>, written: &[u64]) -> Self {
         let batches = |(writer, &count): (usize, &u64)| {
             let starts = (0..count).step_by(BATCH as usize);
             starts.map(move |start| (writer, start..count.min(start + BATCH))).collect::<Vec<_>>()
         };
         let left: VecDeque<_> = written.iter().enumerate().flat_map(batches).collect();
-        Self { keys, ports, left, tally: Tally::default() }
+        Self { keys, doors, left, tally: Tally::default() }
     }
 
     /// Reads all that is left while `go_on`; true if nothing is left.
     pub(super) fn run(&mut self, mut go_on: impl FnMut() -> bool) -> bool {
-        let connection =
-            |&port: &u16| Connection::new("127.0.0.1".into(), port, false).with_patience(PATIENCE);
-        let mut connections: Vec<_> = self.ports.iter().map(connection).collect();
+        let connection = |door: &Door| door.connection(false).with_patience(PATIENCE);
+        let mut connections: Vec<_> = self.doors.iter().map(connection).collect();
         let mut at = 0;
         while let Some((writer, range)) = self.left.pop_front() {
             if !go_on() {

@@ -4,6 +4,7 @@
 //! where it is killed itself, the system kills them (`--end-with`). The system takes the thread
 //! that started a child for its parent, so only the main thread may call here.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,6 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::Connection;
+use crate::password::Login;
 
 /// Between two looks at whether processes have ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -29,6 +33,24 @@ pub(super) struct Settings {
     pub port: Option<u16>,
     /// A directory for their directories.
     pub data: PathBuf,
+    /// File of the password that their clients need.
+    pub password_file: Option<PathBuf>,
+    /// What the demo itself says to them then.
+    pub login: Option<Login>,
+}
+
+/// How the demo gets to a node.
+#[derive(Clone)]
+pub(super) struct Door {
+    port: u16,
+    login: Option<Login>,
+}
+
+impl Door {
+    /// A connection, not opened yet.
+    pub(super) fn connection(&self, resp3: bool) -> Connection {
+        Connection::new("127.0.0.1".into(), self.port, resp3).by(self.login.clone())
+    }
 }
 
 /// What is done to a process.
@@ -59,7 +81,8 @@ pub(super) struct End {
 /// All of them.
 pub(super) struct Children {
     children: Vec<Node>,
-    options: Vec<String>,
+    login: Option<Login>,
+    options: Vec<OsString>,
 }
 
 struct Node {
@@ -88,10 +111,14 @@ impl Children {
             state: Process::Dead,
         };
         let children = (1..).zip(clients).map(node).collect();
-        let options = ["--cluster", &list.join(","), "--partitions"].map(str::to_owned);
-        let mut options = options.to_vec();
-        options.push(settings.partitions.to_string());
-        Ok(Self { children, options })
+        let partitions = settings.partitions.to_string();
+        let options = ["--cluster", &list.join(","), "--partitions", &partitions];
+        let mut options = options.map(OsString::from).to_vec();
+        if let Some(path) = &settings.password_file {
+            options.push("--password-file".into());
+            options.push(std::path::absolute(path)?.into());
+        }
+        Ok(Self { children, login: settings.login.clone(), options })
     }
 
     /// The nodes.
@@ -102,6 +129,12 @@ impl Children {
     /// The ports for clients, in order of the nodes.
     pub(super) fn ports(&self) -> Vec<u16> {
         self.children.iter().map(|node| node.client).collect()
+    }
+
+    /// How the demo gets to them, in the same order.
+    pub(super) fn doors(&self) -> Vec<Door> {
+        let door = |node: &Node| Door { port: node.client, login: self.login.clone() };
+        self.children.iter().map(door).collect()
     }
 
     /// How a node's process is.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kvnode_io::resp::Frame;
 
+use super::children::Door;
 use crate::client::Connection;
 
 /// Writers, each with a connection.
@@ -71,7 +72,7 @@ pub(super) struct Counts {
 
 struct Shared {
     keys: Keys,
-    ports: Vec<u16>,
+    doors: Vec<Door>,
     /// Nodes whose process runs; no client would know, but it would ask again later than the demo.
     up: Vec<AtomicBool>,
     rate: AtomicU32,
@@ -117,11 +118,11 @@ impl Keys {
 
 impl Load {
     /// Starts the writers at `rate` commands a second.
-    pub(super) fn start(keys: Keys, ports: Vec<u16>, rate: u32) -> Self {
+    pub(super) fn start(keys: Keys, doors: Vec<Door>, rate: u32) -> Self {
         let shared = Arc::new(Shared {
             keys,
-            up: ports.iter().map(|_| AtomicBool::new(true)).collect(),
-            ports,
+            up: doors.iter().map(|_| AtomicBool::new(true)).collect(),
+            doors,
             rate: AtomicU32::new(rate.min(RATE_MAX)),
             stop: AtomicBool::new(false),
             start: Instant::now(),
@@ -315,17 +316,16 @@ impl Route {
 
     /// To the next node that is up, or simply the next one.
     fn next(&mut self, shared: &Shared) {
-        let nodes = shared.ports.len();
+        let nodes = shared.doors.len();
         let up = |step: &usize| shared.up[(self.at + step) % nodes].load(Relaxed);
         self.at = (self.at + (1..=nodes).find(up).unwrap_or(1)) % nodes;
         self.connection = None;
     }
 
     fn call(&mut self, shared: &Shared, command: &[&str]) -> Result<Frame, String> {
-        let port = shared.ports[self.at % shared.ports.len()];
-        let connection = self.connection.get_or_insert_with(|| {
-            Connection::new("127.0.0.1".into(), port, false).with_patience(PATIENCE)
-        });
+        let door = &shared.doors[self.at % shared.doors.len()];
+        let connection =
+            self.connection.get_or_insert_with(|| door.connection(false).with_patience(PATIENCE));
         connection.call(command).map_err(|why| why.to_string())
     }
 }

@@ -43,6 +43,8 @@ use lines::Lines;
 use script::{Script, Turn};
 use stage::Stage;
 
+use crate::password::Login;
+
 /// The command line of `kvnode demo`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -105,6 +107,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
+    /// File whose only line is the password that the nodes' clients need
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+
     /// Commands a second of the load, half SET, half GET; 0 for none
     #[arg(
         long,
@@ -146,6 +152,7 @@ fn play(args: Args, mut script: Option<Script>) -> Result<bool, String> {
         signal_hook::flag::register(signal, Arc::clone(&leave))
             .map_err(|why| format!("cannot listen to signals: {why}"))?;
     }
+    let login = args.password_file.as_deref().map(Login::from_file).transpose()?;
     // Before the stage, so that it goes after it.
     let mut home = Home::make(args.data)?;
     let settings = Settings {
@@ -153,6 +160,8 @@ fn play(args: Args, mut script: Option<Script>) -> Result<bool, String> {
         partitions: args.partitions,
         port: args.port,
         data: home.path().to_owned(),
+        password_file: args.password_file,
+        login,
     };
     let mut stage = Stage::open(&settings, args.load)?;
     let mut lines = Lines::new(args.json);

@@ -97,8 +97,8 @@ impl Stage {
         let now = Instant::now();
         let mut stage = Self {
             // A cluster that is only being founded refuses, which is no error worth counting.
-            load: Load::start(keys.clone(), ports.clone(), 0),
-            watch: Watch::start(&ports),
+            load: Load::start(keys.clone(), children.doors(), 0),
+            watch: Watch::start(children.doors()),
             children,
             keys,
             start: now,
@@ -202,8 +202,8 @@ impl Stage {
             }
         }
         say(&self.take_news());
-        let ports = self.children.ports();
-        let mut check = Check::new(self.keys.clone(), ports, &self.load.written());
+        let doors = self.children.doors();
+        let mut check = Check::new(self.keys.clone(), doors, &self.load.written());
         let mut read = |stage: &mut Self, patience| {
             let start = Instant::now();
             check.run(|| {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kvnode_io::resp::Frame;
 
+use super::children::Door;
 use super::view::{self, LogEnds, LogEndsThen, Seen, View};
 use crate::client::Connection;
 use crate::status;
@@ -41,15 +42,15 @@ struct Report {
 }
 
 impl Watch {
-    /// Asks the nodes whose clients' ports these are.
-    pub(super) fn start(ports: &[u16]) -> Self {
-        let reports = ports.iter().map(|_| Mutex::new(None)).collect();
+    /// Asks the nodes behind these doors.
+    pub(super) fn start(doors: Vec<Door>) -> Self {
+        let reports = doors.iter().map(|_| Mutex::new(None)).collect();
         let shared = Arc::new(Shared { reports, stop: AtomicBool::new(false) });
-        let ask = |(at, &port): (usize, &u16)| {
+        let ask = |(at, door): (usize, Door)| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || shared.ask(at, port))
+            thread::spawn(move || shared.ask(at, &door))
         };
-        let threads = ports.iter().enumerate().map(ask).collect();
+        let threads = doors.into_iter().enumerate().map(ask).collect();
         Self { shared, threads }
     }
 
@@ -75,9 +76,8 @@ impl Drop for Watch {
 }
 
 impl Shared {
-    fn ask(&self, at: usize, port: u16) {
-        let mut connection =
-            Connection::new("127.0.0.1".into(), port, true).with_patience(PATIENCE);
+    fn ask(&self, at: usize, door: &Door) {
+        let mut connection = door.connection(true).with_patience(PATIENCE);
         let mut log_ends = LogEndsThen::new();
         let mut count = 0;
         while !self.stop.load(Ordering::Relaxed) {
