@@ -164,7 +164,9 @@ impl User {
     pub(super) fn apply(&mut self, rules: &[&[u8]]) -> Result<(), ChangeError> {
         for rule in merge_selectors(rules)? {
             self.apply_one(&rule).map_err(|why| {
-                let rule = String::from_utf8_lossy(&rule).replace(['\r', '\n'], " ");
+                // A password that is added is told to nobody.
+                let rule = if rule.starts_with(b">") { b">(redacted)" } else { &rule[..] };
+                let rule = String::from_utf8_lossy(rule).replace(['\r', '\n'], " ");
                 ChangeError::Rule { rule, why }
             })?;
         }

@@ -37,8 +37,8 @@ impl Session {
     pub(crate) fn may(&self, command: &Command, args: Args<'_>, server: &Server) -> bool {
         let allowed = || {
             let user = server.acl.user(&self.settings.user);
-            !(self.is_stranger(&server.acl) && !command.flags.has(Flags::NO_AUTH))
-                && !(self.in_transaction() && changes_who_one_is(command, args))
+            (!self.is_stranger(&server.acl) || command.flags.has(Flags::NO_AUTH))
+                && (!self.in_transaction() || !changes_who_one_is(command, args))
                 && user.is_some_and(|user| user.check(command, args).is_ok())
         };
         self.is_trusted()

@@ -1,7 +1,8 @@
 //! INFO: what the shard knows of itself, as text.
 //!
 //! Sections and fields are Redis's where kvnode has the same thing, so that monitors find them;
-//! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent.
+//! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent;
+//! `used_memory` is what the process has of the machine's memory, all in all.
 
 use alloc::format;
 use alloc::string::String;
@@ -193,7 +194,6 @@ impl Info {
 
     fn clients(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("connected_clients", self.clients)?;
-        out.line("cluster_connections", 0)?;
         out.line("maxclients", self.max_clients)?;
         out.line("blocked_clients", self.blocked_clients)?;
         out.line("tracking_clients", 0)?;
@@ -247,7 +247,7 @@ impl Info {
         out.line("connected_slaves", replicas.len())?;
         for (at, replica) in replicas.iter().enumerate() {
             let Replica { host, port, offset } = replica;
-            let value = format_args!("ip={host},port={port},state=online,offset={offset},lag=0");
+            let value = format_args!("ip={host},port={port},state=online,offset={offset}");
             out.line(format_args!("slave{at}"), value)?;
         }
         out.line("master_repl_offset", offset)

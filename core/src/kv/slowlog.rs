@@ -134,7 +134,7 @@ pub(super) fn histogram(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop
                 name.strip_prefix(c.name)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
             };
-            wanted.iter().any(|command| within(command))
+            wanted.iter().any(within)
         })
     };
     let stats = txn.view().server().stats.commands();
@@ -148,7 +148,7 @@ pub(super) fn histogram(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop
         ];
         (bulk(stats.command.name), Reply::Map(fields))
     };
-    Ok(Reply::Map(described.map(|stats| describe(&stats)).collect()))
+    Ok(Reply::Map(described.map(describe).collect()))
 }
 
 fn micros(took: Duration) -> Reply {

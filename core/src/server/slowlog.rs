@@ -75,7 +75,7 @@ impl Slowlog {
 pub(crate) fn trimmed(args: Args<'_>) -> OwnedArgs {
     let kept = if args.len() > ARGS_KEPT { ARGS_KEPT - 1 } else { args.len() };
     let is_long = |arg: &&[u8]| arg.len() > ARG_BYTES_KEPT;
-    if kept == args.len() && !args.iter().any(|arg| is_long(&arg)) && !super::redact::hides(args) {
+    if kept == args.len() && !args.iter().any(is_long) && !super::redact::hides(args) {
         return OwnedArgs::copy_from(args);
     }
     let cut = |arg: &[u8]| match arg.len() {

@@ -185,6 +185,7 @@ impl Adversary {
             merge: draw(5) > 0,
             scrub: draw(2) > 0,
             cache: draw(2) == 0,
+            acl_file: false,
             wall_ms: START_MS,
             acl_file: false,
         };
