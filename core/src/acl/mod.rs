@@ -6,7 +6,7 @@
 //!
 //! - [`user`]: one user, and how it is changed and described.
 //! - [`selector`]: a set of commands and keys; a user has one, and may have more.
-//! - [`file`]: the ACL file, all users as text.
+//! - [`file`](mod@file): the ACL file, all users as text.
 //! - [`log`]: what was refused lately.
 //!
 //! Invariants:
