@@ -20,6 +20,7 @@ mod world;
 use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
+use kvnode_core::replication::{ReadMode, Settings};
 use kvnode_core::reply::Reply;
 use kvnode_core::storage::replica::ScrubSettings;
 use kvnode_core::{PartitionId, slot};
@@ -368,6 +369,28 @@ fn a_leader_that_is_cut_off_answers_no_reads() {
     world.until("all is whole again", World::is_whole);
     let told = world.reply(old, "the read ends");
     assert!(told == Reply::bulk(b"2") || matches!(told, Reply::Error(_)), "{told:?}");
+}
+
+#[test]
+fn a_commit_does_not_confirm_a_read_that_came_after_its_acknowledgements() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let replication = Settings { reads: ReadMode::Confirm, ..Settings::default() };
+    let mut world = World::new(Setup { founding, replication, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let (writer, reader) = (world.connect(leader), world.connect(leader));
+    let ms = Duration::from_millis;
+    for other in (1..=3).filter(|id| *id != leader) {
+        let way = (kvnode_core::NodeId(other), kvnode_core::NodeId(leader));
+        world.wires.slow.insert(way, ms(100));
+    }
+    world.send(writer, &[b"SET", b"key", b"1"]);
+    world.pass(ms(50));
+    world.send(reader, &[b"GET", b"key"]);
+    world.pass(ms(70));
+    // Whoever has acknowledged the write may follow another since, who has written more.
+    assert_eq!(world.clients[&writer].told.front(), Some(&Reply::OK));
+    assert_eq!(world.clients[&reader].told.front(), None);
+    assert_eq!(world.reply(reader, "the read ends"), Reply::bulk(b"1"));
 }
 
 #[test]

@@ -167,7 +167,8 @@ fn after_a_restart_nothing_is_shown_that_may_not_be_committed() {
             early += 1;
             let at = readonly(&mut world, follower);
             let told = world.at_once(at, &["GET", "k"]);
-            assert_ne!(told, Some(bulk("2")), "it is not committed");
+            let is_committed = !world.clients[&other].told.is_empty();
+            assert!(is_committed || told != Some(bulk("2")), "it is not committed");
         }
     }
     assert!(early > 0, "it was open, and not to be shown");

@@ -19,6 +19,8 @@ pub(crate) struct Wires {
     ends: BTreeMap<End, End>,
     /// Nothing gets from the first to the second.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// What the first writes to the second takes so much longer.
+    pub(crate) slow: BTreeMap<(NodeId, NodeId), Duration>,
     /// What is to arrive, at its time and in its order.
     coming: BTreeMap<(Instant, u64), (NodeId, Input)>,
     last_event: u64,
@@ -65,7 +67,8 @@ impl Wires {
                 let Some(&other) = self.ends.get(&(id, conn)) else { return };
                 self.later(now, id, Input::Sent(conn, bytes.len()));
                 if !self.cut.contains(&(id, other.0)) {
-                    self.later(now, other.0, Input::Bytes(other.1, bytes));
+                    let extra = self.slow.get(&(id, other.0)).copied().unwrap_or_default();
+                    self.later(now.after(extra), other.0, Input::Bytes(other.1, bytes));
                 }
             }
             Output::Close(conn) => {
