@@ -525,7 +525,10 @@ impl World {
     pub(crate) fn reset_conns(&self, node: u32, mailboxes: &Mailboxes) -> usize {
         let conns: Vec<u64> = {
             let tcp = lock(&self.tcp);
-            let of_node = |conn: &Conn| conn.ends.iter().any(|end| end.node == node);
+            // A dial on its way is none yet: a reset would tell it that nobody listens.
+            let is_made = |conn: &Conn| conn.flows[1].last_ns > 0;
+            let of_node =
+                |conn: &Conn| is_made(conn) && conn.ends.iter().any(|end| end.node == node);
             tcp.conns.iter().filter(|(_, conn)| of_node(conn)).map(|(&number, _)| number).collect()
         };
         for &number in &conns {
