@@ -20,7 +20,11 @@ const STRAY_MS_MAX: u64 = 4_000;
 impl Process {
     /// Control shows the cluster.
     pub(super) fn on_view(&mut self, view: &Arc<View>) {
-        lock(&self.world.replicas).shown(self.id, view);
+        let learns = lock(&self.world.replicas).shown(self.id, view);
+        if learns {
+            // What clients watch through this node was to be watched elsewhere.
+            self.world.note_change();
+        }
     }
 
     /// Control says something else to the shard.

@@ -78,15 +78,25 @@ impl Watch {
     }
 
     /// A node is shown the cluster. What is behind what it has seen it does not act upon: its control
-    /// has begun again from its store, and will catch up.
-    pub(crate) fn shown(&mut self, node: u32, view: &Arc<View>) {
+    /// has begun again from its store, and will catch up. Whether it learns of another reign.
+    pub(crate) fn shown(&mut self, node: u32, view: &Arc<View>) -> bool {
         let known = self.views.get(&node);
         if known.is_some_and(|known| view.map.applied() < known.map.applied()) {
-            return;
+            return false;
         }
-        if let Some(before) = self.views.insert(node, Arc::clone(view)) {
+        let before = self.views.insert(node, Arc::clone(view));
+        let same = |p| before.as_ref().is_some_and(|b| reign(&b.map, p) == reign(&view.map, p));
+        let learns = view.map.partitions().any(|(p, _)| !same(p));
+        if let Some(before) = before {
             self.stale.entry(node).or_default().push(before);
         }
+        learns
+    }
+
+    /// Whether the node does not know who leads the partition by this map.
+    pub(crate) fn is_behind(&self, node: u32, partition: PartitionId, map: &Map) -> bool {
+        let view = self.views.get(&node);
+        view.is_none_or(|view| reign(&view.map, partition) != reign(map, partition))
     }
 
     /// A leader asks for another in-sync set.
@@ -399,6 +409,12 @@ impl Watch {
     }
 }
 
+/// Who leads the partition, in which reign.
+fn reign(map: &Map, partition: PartitionId) -> Option<(NodeId, Epoch)> {
+    let held = map.partition(partition)?;
+    Some((held.leader?, held.epoch))
+}
+
 #[cfg(test)]
 mod tests {
     use kvnode_core::cluster::{Command, Founding};
@@ -451,6 +467,17 @@ mod tests {
         let me = Member { node: NodeId(1), directory: DirectoryId(1) };
         let map = map.clone();
         Arc::new(View { me, cluster: None, missing: Vec::new(), quorum, life: None, map })
+    }
+
+    #[test]
+    fn a_node_that_is_behind_is_told_from_one_that_learns() {
+        let maps = maps();
+        let (old, new) = (&maps[0], &maps[maps.len() - 1]);
+        let mut watch = Watch::default();
+        assert!(watch.is_behind(1, P, new));
+        assert!(!watch.shown(1, &view(old)), "it holds no partition");
+        assert!(watch.is_behind(1, P, new) && watch.shown(1, &view(new)));
+        assert!(!watch.is_behind(1, P, new) && !watch.shown(1, &view(new)));
     }
 
     #[test]

@@ -5,7 +5,21 @@ use super::*;
 impl World {
     /// A client sends a WATCH.
     pub(crate) fn watch(&self, node: u32, group: Option<Group>) -> Moment {
-        self.moment(&mut lock(&self.record), node, group)
+        let mut record = lock(&self.record);
+        let moment = self.moment(&mut record, node, group);
+        let partition =
+            group.filter(|_| self.is_replicated()).map(|group| self.partition_of(group));
+        let is_behind = |p| {
+            let watch = lock(&self.watch);
+            lock(&self.replicas).is_behind(node, p, watch.map())
+        };
+        if partition.is_some_and(is_behind) {
+            // The node has the keys watched by who does not lead any more: EXEC will be aborted.
+            record.order += 1;
+            let order = record.order;
+            record.history.strikes.push(order);
+        }
+        moment
     }
 
     /// A client asks a node; the number of its call.
