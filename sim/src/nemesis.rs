@@ -35,6 +35,8 @@ pub(crate) struct Nemesis {
     /// Madsim's ids of the nodes and clients.
     nodes: Vec<NodeId>,
     clients: Vec<NodeHandle>,
+    /// Clients that wait for a hunt to send them.
+    pub(crate) scouts: Arc<Mutex<BTreeSet<u32>>>,
     /// Everything has been healed, and nothing is to go wrong any more.
     calm: Arc<AtomicBool>,
     /// What is under way, to be ended with the run.
@@ -63,6 +65,8 @@ impl Nemesis {
     ) -> Self {
         let (net, disks) = (NetSim::current(), simulator::<DiskSim>());
         let (calm, tasks) = (Arc::default(), Arc::default());
+        let scouts = world.settings.clients + 2..=clients.len() as u32;
+        let scouts = Arc::new(Mutex::new(scouts.collect()));
         Self {
             world,
             handle: Handle::current(),
@@ -71,6 +75,7 @@ impl Nemesis {
             mailboxes,
             nodes,
             clients,
+            scouts,
             calm,
             tasks,
         }
@@ -383,16 +388,27 @@ impl Nemesis {
         }
     }
 
-    pub(crate) async fn pause(&self, node: u32, for_ms: u64) {
-        if !self.world.is_up(node) {
-            return;
-        }
-        let (lane, id) = (Lane::Node(node), self.nodes[node as usize - 1]);
-        self.world.injected(Class::Pause);
-        self.world.tell(lane, Kind::Life, 5, || Life::IsPaused.to_string());
-        let window = self.open(Fault::Pause { node, for_ms });
-        self.handle.pause(id);
+    async fn pause(&self, node: u32, for_ms: u64) {
+        let Some(window) = self.hold(node, for_ms) else { return };
         sleep(Duration::from_millis(for_ms)).await;
+        self.let_go(node, window);
+    }
+
+    /// A node's process stands still, if it is up, until it is let go.
+    pub(crate) fn hold(&self, node: u32, for_ms: u64) -> Option<WindowId> {
+        if !self.world.is_up(node) {
+            return None;
+        }
+        self.world.injected(Class::Pause);
+        self.world.tell(Lane::Node(node), Kind::Life, 5, || Life::IsPaused.to_string());
+        let window = self.open(Fault::Pause { node, for_ms });
+        self.handle.pause(self.nodes[node as usize - 1]);
+        Some(window)
+    }
+
+    /// It goes on, unless something else holds it.
+    pub(crate) fn let_go(&self, node: u32, window: WindowId) {
+        let (lane, id) = (Lane::Node(node), self.nodes[node as usize - 1]);
         self.close(window);
         if lock(&self.world.windows).is_paused(node) {
             return;

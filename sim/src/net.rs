@@ -71,17 +71,6 @@ struct Wire {
     life: Option<u64>,
 }
 
-impl Wires {
-    /// The clients that are connected to a node.
-    pub(crate) fn clients_of(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let open = self.wires.values().filter(|wire| wire.senders.iter().all(Option::is_some));
-        open.filter_map(move |wire| match wire.ends {
-            [Lane::Client(client), to] if to == Lane::Node(node) => Some(client),
-            _ => None,
-        })
-    }
-}
-
 /// The receiving half of one end.
 pub(crate) struct Inlet {
     wire: WireId,

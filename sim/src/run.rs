@@ -241,6 +241,7 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
     let handle = madsim::runtime::Handle::current();
     let mut swarm = Chance::new(world.seed, Purpose::Network);
     let mut nodes = Vec::new();
+    let is_hunted = world.settings.profile == Profile::Replication;
     for id in 1..=world.settings.nodes {
         let drift = swarm.below(2 * world.settings.drift_ppm_max + 1) as i64
             - world.settings.drift_ppm_max as i64;
@@ -263,11 +264,15 @@ fn build(world: &Arc<World>, mailboxes: &Arc<Mailboxes>) -> Nemesis {
         if world.settings.profile == Profile::Short {
             disk.note_written();
         }
+        if is_hunted {
+            disk.spare_control();
+        }
         simulator::<DiskSim>().add(node.id(), disk);
         nodes.push(node.id());
     }
-    // One more than there are clients in the workload: the auditor.
-    let clients = (1..=world.settings.clients + 1).map(|id| {
+    // More than there are clients in the workload: the auditor, and scouts.
+    let scouts = if is_hunted { replication::scout::SCOUTS } else { 0 };
+    let clients = (1..=world.settings.clients + 1 + scouts).map(|id| {
         let ip = IpAddr::from([10, 0, 1, id as u8]);
         handle.create_node().name(format!("c{id}")).ip(ip).build()
     });

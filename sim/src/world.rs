@@ -459,7 +459,8 @@ impl World {
 
     // History.
 
-    fn is_replicated(&self) -> bool {
+    /// Whether what one node holds others hold too.
+    pub(crate) fn is_replicated(&self) -> bool {
         self.settings.profile == Profile::Replication
     }
 

@@ -23,6 +23,7 @@ use crate::history::{Action, Answer, Group, Key, Moment, Outcome, Ttl, When};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
+use crate::replication::scout::Errand;
 use crate::story::{Kind, Lane};
 use crate::world::World;
 use workload::{Wish, Workload};
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     world: Arc<World>,
     id: u32,
     node: u32,
+    /// It goes to this node and to no other.
+    pinned: Option<u32>,
     address: SocketAddr,
     chance: Chance,
     workload: Workload,
@@ -85,7 +88,12 @@ impl Client {
         let workload = Workload::new(&world.settings, first_token, wishes, reads);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
-        Self { world, id, node: 1, address, chance, workload, connection: None }
+        Self { world, id, node: 1, pinned: None, address, chance, workload, connection: None }
+    }
+
+    /// A client of one node.
+    pub(crate) fn at(world: Arc<World>, id: u32, node: u32) -> Self {
+        Self { pinned: Some(node), ..Self::new(world, id) }
     }
 
     /// Asks and asks, until told to stop; then waits for what is under way.
@@ -112,7 +120,9 @@ impl Client {
             return false;
         };
         let lane = Lane::Client(self.id);
-        if self.world.settings.nodes > 1 {
+        if let Some(node) = self.pinned {
+            self.node = node;
+        } else if self.world.settings.nodes > 1 {
             // Any node will do, and the one that just failed is as good as any.
             self.node = 1 + self.chance.below(self.world.settings.nodes.into()) as u32;
         }
@@ -338,6 +348,24 @@ impl Client {
         self.connection = None;
     }
 
+    /// Connects; whether it could.
+    pub(crate) async fn arrive(&mut self) -> bool {
+        self.connection.is_some() || self.connect().await
+    }
+
+    /// Does what a hunt wants; whether that was answered, and not refused.
+    pub(crate) async fn run_errand(&mut self, errand: Errand) -> bool {
+        if !self.arrive().await {
+            return false;
+        }
+        let action = match errand {
+            Errand::Write(group) => self.workload.write(group),
+            Errand::Read(group) => Action::MGet(workload::all(group)),
+        };
+        self.ask(action, None);
+        matches!(self.settle(0).await, Some(Some(Outcome::Answered(_))))
+    }
+
     /// Hangs up for good.
     pub(crate) fn leave(&mut self) {
         self.hang_up("it is done");
@@ -358,7 +386,7 @@ impl Client {
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
                     // What is damaged is said to be so.
-                    Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
+                    Some(Some(Outcome::Refused(text))) if self.may_lack(&text) => {}
                     _ => return false,
                 }
             }
@@ -366,12 +394,17 @@ impl Client {
                 self.ask(Action::Incr(workload::counter(group), 1), None);
                 match self.settle(0).await {
                     Some(Some(Outcome::Answered(_))) => {}
-                    Some(Some(Outcome::Refused(text))) if text.starts_with("CORRUPT") => {}
+                    Some(Some(Outcome::Refused(text))) if self.may_lack(&text) => {}
                     _ => return false,
                 }
             }
         }
         true
+    }
+
+    /// Whether damage is a good answer: not where others hold what one has lost.
+    fn may_lack(&self, text: &str) -> bool {
+        text.starts_with("CORRUPT") && !self.world.is_replicated()
     }
 
     /// Writes a key that nobody else has, and reads it; whether both were answered well.

@@ -236,6 +236,15 @@ impl Workload {
         }
     }
 
+    /// A plain write of one key of a group, or of all of them.
+    pub(super) fn write(&mut self, group: Group) -> Action {
+        if self.chance.percent(50) {
+            return Action::MSet(self.pairs(group));
+        }
+        let key = self.key(group);
+        self.set(key, Ttl::None, When::Always)
+    }
+
     fn pairs(&mut self, group: Group) -> Vec<(Key, Val)> {
         all(group).into_iter().map(|key| (key, self.val(key))).collect()
     }

@@ -50,6 +50,14 @@ impl Strike {
         Self::MisdirectedRead,
     ];
 
+    /// Whether what is on the disk, or passes for it, is not what it was.
+    pub(super) fn damages(self) -> bool {
+        matches!(
+            self,
+            Self::Read | Self::LostWrite | Self::MisdirectedWrite | Self::MisdirectedRead
+        )
+    }
+
     /// Whether it can strike this operation.
     pub(super) fn strikes(self, op: &DiskOp, image: &Image) -> bool {
         match op {
@@ -107,10 +115,17 @@ pub(super) fn passes_for(found: &[u8], right: &[u8]) -> bool {
 }
 
 /// A place where damage may lie: a file and a byte of it.
-pub(super) fn target(image: &Image, chance: &mut Chance) -> Option<(String, usize)> {
+pub(super) fn target(
+    image: &Image,
+    spares_control: bool,
+    chance: &mut Chance,
+) -> Option<(String, usize)> {
     let mut targets: Vec<(String, usize)> = Vec::new();
     for (name, len) in image.files() {
         let Some((dir, file)) = name.split_once('/') else { continue };
+        if spares_control && dir == PartitionId::CONTROL.to_string() {
+            continue;
+        }
         if file.ends_with(".hint") && len > 0 {
             targets.push((name.to_string(), len));
         }

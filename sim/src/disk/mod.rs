@@ -14,8 +14,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use kvnode_core::IoId;
 use kvnode_core::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
+use kvnode_core::{IoId, PartitionId};
 use madsim::plugin::Simulator;
 use madsim::rand::GlobalRng;
 use madsim::task::NodeId;
@@ -92,6 +92,8 @@ pub(crate) struct NodeDisk {
     flying_max: usize,
     /// Sectors that were ever written, if somebody wants to know.
     written: Option<BTreeSet<(File, u32)>>,
+    /// The quorum's log is not damaged.
+    spares_control: bool,
 }
 
 struct Flying {
@@ -135,7 +137,13 @@ impl NodeDisk {
             struck: Vec::new(),
             flying_max: 0,
             written: None,
+            spares_control: false,
         }
+    }
+
+    /// From now on the quorum's log is not damaged.
+    pub(crate) fn spare_control(&mut self) {
+        self.spares_control = true;
     }
 
     /// Takes an operation.
@@ -176,7 +184,9 @@ impl NodeDisk {
             let (.., strike) = self.spots.remove(at);
             return (self.struck(strike, op), Some(strike));
         }
-        let hit = self.armed.iter().position(|strike| strike.strikes(op, &self.image));
+        let spares = |strike: &Strike| self.spares_control && strike.damages() && is_of_control(op);
+        let may = |strike: &Strike| strike.strikes(op, &self.image) && !spares(strike);
+        let hit = self.armed.iter().position(may);
         let Some(hit) = hit else { return (self.image.run(op), None) };
         let strike = self.armed.remove(hit);
         (self.struck(strike, op), Some(strike))
@@ -418,16 +428,20 @@ impl NodeDisk {
 
     /// Flips a bit where the atlas allows it; tells where.
     pub(crate) fn rot(&mut self) -> Option<(String, usize)> {
-        let (name, at) = faults::target(&self.image, &mut self.chance)?;
+        let (name, at) = self.target()?;
         self.image.flip(&name, at, self.chance.any() as u8);
         Some((name, at))
     }
 
     /// Makes a sector unreadable where the atlas allows it; tells where.
     pub(crate) fn spoil(&mut self) -> Option<(String, usize)> {
-        let (name, at) = faults::target(&self.image, &mut self.chance)?;
+        let (name, at) = self.target()?;
         self.image.spoil(&name, at);
         Some((name, at))
+    }
+
+    fn target(&mut self) -> Option<(String, usize)> {
+        faults::target(&self.image, self.spares_control, &mut self.chance)
     }
 
     /// Most operations that were under way at once.
@@ -443,6 +457,12 @@ impl NodeDisk {
 
 /// Most reads that go astray in a row.
 const ASTRAY_MAX: u64 = 16;
+
+/// Whether it reads or writes the quorum's log.
+fn is_of_control(op: &DiskOp) -> bool {
+    let (DiskOp::Read { file, .. } | DiskOp::Write { file, .. }) = op else { return false };
+    file.to_string().starts_with(&format!("{}/", PartitionId::CONTROL))
+}
 
 /// Whether the operation writes to a sector of the file.
 fn touches(op: &DiskOp, wanted: File, sector: u32) -> bool {

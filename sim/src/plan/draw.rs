@@ -59,6 +59,7 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
     }
     if settings.profile == Profile::Replication {
         plan.extend(crate::replication::draw::isolations(settings, chance));
+        plan.extend(crate::replication::draw::no_room(settings, chance));
         plan.extend(crate::replication::draw::hunts(settings, chance));
     }
     plan.sort_by_key(|planned| planned.at_ms);

@@ -41,6 +41,20 @@ pub(crate) fn isolations(settings: &Settings, chance: &mut Chance) -> Plan {
     (0..chance.of(1..ISOLATED_MAX)).map(|_| isolated(chance)).collect()
 }
 
+/// In how many of a hundred runs all disks are full at once for a while.
+const FULL_PERCENT: u64 = 15;
+
+/// A write finds no room at whoever leads.
+pub(crate) fn no_room(settings: &Settings, chance: &mut Chance) -> Plan {
+    if !chance.percent(FULL_PERCENT) {
+        return Plan::new();
+    }
+    let at_ms = chance.of(3000..settings.duration_ms - 6000);
+    let for_ms = chance.of(500..5000);
+    let full = |node, room| Planned { at_ms, fault: Fault::Full { node, room, for_ms } };
+    (1..=settings.nodes).map(|node| full(node, chance.skewed(1..4096) - 1)).collect()
+}
+
 /// In how many of a hundred runs there are hunts, and each sort of them then.
 const HUNTS_PERCENT: u64 = 80;
 const HUNT_PERCENT: [(Trap, u64); 3] = [(Trap::Reign, 45), (Trap::Lease, 75), (Trap::Entry, 45)];
@@ -71,12 +85,9 @@ pub(crate) fn hunts(settings: &Settings, chance: &mut Chance) -> Plan {
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other class is drawn as for the quorum")]
 pub(crate) fn share(class: Class) -> u64 {
     match class {
-        // The profile does not damage disks yet.
-        Class::Rot
-        | Class::BadSector
-        | Class::Strike(
-            Strike::Read | Strike::LostWrite | Strike::MisdirectedWrite | Strike::MisdirectedRead,
-        ) => 0,
+        // One disk at a time, with the data alone on it.
+        Class::Rot | Class::BadSector | Class::Strike(Strike::Read) => 15,
+        Class::Strike(Strike::LostWrite | Strike::MisdirectedWrite | Strike::MisdirectedRead) => 6,
         class => crate::quorum::draw::share(class),
     }
 }
