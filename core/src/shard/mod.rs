@@ -149,6 +149,9 @@ struct Partition {
     cutting: bool,
     /// What it had acknowledged when it went down.
     had_acked: Offset,
+    /// The last life in which it led or followed: whom it has acknowledged to may have let it in since,
+    /// though the map does not show it here yet.
+    spoke_in: Option<Life>,
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
     spoilt: bool,
     waiters: VecDeque<Waiter>,
@@ -517,6 +520,7 @@ impl Shard {
             next_round: 0,
             cutting: false,
             had_acked: Offset(0),
+            spoke_in: None,
             spoilt: false,
             waiters: VecDeque::new(),
             stuck_at: None,

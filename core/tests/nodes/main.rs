@@ -590,6 +590,43 @@ fn what_nobody_reads_is_found_damaged_and_refetched() {
 }
 
 #[test]
+fn a_replica_that_may_be_in_sync_by_now_does_not_begin_again_in_the_same_life() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let every = Duration::from_millis(20);
+    let scrub = Some(ScrubSettings { bytes_per_second: 1 << 24, every });
+    let setup = Setup { founding, segment_bytes: 2_000, scrub, ..Setup::default() };
+    let mut world = World::new(setup);
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &n.to_string().repeat(40)]), Reply::OK);
+    }
+    let (controller, leader) = (world.controller().unwrap(), world.leader(0).unwrap());
+    let back = (1..=3).find(|id| ![controller, leader].contains(id)).unwrap();
+    let node = kvnode_core::NodeId(back);
+    let has_seat = |world: &World, at: u32| {
+        let held = world.map(at).partition(PartitionId(0)).unwrap();
+        held.seat(node).is_some()
+    };
+    world.kill(back);
+    world.until("it is not in sync any more", |world| !has_seat(world, controller));
+    world.start(back);
+    // It follows, and learns late that it was let in.
+    world.until("it follows", |world| world.replica(back, 0).is_some_and(|r| r.follows.is_some()));
+    world.wires.slow.insert((kvnode_core::NodeId(controller), node), Duration::from_millis(400));
+    world.until("it is let in", |world| has_seat(world, controller));
+    assert!(!has_seat(&world, back));
+    let mut segments = world.disk(back).segments().into_iter();
+    let sealed = segments.find(|name| name.starts_with("p0/")).unwrap();
+    world.disk(back).edit(&sealed, |bytes| bytes[64..].iter_mut().for_each(|byte| *byte ^= 0x20));
+    world.until("it begins again from zero", |world| {
+        world.replica(back, 0).is_some_and(|r| r.log_end.0 == 0)
+    });
+    assert!(!has_seat(&world, controller), "it is electable, and has nothing");
+    world.wires.slow.clear();
+    world.until("it is in sync again", World::is_whole);
+}
+
+#[test]
 fn a_leader_whose_fsync_fails_begins_another_reign() {
     let founding = FoundingOptions { partitions: 1, replication_factor: 1, min_isr: 1 };
     let mut world = World::new(Setup { founding, ..Setup::default() });

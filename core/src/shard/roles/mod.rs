@@ -331,6 +331,7 @@ impl Shard {
                 let round = partition.next_round;
                 let follower = Follower::new(now, id, life, epoch, leader, round, settings);
                 partition.role = Role::Follower(Box::new(follower));
+                partition.spoke_in = Some(life);
                 partition.told = partition.seen();
                 if self.linked.contains(&leader)
                     && let Role::Follower(follower) = &mut partition.role
@@ -375,6 +376,7 @@ impl Shard {
             leader.on_linked(now, node);
         }
         partition.role = Role::Leader(Box::new(leader));
+        partition.spoke_in = Some(life);
         partition.told = Seen::default();
         self.marks.hit(Mark::ReignBegun);
         self.touch(at);

@@ -19,6 +19,7 @@ impl Shard {
         }
         let node = view.me.node;
         let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
+        let seated = seated || view.life.is_some() && partition.spoke_in == view.life;
         let others = entry.isr.iter().any(|seat| seat.life.node != node);
         let was_seated = self.seated_before.remove(&partition.id);
         let gone = partition.replica.made_anew() && was_seated;
@@ -63,8 +64,9 @@ impl Shard {
         self.settle_role(at);
     }
 
-    /// Whether the replica is damaged, in sync, and not alone in that: then this node begins another
-    /// life, in which it is in sync nowhere, and follows those who have what it lacks.
+    /// Whether the replica is damaged, and is in sync, or may be by now, and not alone in that: then this
+    /// node begins another life, in which it is in sync nowhere, and follows those who have what it
+    /// lacks.
     pub(super) fn leave_if_spoilt(&mut self, at: usize) -> bool {
         let partition = &self.partitions[at];
         let Some(view) = self.cluster.as_ref().filter(|_| partition.spoilt) else { return false };
@@ -72,7 +74,8 @@ impl Shard {
             return false;
         };
         let others = entry.isr.iter().any(|seat| seat.life.node != life.node);
-        if entry.seat(life.node).is_none() || !others {
+        let may_be_in = entry.seat(life.node).is_some() || partition.spoke_in == Some(life);
+        if !may_be_in || !others {
             return false;
         }
         let told = self.unclean.replace(life) == Some(life);
