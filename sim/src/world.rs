@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) replicas: Mutex<replication::watch::Watch>,
     /// What shards of different nodes say to each other.
     pub(crate) parcels: Mutex<replication::parcels::Parcels>,
+    /// What of it a hunt has copied.
+    pub(crate) post: Mutex<replication::post::Post>,
     /// What clients should look at, and quickly, for it is on trial.
     focus: Mutex<Vec<Group>>,
     /// When a replica was last to be taken away from a partition, in ns.
@@ -129,6 +131,7 @@ impl World {
             atlas: Mutex::default(),
             replicas: Mutex::default(),
             parcels: Mutex::default(),
+            post: Mutex::default(),
             focus: Mutex::default(),
             taken_ns: Mutex::default(),
             settings,

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::node::Parcel;
 use kvnode_core::peer;
 use madsim::net::Endpoint;
 use madsim::plugin::simulator;
@@ -34,6 +35,8 @@ pub(crate) enum NodeEvent {
     Closed(WireId),
     /// Something happens on a connection with another node.
     Peer(peer::Input),
+    /// A message of another replica comes once more.
+    Stray(Parcel),
     /// An operator asks for something.
     Request(RequestId, Request),
     /// SIGTERM.

@@ -182,6 +182,7 @@ impl Process {
                 }
                 self.hand_control(control::Input::Peer(input));
             }
+            NodeEvent::Stray(parcel) => self.on_stray(parcel),
             NodeEvent::Request(id, request) => {
                 self.hand_control(control::Input::Request(id, request));
             }

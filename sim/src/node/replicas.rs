@@ -64,6 +64,9 @@ impl Process {
         let now_ns = self.world.now_ns();
         let calm = now_ns >= settings.duration_ms * 1_000_000;
         let strays = settings.strays_per_mille;
+        if !calm && lock(&self.world.post).sees(self.id, parcel) {
+            return true;
+        }
         if strays == 0
             || calm
             || parcel.channel != Channel::Data
@@ -83,11 +86,15 @@ impl Process {
             && *entry.key() <= now_ns
         {
             let parcel = entry.remove();
-            self.world.tell(self.lane(), Kind::Receive, &parcel.body, || {
-                format!("late, from {}: {}", parcel.node, parcels::words(&parcel))
-            });
-            self.hand_shard(Input::Control(ToShard::Parcel(parcel)));
+            self.on_stray(parcel);
         }
+    }
+
+    pub(super) fn on_stray(&mut self, parcel: Parcel) {
+        self.world.tell(self.lane(), Kind::Receive, &parcel.body, || {
+            format!("late, from {}: {}", parcel.node, parcels::words(&parcel))
+        });
+        self.hand_shard(Input::Control(ToShard::Parcel(parcel)));
     }
 
     /// The shard says something to control.

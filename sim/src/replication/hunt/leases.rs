@@ -8,7 +8,7 @@ use kvnode_core::cluster::controller::Request;
 use kvnode_core::replication::ReadMode;
 use madsim::time::sleep;
 
-use super::{Led, MOVES_MAX, SERVES_SOON_MS};
+use super::{ARRIVE_MS, Led, MOVES_MAX, SERVES_SOON_MS, WRITE_MS};
 use crate::chance::Chance;
 use crate::disk::Doom;
 use crate::history::Group;
@@ -50,10 +50,6 @@ const NO_REPLICA_PERCENT: u64 = 90;
 
 /// How long a new leader may take to serve that nobody has asked for: it waits out who is gone.
 const SERVES_MS: u64 = 9_000;
-
-/// How long scouts may take to arrive, and a write to be answered.
-const ARRIVE_MS: u64 = 300;
-const WRITE_MS: u64 = 600;
 
 /// How many scouts wait at the old leader.
 const READERS: usize = 2;

@@ -16,7 +16,6 @@ use kvnode_core::cluster::controller::{Request, RequestId};
 use kvnode_core::{Epoch, NodeId, PartitionId};
 
 use crate::chance::Chance;
-use crate::history::Group;
 use crate::lock;
 use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
@@ -36,6 +35,10 @@ const BUSIEST_PERCENT: u64 = 70;
 
 /// How long a new leader may take to serve that was asked for: it waits out a promise first.
 const SERVES_SOON_MS: u64 = 3_500;
+
+/// How long scouts may take to arrive, and a write to be answered.
+const ARRIVE_MS: u64 = 300;
+const WRITE_MS: u64 = 600;
 
 /// A partition and who leads it.
 #[derive(Clone)]
@@ -164,17 +167,6 @@ impl Nemesis {
     fn is_replica(&self, node: u32, partition: PartitionId) -> bool {
         let watch = lock(&self.world.watch);
         watch.map().partition(partition).is_some_and(|held| held.replicas.contains(&NodeId(node)))
-    }
-
-    /// Clients look at keys of this partition from now on.
-    fn look_at(&self, partition: PartitionId, chance: &mut Chance) -> Option<Group> {
-        let groups = self.world.groups_of(partition);
-        let focus = (!groups.is_empty()).then(|| chance.pick(&groups));
-        focus.inspect(|&group| self.world.look_at(group))
-    }
-
-    fn look_away(&self, focus: Option<Group>) {
-        focus.into_iter().for_each(|group| self.world.look_away(group));
     }
 }
 

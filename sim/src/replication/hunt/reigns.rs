@@ -7,13 +7,17 @@ use kvnode_core::cluster::controller::Request;
 use kvnode_core::{Epoch, NodeId, PartitionId};
 use madsim::time::sleep;
 
-use super::{Led, MOVES_MAX};
+use super::{ARRIVE_MS, Led, MOVES_MAX, SERVES_SOON_MS, WRITE_MS};
 use crate::chance::Chance;
 use crate::disk::{Doom, Unsynced};
+use crate::history::Group;
 use crate::lock;
 use crate::nemesis::Nemesis;
+use crate::node::NodeEvent;
 use crate::plan::{Class, Trap};
 use crate::quorum::hunt::{MOMENT_MS, Until};
+use crate::replication::post::Interest;
+use crate::replication::scout::{Errand, Scout};
 
 /// In how many of a hundred cases a new leader of a partition is struck, before it serves, and dies of it.
 const REIGN_PERCENT: u64 = 70;
@@ -21,7 +25,13 @@ const AT_ONCE_PERCENT: u64 = 60;
 const DEADLY_PERCENT: u64 = 55;
 
 /// In how many of a hundred hunts for reigns one replica misses some.
-const MISSED_PERCENT: u64 = 35;
+const MISSED_PERCENT: u64 = 50;
+
+/// How long it may take that one which was told follows, how long it then hears again what is over, and how
+/// much at a time.
+const FOLLOWS_MS: u64 = 3_000;
+const AGAIN_MS: u64 = 60;
+const COPIES: usize = 4;
 
 impl Nemesis {
     pub(crate) async fn hunt_reigns(&self, until_ns: u64) {
@@ -98,43 +108,94 @@ impl Nemesis {
         self.rejoin(parted);
     }
 
-    /// A leader is replaced and leads again, and one that holds what was not committed hears of neither
-    /// in time.
+    /// A leader is replaced and leads again, and one that holds what was not committed hears of neither in
+    /// time. When it does, it hears once more what the leader said in its first reign, and so does the
+    /// leader of it.
     async fn strike_missed(&self, led: Led, chance: &mut Chance) {
         let Led { partition, epoch, leader, .. } = led;
-        let next = chance.pick(&led.in_sync);
-        let others = led.replicas.iter().map(|node| node.0);
-        let others: Vec<u32> = others.filter(|&node| node != leader && node != next).collect();
-        if others.is_empty() {
-            return;
-        }
-        let missing = chance.pick(&others);
+        let Some((next, missing)) = self.next_and_missing(&led, chance) else { return };
         self.world.injected(Class::Hunt(Trap::Reign));
+        let interest = |from, to| Interest { from, to, partition, withholds: false };
+        let interests = [interest(leader, missing), interest(missing, leader)];
+        interests.iter().for_each(|&interest| lock(&self.world.post).begin(interest));
+        let group = chance.pick(&self.world.groups_of(partition));
+        let first: Vec<Scout> = (0..2).filter_map(|_| self.scout(leader)).collect();
+        self.moment(ARRIVE_MS, || first.iter().all(Scout::is_connected)).await;
         let from = self.others(missing).into_iter().filter(|&node| node != leader);
         let untold = self.part(from.map(|node| (node, missing)), MOMENT_MS);
         let parted = self.part([(leader, next)], MOMENT_MS);
-        let focus = self.look_at(partition, chance);
+        self.world.look_at(group);
+        first.iter().for_each(|scout| scout.send(Errand::Write(group)));
         sleep(Duration::from_millis(chance.skewed(10..300))).await;
         self.demand(Request::MoveLeader(partition, NodeId(next)), chance);
         let is_led = self.moment(MOMENT_MS / 4, || self.is_led_after(partition, epoch)).await;
+        interests.iter().for_each(|&interest| lock(&self.world.post).end(interest));
         self.rejoin(parted);
-        let again = || {
-            let replicas = lock(&self.world.replicas);
-            let mut reigns = replicas.reigns();
-            reigns.any(|(n, p, later, _)| n == leader && p == partition && later > epoch)
-        };
-        if is_led {
-            self.moment(MOMENT_MS / 4, || self.serves_after(partition, epoch)).await;
-            sleep(Duration::from_millis(chance.skewed(10..600))).await;
+        if is_led && self.moment(SERVES_SOON_MS, || self.serves_after(partition, epoch)).await {
+            self.fill(next, group, chance.of(1..6)).await;
             for _ in 0..MOVES_MAX {
                 self.demand(Request::MoveLeader(partition, NodeId(leader)), chance);
+                let again = || self.leads_after(leader, partition, epoch);
                 if self.moment(chance.of(50..350), again).await {
+                    self.fill(leader, group, chance.of(1..4)).await;
                     break;
                 }
             }
-            sleep(Duration::from_millis(chance.skewed(1..300))).await;
         }
-        self.look_away(focus);
+        self.world.look_away(group);
         self.rejoin(untold);
+        let follows = || {
+            let replicas = lock(&self.world.replicas);
+            let follows = replicas.replica(missing, partition).and_then(|own| own.follows);
+            follows.is_some_and(|(node, later)| node.0 == leader && later > epoch)
+        };
+        if self.moment(FOLLOWS_MS, follows).await {
+            for _ in 0..AGAIN_MS {
+                interests.iter().for_each(|&interest| self.deliver_again(interest));
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        interests.iter().for_each(|&interest| lock(&self.world.post).forget(interest));
+    }
+
+    /// Who is to lead in between, and who is not to hear of it. The controller is the former, or neither.
+    fn next_and_missing(&self, led: &Led, chance: &mut Chance) -> Option<(u32, u32)> {
+        let controller = lock(&self.world.watch).controller()?;
+        if controller == led.leader {
+            return None;
+        }
+        let next = match led.in_sync.contains(&controller) {
+            true => controller,
+            false => chance.pick(&led.in_sync),
+        };
+        let others = led.replicas.iter().map(|node| node.0);
+        let is_other = |node: &u32| ![led.leader, next, controller].contains(node);
+        let others: Vec<u32> = others.filter(is_other).collect();
+        (!others.is_empty()).then(|| (next, chance.pick(&others)))
+    }
+
+    fn leads_after(&self, node: u32, partition: PartitionId, epoch: Epoch) -> bool {
+        let replicas = lock(&self.world.replicas);
+        replicas.reigns().any(|(n, p, later, _)| n == node && p == partition && later > epoch)
+    }
+
+    /// A log grows by some writes.
+    async fn fill(&self, node: u32, group: Group, count: u64) {
+        let Some(writer) = self.scout(node) else { return };
+        self.moment(ARRIVE_MS, || writer.is_connected()).await;
+        for _ in 0..count {
+            writer.send(Errand::Write(group));
+            self.moment(WRITE_MS, || writer.is_idle()).await;
+        }
+    }
+
+    /// What was copied comes once more, the first and the last of it.
+    fn deliver_again(&self, interest: Interest) {
+        let copies = lock(&self.world.post).copies(interest);
+        let few = copies.len().min(COPIES);
+        let last = copies[few..].iter().rev().take(COPIES);
+        for parcel in copies[..few].iter().chain(last) {
+            self.mailboxes.post(interest.to, NodeEvent::Stray(parcel.clone()));
+        }
     }
 }
