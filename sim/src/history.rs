@@ -307,6 +307,8 @@ pub struct Call {
     pub action: Action,
     /// When it was asked.
     pub invoked: Moment,
+    /// It was asked on a connection that said READONLY, and may be answered by a replica that is behind.
+    pub nearby: bool,
     /// When the WATCH of a transaction was sent.
     pub watched_at: Option<Moment>,
     /// When the answer came; `None` if none did, which is so for `Unknown` alone.
@@ -367,6 +369,18 @@ pub struct History {
     /// When a fault struck an operation of a disk: a partition that stops by it takes every key that
     /// is watched there for changed.
     pub strikes: Vec<Order>,
+}
+
+impl History {
+    /// The same, but that nobody knows what nearby reads were told: they are not of the present.
+    pub(crate) fn without_nearby(&self) -> Self {
+        let mut plain = self.clone();
+        for call in plain.calls.iter_mut().filter(|call| call.nearby) {
+            (call.returned, call.until) = (None, Some(call.invoked.order));
+            call.outcome = Outcome::Unknown("it was answered nearby".to_owned());
+        }
+        plain
+    }
 }
 
 #[cfg(test)]

@@ -148,6 +148,8 @@ pub struct Settings {
     pub clients: u32,
     /// Of them, so many only read.
     pub readers: u32,
+    /// As many others read from whoever is near.
+    pub nearby: u32,
     /// How many of a thousand messages between replicas come late, or twice, or behind others.
     pub strays_per_mille: u64,
     /// How long faults and clients go on, in ms of simulated time.
@@ -220,6 +222,7 @@ impl Settings {
             nodes: 1,
             clients: 4,
             readers: 0,
+            nearby: 0,
             strays_per_mille: 0,
             duration_ms: 60_000,
             faults,
@@ -392,6 +395,7 @@ impl Settings {
             pair("nodes", &self.nodes),
             pair("clients", &self.clients),
             pair("clients that only read", &self.readers),
+            pair("clients that read nearby", &self.nearby),
             pair("strays of a thousand", &self.strays_per_mille),
             pair("partitions", &self.partitions),
             pair("fsync", &self.fsync),

@@ -111,6 +111,8 @@ struct Record {
     /// When a node learnt that a connection is gone.
     hung_up: BTreeMap<u64, Order>,
     life: u64,
+    /// A disk was damaged, or could not be read.
+    damaged: bool,
     /// What went wrong with the disk in a life: anything, and that it was full.
     troubles: BTreeMap<u64, (bool, bool)>,
     committed_ms: u64,
@@ -449,6 +451,11 @@ impl World {
 
     pub(crate) fn refused(&self, id: u32) -> Option<String> {
         self.node(id, |node| node.refused.clone())
+    }
+
+    /// Whether any disk ever was, or could not be read.
+    pub(crate) fn was_damaged(&self) -> bool {
+        lock(&self.record).damaged
     }
 
     pub(crate) fn is_damaged(&self, id: u32) -> bool {

@@ -36,6 +36,7 @@ impl Forge {
             session: self.history.calls.len() as u64,
             action,
             invoked,
+            nearby: false,
             watched_at: Some(invoked),
             returned: None,
             outcome,
@@ -49,6 +50,12 @@ impl Forge {
         for &call in calls {
             self.history.calls[call].session = self.history.calls[calls[0]].session;
         }
+        self
+    }
+
+    /// These were answered by whoever was near.
+    pub(super) fn nearby(&mut self, calls: &[usize]) -> &mut Self {
+        calls.iter().for_each(|&call| self.history.calls[call].nearby = true);
         self
     }
 

@@ -6,6 +6,7 @@
 //! | [`stale`] | deleted stays deleted, overwritten stays overwritten | monotonic reads and read your writes, Terry et al. 1994, across clients; Bitcask's tombstones |
 //! | [`expired`] | expired stays expired, and what was seen gone stays gone | DESIGN §6; Redis's EXPIRE |
 //! | [`unwritten`] | what is seen was written: no thin air, no refused write, no other group's value | DESIGN §5; Herlihy & Wing's legality |
+//! | [`nearby`] | a READONLY connection never goes back, and sees no half of a batch | monotonic reads and read your writes, Terry et al. 1994 |
 //! | [`aborts`] | EXEC aborts only if a watched key may have been touched | Redis's WATCH |
 //! | [`garbage`] | each reply is one that its command can have, each value whole | Redis command reference; DESIGN §3, torn and mixed values |
 //! | [`model`] | (what a command does to keys, and answers) | the Redis 7.2 command reference; `core/src/kv` |
@@ -20,6 +21,7 @@ pub mod expired;
 pub mod garbage;
 pub mod linearizable;
 pub mod model;
+pub mod nearby;
 mod search;
 mod sights;
 pub mod stale;
@@ -58,9 +60,12 @@ pub struct Verdict {
 
 /// Judges a history by every checker, in a fixed order: the simple ones first, whose texts say more.
 pub fn judge(history: &History) -> Verdict {
-    let facts = Facts::of(history);
+    let plain = &history.without_nearby();
+    let facts = Facts::of(plain);
     let mut violations = garbage::check(history);
     violations.extend(unwritten::check(history, &facts));
+    violations.extend(nearby::check(history, &facts));
+    let history = plain;
     violations.extend(stale::check(history, &facts));
     violations.extend(expired::check(history, &facts));
     violations.extend(aborts::check(history));

@@ -26,7 +26,7 @@ use crate::node::address;
 use crate::replication::scout::Errand;
 use crate::story::{Kind, Lane};
 use crate::world::World;
-use workload::{Wish, Workload};
+use workload::{Habit, Wish, Workload};
 
 pub(crate) use workload::MIX;
 
@@ -44,6 +44,8 @@ pub(crate) struct Client {
     node: u32,
     /// It goes to this node and to no other.
     pinned: Option<u32>,
+    /// Its connections say READONLY.
+    nearby: bool,
     address: SocketAddr,
     chance: Chance,
     workload: Workload,
@@ -84,11 +86,28 @@ impl Client {
         // A later client of the same number writes other tokens.
         let first_token = id * 1_000_000 + world.calls() as u32;
         // A leader that can reach nobody answers no write, and who waits for one reads nothing.
-        let reads = world.settings.readers >= id;
-        let workload = Workload::new(&world.settings, first_token, wishes, reads);
+        let clients = world.settings.clients;
+        let habit = if id <= world.settings.readers {
+            Habit::Reads
+        } else if id <= clients && id > clients - world.settings.nearby {
+            Habit::Nearby
+        } else {
+            Habit::Any
+        };
+        let workload = Workload::new(&world.settings, first_token, wishes, habit);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
-        Self { world, id, node: 1, pinned: None, address, chance, workload, connection: None }
+        Self {
+            world,
+            id,
+            node: 1,
+            pinned: None,
+            nearby: habit == Habit::Nearby,
+            address,
+            chance,
+            workload,
+            connection: None,
+        }
     }
 
     /// A client of one node.
@@ -135,6 +154,11 @@ impl Client {
         let waiting = VecDeque::new();
         self.connection =
             Some(Connection { wire, inlet, waiting, refused: false, _endpoint: endpoint });
+        if self.nearby {
+            send(&self.world, self.id, wire, &[b"READONLY".to_vec()]);
+            let connection = self.connection.as_mut().expect("it was made just now");
+            connection.waiting.push_back(Waiting::Simple("OK"));
+        }
         true
     }
 
@@ -160,6 +184,9 @@ impl Client {
         self.world.tell(Lane::Client(self.id), Kind::Call, (call, &action), || {
             format!("call {call}: {}", told::action(&action))
         });
+        if self.nearby && matches!(action, Action::Get(_) | Action::MGet(_) | Action::Exists(_)) {
+            self.world.is_nearby(call);
+        }
         let mut commands = words::commands(&action);
         let last = commands.pop().expect("an action is at least one command");
         for (at, command) in commands.into_iter().enumerate() {
@@ -307,6 +334,10 @@ impl Client {
     /// Whether the process that answers may have met damage: its disk has some, or it is dead, and
     /// the disk may be another since.
     fn may_be_damaged(&self) -> bool {
+        if self.world.is_replicated() {
+            // The node that answers may be another than the one that was asked.
+            return self.world.was_damaged();
+        }
         let life = self.connection.as_ref().and_then(|c| self.world.life_of(c.wire));
         self.world.is_damaged(self.node) || life != Some(self.world.life(self.node))
     }

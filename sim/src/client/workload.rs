@@ -64,6 +64,28 @@ const SORTS: [Sort; MIX] = [
 /// In how many of a hundred cases a client asks for what it should look at.
 const FOCUS_PERCENT: u64 = 80;
 
+/// What a client does at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// Everything.
+    Any,
+    /// It only reads.
+    Reads,
+    /// It reads from whoever is near, and writes what it then has to find.
+    Nearby,
+}
+
+impl Habit {
+    fn has(self, sort: Sort) -> bool {
+        let reads = matches!(sort, Sort::Get | Sort::MGet | Sort::Exists);
+        match self {
+            Self::Any => true,
+            Self::Reads => reads,
+            Self::Nearby => reads || matches!(sort, Sort::Set | Sort::MSet),
+        }
+    }
+}
+
 /// How many sorts of actions there are.
 pub(crate) const MIX: usize = 19;
 
@@ -85,8 +107,7 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// `reads`: nothing is written.
-    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance, reads: bool) -> Self {
+    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance, habit: Habit) -> Self {
         let mut weights = settings.mix.clone();
         // Whatever the seed says, there is something to read and something to find.
         for (sort, least) in [(Sort::Get, 12), (Sort::Set, 8), (Sort::MGet, 4)] {
@@ -102,11 +123,9 @@ impl Workload {
                 }
             }
         }
-        if reads {
-            for (sort, weight) in SORTS.iter().zip(&mut weights) {
-                if !matches!(sort, Sort::Get | Sort::MGet | Sort::Exists) {
-                    *weight = 0;
-                }
+        for (sort, weight) in SORTS.iter().zip(&mut weights) {
+            if !habit.has(*sort) {
+                *weight = 0;
             }
         }
         Self {

@@ -41,6 +41,7 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
         nodes,
         clients: c.of(3..7) as u32,
         readers: c.pick(&[0, 1, 1, 1, 2, 2]),
+        nearby: c.pick(&[0, 0, 1, 1]),
         groups: c.of(3..10) as u16,
         strays_per_mille: c.pick(&[0, 0, 3, 20]),
         fsync: FsyncMode::Always,

@@ -99,9 +99,12 @@ impl Watch {
         view.is_none_or(|view| reign(&view.map, partition) != reign(map, partition))
     }
 
-    /// A leader asks for another in-sync set.
+    /// A leader asks for another in-sync set. What one of an earlier reign asks for is refused.
     pub(crate) fn asks(&mut self, alter: &AlterPartition) {
-        self.asked.insert(alter.partition, alter.clone());
+        let known = self.asked.get(&alter.partition);
+        if known.is_none_or(|known| known.epoch <= alter.epoch) {
+            self.asked.insert(alter.partition, alter.clone());
+        }
     }
 
     /// A process has ended.
@@ -467,6 +470,26 @@ mod tests {
         let me = Member { node: NodeId(1), directory: DirectoryId(1) };
         let map = map.clone();
         Arc::new(View { me, cluster: None, missing: Vec::new(), quorum, life: None, map })
+    }
+
+    #[test]
+    fn what_a_deposed_leader_asks_for_hides_nothing() {
+        let maps = maps();
+        let map = &maps[maps.len() - 1];
+        let held = map.partition(P).expect("it was made");
+        let mut alter = AlterPartition {
+            partition: P,
+            leader: NodeId(1),
+            epoch: held.epoch,
+            partition_epoch: held.partition_epoch,
+            isr: held.isr_lives(),
+        };
+        let mut watch = Watch::default();
+        assert!(!watch.is_asked(P, map));
+        watch.asks(&alter);
+        alter.epoch = Epoch(0);
+        watch.asks(&alter);
+        assert!(watch.is_asked(P, map));
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl World {
             session: wire.0,
             action,
             invoked,
+            nearby: false,
             watched_at,
             returned: None,
             outcome: Outcome::Unknown("no answer".to_owned()),
@@ -45,6 +46,11 @@ impl World {
         });
         record.lives.push(None);
         record.history.calls.len() - 1
+    }
+
+    /// A call may be answered by a replica that is behind.
+    pub(crate) fn is_nearby(&self, call: usize) {
+        lock(&self.record).history.calls[call].nearby = true;
     }
 
     /// When a call was invoked, in ns.

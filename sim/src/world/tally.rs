@@ -67,12 +67,14 @@ impl World {
     pub(crate) fn damaged(&self, id: u32, file: &str) {
         if !file.ends_with(".hint") {
             self.node(id, |node| node.damaged = true);
+            lock(&self.record).damaged = true;
         }
     }
 
     /// A read of a node has failed: until it starts anew it may take what it did not get for lost.
     pub(crate) fn unread(&self, id: u32) {
         self.node(id, |node| node.unread = true);
+        lock(&self.record).damaged = true;
     }
 
     /// The life of a node's process, or of its last one.

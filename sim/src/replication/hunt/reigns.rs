@@ -27,6 +27,9 @@ const DEADLY_PERCENT: u64 = 55;
 /// In how many of a hundred hunts for reigns one replica misses some.
 const MISSED_PERCENT: u64 = 50;
 
+/// In how many of a hundred cases such a one stays in sync.
+const STAYS_PERCENT: u64 = 50;
+
 /// How long it may take that one which was told follows, how long it then hears again what is over, and how
 /// much at a time.
 const FOLLOWS_MS: u64 = 3_000;
@@ -131,24 +134,35 @@ impl Nemesis {
         let is_led = self.moment(MOMENT_MS / 4, || self.is_led_after(partition, epoch)).await;
         interests.iter().for_each(|&interest| lock(&self.world.post).end(interest));
         self.rejoin(parted);
-        if is_led && self.moment(SERVES_SOON_MS, || self.serves_after(partition, epoch)).await {
-            self.fill(next, group, chance.of(1..6)).await;
+        // Who hears of nothing leaves the in-sync set before the next one serves, or is in it still when
+        // the first one leads again.
+        let stays = chance.percent(STAYS_PERCENT);
+        let next_serves = || self.serves_after(partition, epoch);
+        let first_follows = || self.follows_after(leader, next, partition, epoch);
+        let is_settled = match stays {
+            true => self.moment(FOLLOWS_MS, first_follows).await,
+            false => self.moment(SERVES_SOON_MS, next_serves).await,
+        };
+        if is_led && is_settled {
+            if stays {
+                sleep(Duration::from_millis(chance.skewed(5..100))).await;
+            } else {
+                self.fill(next, group, chance.of(1..6)).await;
+            }
             for _ in 0..MOVES_MAX {
                 self.demand(Request::MoveLeader(partition, NodeId(leader)), chance);
                 let again = || self.leads_after(leader, partition, epoch);
                 if self.moment(chance.of(50..350), again).await {
-                    self.fill(leader, group, chance.of(1..4)).await;
+                    if !stays {
+                        self.fill(leader, group, chance.of(1..4)).await;
+                    }
                     break;
                 }
             }
         }
         self.world.look_away(group);
         self.rejoin(untold);
-        let follows = || {
-            let replicas = lock(&self.world.replicas);
-            let follows = replicas.replica(missing, partition).and_then(|own| own.follows);
-            follows.is_some_and(|(node, later)| node.0 == leader && later > epoch)
-        };
+        let follows = || self.follows_after(missing, leader, partition, epoch);
         if self.moment(FOLLOWS_MS, follows).await {
             for _ in 0..AGAIN_MS {
                 interests.iter().for_each(|&interest| self.deliver_again(interest));
@@ -177,6 +191,12 @@ impl Nemesis {
     fn leads_after(&self, node: u32, partition: PartitionId, epoch: Epoch) -> bool {
         let replicas = lock(&self.world.replicas);
         replicas.reigns().any(|(n, p, later, _)| n == node && p == partition && later > epoch)
+    }
+
+    fn follows_after(&self, node: u32, leader: u32, partition: PartitionId, epoch: Epoch) -> bool {
+        let replicas = lock(&self.world.replicas);
+        let follows = replicas.replica(node, partition).and_then(|own| own.follows);
+        follows.is_some_and(|(first, later)| first.0 == leader && later > epoch)
     }
 
     /// A log grows by some writes.
