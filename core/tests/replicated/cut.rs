@@ -1,6 +1,6 @@
 //! Cutting the log: durable, and whole or done after a crash at any point.
 
-use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp};
 use kvnode_core::storage::replica::Dropped;
 use kvnode_core::{Epoch, Offset};
 
@@ -212,4 +212,23 @@ fn a_cut_within_a_batch_ends_before_it() {
     node.replica.cut(node.now, Offset(4));
     node.settle();
     assert_eq!(node.replica.log_end(), Offset(2));
+}
+
+#[test]
+fn a_directory_is_fsynced_only_once_its_files_are_there() {
+    let mut node = Node::cold(MemDisk::default(), quiet());
+    node.hold = true;
+    node.settle();
+    let mut fsynced = 0;
+    while !node.held.is_empty() {
+        let is_sync = |op: &DiskOp| matches!(op, DiskOp::SyncDir(Dir::Partition(_)));
+        let is_create = |op: &DiskOp| matches!(op, DiskOp::Create(_) | DiskOp::Rename { .. });
+        if node.held.iter().any(|(_, op)| is_sync(op)) {
+            // A driver may do it first.
+            assert!(!node.held.iter().any(|(_, op)| is_create(op)), "{:?}", node.held);
+            fsynced += 1;
+        }
+        node.release(0);
+    }
+    assert!(node.opened == 1 && fsynced >= 2, "{:?} {fsynced}", node.refused);
 }

@@ -85,6 +85,8 @@ pub(super) enum Stage {
     SyncDirName,
     /// The active segment is made (anew): so many answers to come.
     CreateSegment(u32),
+    /// Its name is made durable.
+    NameSegment,
     Manifest,
     Mark,
     Hint(Box<hint::HintLoad>),
@@ -94,6 +96,8 @@ pub(super) enum Stage {
     RewriteWrite(u64),
     /// The tail is cut and fsynced: so many answers to come.
     Settle(u32),
+    /// Its name is made durable.
+    NameTail,
     /// The manifest must say where the log is cut; then the tail is settled from this byte on.
     AwaitCut(u64, Option<u64>),
     /// In a cluster MARK is made durable: so many answers to come.
@@ -217,6 +221,7 @@ impl Replica {
             | Stage::CreateDir
             | Stage::SyncDirName
             | Stage::CreateSegment(_)
+            | Stage::NameSegment
             | Stage::Manifest
             | Stage::Mark
             | Stage::Hint(_)
@@ -224,6 +229,7 @@ impl Replica {
             | Stage::RewriteRead(_)
             | Stage::RewriteWrite(_)
             | Stage::Settle(_)
+            | Stage::NameTail
             | Stage::AwaitCut(..)
             | Stage::WriteMark(_)
             | Stage::AwaitManifest(_)
@@ -279,14 +285,18 @@ impl Replica {
             }),
             Stage::SyncDirName => done(result).map(|()| self.create_active(opening)),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
-                1 if opening.cut.is_some() => Next::Stage(self.name_cut(None)),
-                1 => self.settled(opening),
+                1 => self.sync_file_names(Stage::NameSegment),
                 _ => Next::Stage(Stage::CreateSegment(left - 1)),
             }),
+            Stage::NameSegment => done(result).map(|()| match opening.cut {
+                Some(_) => Next::Stage(self.name_cut(None)),
+                None => self.settled(opening),
+            }),
             Stage::Settle(left) => done(result).map(|()| match left {
-                1 => self.settled(opening),
+                1 => self.sync_file_names(Stage::NameTail),
                 _ => Next::Stage(Stage::Settle(left - 1)),
             }),
+            Stage::NameTail => done(result).map(|()| self.settled(opening)),
             Stage::WriteMark(left) => done(result).map(|()| match left {
                 1 => self.marked(),
                 _ => Next::Stage(Stage::WriteMark(left - 1)),

@@ -59,8 +59,7 @@ impl Replica {
         }
         self.submit(Purpose::Open, DiskOp::Truncate { file, len: end });
         self.submit(Purpose::Open, DiskOp::Sync(file));
-        self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Partition(self.id)));
-        Next::Stage(Stage::Settle(3))
+        Next::Stage(Stage::Settle(2))
     }
 
     pub(super) fn on_tail_read(&mut self, at: u64, data: Bytes) -> Next {
@@ -94,8 +93,13 @@ impl Replica {
         if marks > 0 {
             self.submit(Purpose::Open, DiskOp::Create(File::Mark(self.id)));
         }
+        Next::Stage(Stage::CreateSegment(3 + marks))
+    }
+
+    /// Only once the files are there can the directory hold on to their names.
+    pub(super) fn sync_file_names(&mut self, then: Stage) -> Next {
         self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Partition(self.id)));
-        Next::Stage(Stage::CreateSegment(4 + marks))
+        Next::Stage(then)
     }
 
     /// The log is durable to its end: a new reign may begin.
