@@ -8,7 +8,7 @@ use kvnode_core::cluster::controller::Request;
 use kvnode_core::replication::ReadMode;
 use madsim::time::sleep;
 
-use super::{ARRIVE_MS, Led, MOVES_MAX, SERVES_SOON_MS, WRITE_MS};
+use super::{ARRIVE_MS, Led, MOVES_MAX, Parted, SERVES_SOON_MS, WRITE_MS};
 use crate::chance::Chance;
 use crate::disk::Doom;
 use crate::history::Group;
@@ -32,6 +32,17 @@ enum Ruse {
     StartedAgain,
     /// What the others have confirmed to it comes late.
     Echo,
+}
+
+/// From whom an old leader is cut off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The controller alone: who follows goes on promising until it is told.
+    Controller,
+    /// It reaches everybody, and hears nobody.
+    Deaf,
+    /// All.
+    Alone,
 }
 
 /// How often each is used, where reads go by leases and where they are confirmed.
@@ -85,30 +96,16 @@ impl Nemesis {
         }
         self.world.injected(Class::Hunt(Trap::Lease));
         self.world.look_at(group);
-        let others = self.others(leader);
-        // Its followers last or first: what they have said to it may come before what they say next.
-        let (followers, rest): (Vec<u32>, Vec<u32>) =
-            others.iter().partition(|other| led.in_sync.contains(other));
-        let into = |from: &[u32]| from.iter().map(|&from| (from, leader)).collect::<Vec<_>>();
-        let out = others.iter().map(|&to| (leader, to));
-        let kind = chance.below(10);
-        let (first, last) = match ruse {
-            Ruse::Echo => {
-                (self.part(into(&followers), MOMENT_MS), self.part(into(&rest), MOMENT_MS))
-            }
-            Ruse::StandsStill => {
-                (Vec::new(), self.part(into(&others).into_iter().chain(out), MOMENT_MS))
-            }
-            // The controller alone: who follows goes on promising until it is told.
-            _ if kind < 5 && controller != leader => {
-                (Vec::new(), self.part([(leader, controller), (controller, leader)], MOMENT_MS))
-            }
-            // It reaches everybody, and hears nobody.
-            _ if kind < 7 => {
-                (self.part(into(&followers), MOMENT_MS), self.part(into(&rest), MOMENT_MS))
-            }
-            _ => (Vec::new(), self.part(into(&others).into_iter().chain(out), MOMENT_MS)),
+        let cut = match ruse {
+            Ruse::Echo => Cut::Deaf,
+            Ruse::StandsStill => Cut::Alone,
+            Ruse::None | Ruse::SetBack | Ruse::StartedAgain => match chance.below(10) {
+                0..5 if controller != leader => Cut::Controller,
+                0..7 => Cut::Deaf,
+                _ => Cut::Alone,
+            },
         };
+        let (first, last) = self.cut_off(&led, controller, cut);
         let mut held = None;
         match ruse {
             Ruse::None => {}
@@ -149,6 +146,25 @@ impl Nemesis {
         if asks {
             sleep(Duration::from_millis(chance.skewed(1..500))).await;
             self.bring_back(&led, chance);
+        }
+    }
+
+    /// The links that are to be joined again first, and those that are to be last: what its followers have
+    /// said to a leader may come before what they say next.
+    fn cut_off(&self, led: &Led, controller: u32, cut: Cut) -> (Vec<Parted>, Vec<Parted>) {
+        let leader = led.leader;
+        let others = self.others(leader);
+        let (followers, rest): (Vec<u32>, Vec<u32>) =
+            others.iter().partition(|other| led.in_sync.contains(other));
+        let into = |from: &[u32]| from.iter().map(|&from| (from, leader)).collect::<Vec<_>>();
+        let part = |links: Vec<(u32, u32)>| self.part(links, MOMENT_MS);
+        match cut {
+            Cut::Controller => (Vec::new(), part(vec![(leader, controller), (controller, leader)])),
+            Cut::Deaf => (part(into(&followers)), part(into(&rest))),
+            Cut::Alone => {
+                let out = others.iter().map(|&to| (leader, to));
+                (Vec::new(), part(into(&others).into_iter().chain(out).collect()))
+            }
         }
     }
 
