@@ -188,6 +188,7 @@ impl Asker {
             let (client, until) = (self.id, None);
             let watched_at = matches!(action, Action::Txn { .. }).then_some(invoked);
             calls.push(Call {
+                nearby: false,
                 client,
                 session,
                 action,

@@ -187,7 +187,6 @@ impl Adversary {
             cache: draw(2) == 0,
             acl_file: false,
             wall_ms: START_MS,
-            acl_file: false,
         };
         let relaxed = setup.fsync != FsyncMode::Always;
         let rate = |on: bool, rate: u64| if on { rate } else { 0 };

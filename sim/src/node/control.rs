@@ -95,7 +95,6 @@ impl Process {
             // What is led was handed over: now the shard.
             Output::Stopped if self.shard.is_some() => {
                 self.control = None;
-                lock(&self.world.watch).deaf(self.id);
                 self.world.hang_up(self.id);
                 self.hand_shard(shard::Input::Stop);
             }

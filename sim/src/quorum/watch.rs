@@ -122,13 +122,6 @@ impl Watch {
         }
     }
 
-    /// A process that stops listens no more, though its shard may have something to finish.
-    pub(crate) fn deaf(&mut self, node: u32) {
-        if let Some(seen) = self.nodes.get_mut(&node) {
-            seen.has_ended = true;
-        }
-    }
-
     /// A process is asked to stop.
     pub(crate) fn stopping(&mut self, node: u32) {
         if let Some(seen) = self.nodes.get_mut(&node) {
