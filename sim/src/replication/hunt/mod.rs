@@ -1,9 +1,9 @@
 //! Faults that lie in wait for replicas, as [`quorum::hunt`](crate::quorum::hunt) does for the quorum.
 //!
-//! - [`Trap::Reign`]: logs that part again and again, since nobody leads for long (KIP-101, KIP-279).
-//! - [`Trap::Lease`]: two who take themselves for the leader, and clients that read through the old one
+//! - [`Trap::Reign`](crate::plan::Trap::Reign): logs that part again and again, since nobody leads for long (KIP-101, KIP-279).
+//! - [`Trap::Lease`](crate::plan::Trap::Lease): two who take themselves for the leader, and clients that read through the old one
 //!   (Gray and Cheriton, 1989; dissertation §6.4).
-//! - [`Trap::Entry`]: the seat of who lacks what the leader of before had committed (KIP-966).
+//! - [`Trap::Entry`](crate::plan::Trap::Entry): the seat of who lacks what the leader of before had committed (KIP-966).
 //!
 //! Whoever is put in the place of another is so by an operator's word; that an old leader is no replica
 //! any more spares the new one the wait for it, and it becomes one again later.
