@@ -195,12 +195,12 @@ impl Shard {
             if node == me || !self.linked.contains(&node) {
                 continue;
             }
-            self.forwarding.last_tag += 1;
-            let tag = self.forwarding.last_tag;
+            let tag = self.forwarding.next_tag();
             let client = self.clients.get_mut(&id).expect("it is there");
             let pause = client.pause.as_mut().expect("it waits");
             pause.told.entry(partition).or_default().tag = tag;
-            let message = Message::Count { client: id.0, tag, partition, end };
+            let client = self.forwarding.abroad(id);
+            let message = Message::Count { client, tag, partition, end };
             self.forwarding.say(me, node, message);
         }
     }
@@ -227,7 +227,7 @@ impl Shard {
         partition: PartitionId,
         acked: Acked,
     ) {
-        let id = ClientId(client);
+        let id = self.forwarding.at_home(client);
         let Some(client) = self.clients.get_mut(&id) else { return };
         let Some(pause) = &mut client.pause else { return };
         if let Some(told) = pause.told.get_mut(&partition).filter(|told| told.tag == tag) {

@@ -203,6 +203,7 @@ impl Shard {
         let server = Server::new(config.server.clone(), now);
         let mut random = Random(config.seed);
         let id = DirectoryId(random.next_u128());
+        let forwarding = Forwarding::new(random.next());
         let mut shard = Self {
             random: random.0,
             directory: Directory::new(Wanted::Alone(config.partitions), id),
@@ -213,7 +214,7 @@ impl Shard {
             registered: false,
             linked: BTreeSet::new(),
             homes: Homes::default(),
-            forwarding: Forwarding::default(),
+            forwarding,
             wanting: Vec::new(),
             runnable: Vec::new(),
             shipping: BTreeMap::new(),

@@ -394,6 +394,37 @@ fn a_commit_does_not_confirm_a_read_that_came_after_its_acknowledgements() {
 }
 
 #[test]
+fn what_an_earlier_process_asked_is_answered_to_nobody() {
+    let mut world = World::new(Setup::default());
+    let leader = world.leader(0).unwrap();
+    let id = leader % 3 + 1;
+    let way = (kvnode_core::NodeId(id), kvnode_core::NodeId(leader));
+    let ms = Duration::from_millis;
+    // The first command of a process: it is on its way for longer than the process lives, and than
+    // the leader hopes to hear of it.
+    let [set, counted] = ["s", "n"].map(|name| format!("{{{}}}{name}", key_of(0)));
+    world.wires.slow.insert(way, ms(1300));
+    let client = world.connect(id);
+    world.send(client, &[b"SET", set.as_bytes(), b"1"]);
+    world.vanish(id);
+    world.wires.slow.clear();
+    // More and more slowly, or the link breaks.
+    let third = (1..=3).find(|other| ![id, leader].contains(other)).unwrap();
+    for slow in [300, 600, 900, 1200] {
+        world.pass(ms(300));
+        world.wires.slow.insert((kvnode_core::NodeId(third), way.1), ms(slow));
+    }
+    world.pass(ms(105));
+    // The first one of the next process, asked before the other is committed.
+    world.start(id);
+    let knows = |world: &World| world.view(id).is_some_and(|v| v.map.partitions().count() > 0);
+    world.until("it knows of the partitions", knows);
+    let client = world.connect(id);
+    assert_eq!(world.call(client, &["INCR", &counted]), Reply::Int(1));
+    assert_eq!(world.call(client, &["GET", &set]), Reply::bulk(b"1"));
+}
+
+#[test]
 fn a_rolling_restart_loses_nothing_and_no_write_is_unknown() {
     let mut world = World::new(Setup::default());
     let mut count = 0;

@@ -162,6 +162,12 @@ impl World {
         self.hang_up(NodeId(id));
     }
 
+    /// The process is gone, and nobody hears of it.
+    pub(crate) fn vanish(&mut self, id: u32) {
+        self.wires.vanish(NodeId(id));
+        self.kill(id);
+    }
+
     /// Power is lost: what was not fsynced is gone.
     pub(crate) fn lose_power(&mut self, id: u32) {
         self.kill(id);

@@ -30,14 +30,21 @@ pub(crate) struct Wires {
 impl Wires {
     /// The node's process is gone: nothing arrives there any more, and its peers hear of it.
     pub(crate) fn hang_up(&mut self, now: Instant, node: NodeId) {
+        for other in self.vanish(node) {
+            self.later(now, other.0, Input::Closed(other.1));
+        }
+    }
+
+    /// The same, but its peers hear nothing; what it has written arrives yet. Returns their ends.
+    pub(crate) fn vanish(&mut self, node: NodeId) -> Vec<End> {
         self.coming.retain(|_, (to, _)| *to != node);
         let own = self.ends.iter().filter(|(end, _)| end.0 == node);
         let ends: Vec<(End, End)> = own.map(|(&end, &other)| (end, other)).collect();
-        for (end, other) in ends {
-            self.ends.remove(&end);
-            self.ends.remove(&other);
-            self.later(now, other.0, Input::Closed(other.1));
+        for (end, other) in &ends {
+            self.ends.remove(end);
+            self.ends.remove(other);
         }
+        ends.into_iter().map(|(_, other)| other).collect()
     }
 
     /// What the links of `id` want done; `lives` tells of a node whether its process does.

@@ -23,9 +23,13 @@ use crate::shard::{Output, Shard, errors};
 use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv};
 
 /// What the shard knows of commands that are under way in other places.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::shard) struct Forwarding {
-    pub(in crate::shard) last_tag: u64,
+    /// Tags, and clients as others know them, count from here. It is drawn, so that what an earlier
+    /// process of this node has asked, and others answer late or even hear late, is taken for
+    /// nothing of this one.
+    base: u64,
+    last_tag: u64,
     asked: BTreeMap<u64, Asked>,
     /// The last reign of each partition that has answered.
     proven: BTreeMap<PartitionId, Epoch>,
@@ -82,6 +86,39 @@ const PARCEL_BYTES: usize = 256 << 10;
 const ARG_BYTES: usize = 10;
 
 impl Forwarding {
+    /// `base` is drawn at each start.
+    pub(in crate::shard) fn new(base: u64) -> Self {
+        Self {
+            base,
+            last_tag: base,
+            asked: BTreeMap::new(),
+            proven: BTreeMap::new(),
+            over: BTreeMap::new(),
+            stalled: BTreeSet::new(),
+            due: None,
+            outgoing: BTreeMap::new(),
+            own: VecDeque::new(),
+            agents: BTreeMap::new(),
+            last_agent: 0,
+        }
+    }
+
+    /// The number of the next question.
+    pub(in crate::shard) fn next_tag(&mut self) -> u64 {
+        self.last_tag = self.last_tag.wrapping_add(1);
+        self.last_tag
+    }
+
+    /// A client of this node, as other nodes know it.
+    pub(in crate::shard) fn abroad(&self, id: ClientId) -> u64 {
+        self.base.wrapping_add(id.0)
+    }
+
+    /// Who that is. A client of an earlier process is none of this one's.
+    pub(in crate::shard) fn at_home(&self, client: u64) -> ClientId {
+        ClientId(client.wrapping_sub(self.base))
+    }
+
     pub(super) fn over(&self, id: PartitionId) -> Option<Epoch> {
         self.over.get(&id).copied()
     }
@@ -312,8 +349,7 @@ impl Shard {
         *abroad = Abroad { epoch, asks: abroad.asks + 1 };
         client.visited.insert(node);
         let commands = self.part(id, stalled).commands.clone();
-        self.forwarding.last_tag += 1;
-        let tag = self.forwarding.last_tag;
+        let tag = self.forwarding.next_tag();
         let Stalled { number, part } = stalled;
         let until = self.now.mono.after(ANSWER_MAX);
         let asked = Asked { node, partition, epoch, client: id, number, part, until };
@@ -324,7 +360,8 @@ impl Shard {
             None => Watches { generation: self.clients[&id].generation, count: 0 },
         };
         let pinned = pinned.is_some();
-        let ask = Ask { client: id.0, tag, watches, pinned, partition, epoch, commands };
+        let client = self.forwarding.abroad(id);
+        let ask = Ask { client, tag, watches, pinned, partition, epoch, commands };
         self.forwarding.say(me, node, Message::Ask(ask));
         self.marks.hit_if(node != me, Mark::Forwarded);
         true
@@ -513,8 +550,9 @@ impl Shard {
 
     /// A client is gone: so are those that stand in for it.
     pub(in crate::shard) fn leave_agents(&mut self, id: ClientId, visited: BTreeSet<NodeId>) {
+        let client = self.forwarding.abroad(id);
         for node in visited {
-            self.forwarding.say(self.me(), node, Message::Gone { client: id.0 });
+            self.forwarding.say(self.me(), node, Message::Gone { client });
         }
     }
 

@@ -1,5 +1,9 @@
 //! What the shards of two nodes say to each other about their clients' commands, over the forward
 //! channel.
+//!
+//! A process numbers its clients and its questions from a number that it draws at its start: a
+//! question that an earlier process asked may be heard by a leader, or its answer come, when the
+//! node is back.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
