@@ -112,17 +112,29 @@ impl Cluster {
                 let fields = ["controller", "term", "voters", "nodes", "partitions"];
                 fields.iter().all(|field| said[field] == first[field])
             });
-            // A node that came back with nothing votes again once it has the log; until then the
-            // quorum can do without no other.
-            let voters = first["voters"].as_array()?.len();
             let nodes = first["nodes"].as_array()?;
+            // Until it registers, a node that came back is seen as it was before.
+            let lives = all.iter().all(|said| {
+                let its = nodes.iter().find(|node| node["id"] == said["node"]);
+                its.is_some_and(|node| node["incarnation"] == said["incarnation"])
+            });
+            // A node that came back with nothing votes again once it has the log, by its new
+            // directory; until then the quorum can do without no other.
+            let voters = first["voters"].as_array()?;
+            let votes = |node: &Value| {
+                let is = |voter: &Value| {
+                    ["id", "directory"].iter().all(|field| voter[field] == node[field])
+                };
+                voters.iter().any(is)
+            };
+            let voting = voters.len() == NODES && nodes.iter().all(votes);
             let active = nodes.iter().filter(|node| node["session"] == "active").count();
             let partitions = first["partitions"].as_array()?;
             let synced = partitions.iter().all(|partition| {
                 partition["leader"].is_u64()
                     && partition["isr"].as_array().is_some_and(|isr| isr.len() == NODES)
             });
-            let whole = agreed && active == NODES && voters == NODES && synced;
+            let whole = agreed && lives && active == NODES && voting && synced;
             (whole && partitions.len() == PARTITIONS as usize).then(|| first.clone())
         })
     }
