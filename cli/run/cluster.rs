@@ -8,6 +8,7 @@ use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::limits::{NODES_MAX, PARTITIONS_MAX, REPLICAS_MAX};
 use kvnode_core::replication;
+use kvnode_core::shard::Redirect;
 use kvnode_io::ClusterOptions;
 
 /// Partitions of a cluster, if not said.
@@ -45,6 +46,12 @@ pub(super) struct Membership {
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ReadMode::Lease)]
     read_mode: ReadMode,
 
+    /// What a command gets whose keys another node leads: that node's answer (forward), or where to
+    /// ask (moved), as in Redis Cluster, so that its clients learn of new leaders and DBSIZE, KEYS
+    /// and SCAN are about what the asked node leads. Keys are then to be of one slot
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Redirection::Forward)]
+    redirect: Redirection,
+
     /// Milliseconds after which a follower that has not caught up leaves the in-sync set
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
     replica_lag_max: u64,
@@ -58,6 +65,12 @@ pub(super) struct Membership {
 enum ReadMode {
     Lease,
     Confirm,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Redirection {
+    Forward,
+    Moved,
 }
 
 impl Membership {
@@ -120,6 +133,10 @@ impl Membership {
         }
         let partitions = partitions.unwrap_or(PARTITIONS);
         let replication = self.replication();
+        let redirect = match self.redirect {
+            Redirection::Forward => Redirect::Forward,
+            Redirection::Moved => Redirect::Moved,
+        };
         Ok(Some(ClusterOptions {
             node,
             nodes,
@@ -127,6 +144,7 @@ impl Membership {
             rack: self.rack,
             founding: FoundingOptions { partitions, replication_factor, min_isr },
             replication,
+            redirect,
         }))
     }
 
@@ -137,6 +155,7 @@ impl Membership {
             ("--min-isr", self.min_isr.is_some()),
             ("--rack", self.rack.is_some()),
             ("--read-mode", self.read_mode != ReadMode::Lease),
+            ("--redirect", self.redirect != Redirection::Forward),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => {
@@ -194,6 +213,7 @@ mod tests {
             replication_factor: None,
             min_isr: None,
             read_mode: ReadMode::Lease,
+            redirect: Redirection::Forward,
             replica_lag_max: 2_000,
             rack: None,
         }
@@ -237,6 +257,8 @@ mod tests {
         assert!(args(None, Some("1@a:1")).options(None).unwrap_err().contains("--id"));
         let rack = Membership { rack: Some("r".into()), ..args(None, None) };
         assert!(rack.options(None).unwrap_err().contains("--rack"));
+        let moved = Membership { redirect: Redirection::Moved, ..args(None, None) };
+        assert!(moved.options(None).unwrap_err().contains("--redirect"));
         let factor = Membership { replication_factor: Some(2), ..args(Some(1), Some("1@a:1")) };
         assert!(factor.options(None).unwrap_err().contains("as many nodes"));
         let min = Membership { min_isr: Some(2), ..args(Some(1), Some("1@a:1")) };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvnode_core::acl::Acl;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::replication;
-use kvnode_core::shard::{FsyncMode, IndexKind};
+use kvnode_core::shard::{FsyncMode, IndexKind, Redirect};
 use kvnode_core::{NodeId, limits};
 
 /// What [`run`](crate::run) is told. The default is one partition in `kvnode-data`, on Redis's port
@@ -60,6 +60,8 @@ pub struct ClusterOptions {
     pub founding: FoundingOptions,
     /// How partitions are replicated.
     pub replication: replication::Settings,
+    /// What becomes of its clients' commands about what another node leads.
+    pub redirect: Redirect,
 }
 
 impl Default for Options {

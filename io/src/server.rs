@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::server::{Secret, Settings, Setup};
-use kvnode_core::shard::{Config, FsyncMode, Input, Shard};
+use kvnode_core::shard::{Config, FsyncMode, Input, Redirect, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{acl, replication};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -279,6 +279,7 @@ fn config(
             .cluster
             .as_ref()
             .map_or_else(replication::Settings::default, |cluster| cluster.replication),
+        redirect: options.cluster.as_ref().map_or(Redirect::Forward, |cluster| cluster.redirect),
         fsync: options.fsync,
         index: options.index,
         segment_bytes: options.segment_bytes,

@@ -319,6 +319,13 @@ impl Session {
         self.transaction.as_ref().is_some_and(|transaction| transaction.aborted)
     }
 
+    /// Lets the open transaction fail: a command of it was refused. Nothing happens without one.
+    pub fn abort(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.abort();
+        }
+    }
+
     /// Whether `command` would wait for EXEC instead of being evaluated now.
     #[inline]
     pub fn queues(&self, command: &Command) -> bool {
@@ -378,9 +385,7 @@ impl Session {
         if find(args[0]).is_some_and(|command| command.name == "exec") {
             return self.refuse_exec(error, view);
         }
-        if let Some(transaction) = &mut self.transaction {
-            transaction.abort();
-        }
+        self.abort();
         error
     }
 

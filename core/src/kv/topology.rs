@@ -6,7 +6,11 @@
 //! partition is its master, the others in sync are its replicas. NODES goes by node: one that leads
 //! anything is a master, with the slots that it leads; one that only follows is the replica of the
 //! leader of most of what it follows; one that does neither is a master without slots. Whoever is
-//! sent to the wrong node is answered all the same.
+//! sent to the wrong node is answered all the same, or sent on, as that node is set.
+//!
+//! Where this node sends clients to the leader of their keys, SLOTS begins with one slot of each leader,
+//! without replicas. For some clients (redis-py) a node is what it is first seen as, and they ask the
+//! masters alone for what names no key, which each then answers for what it leads.
 //!
 //! A node's id is its number and its data directory's: another directory is another node, as in
 //! Redis. A partition without a leader is missing from SLOTS, and its slots from NODES. What Redis
@@ -25,11 +29,17 @@ use crate::args::Args;
 use crate::cluster::{Map, Node, Partition};
 use crate::control::View;
 use crate::reply::Reply;
+use crate::shard::Redirect;
 use crate::slot::{self, SLOTS};
 use crate::{DirectoryId, NodeId, Value};
 
 pub(super) fn slots(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let redirect = txn.view().redirect();
     let map = &txn.view().cluster()?.map;
+    let runs = match redirect {
+        Redirect::Forward => runs(map),
+        Redirect::Moved => leaders_first(runs(map)),
+    };
     let range = |run: &Run| {
         let leader = run.leader?;
         let mut entry = vec![number(run.first), number(run.last)];
@@ -41,7 +51,7 @@ pub(super) fn slots(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
         }));
         Some(Reply::Array(entry))
     };
-    Ok(Reply::Array(runs(map).iter().filter_map(range).collect()))
+    Ok(Reply::Array(runs.iter().filter_map(range).collect()))
 }
 
 /// Partitions with the same leader and the same others in sync are one shard.
@@ -193,6 +203,19 @@ fn runs(map: &Map) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// The same slots, those first that are the first of their leader's.
+fn leaders_first(mut runs: Vec<Run>) -> Vec<Run> {
+    let mut leaders = BTreeSet::new();
+    let mut all = Vec::new();
+    for run in runs.iter_mut().filter(|run| leaders.insert(run.leader)) {
+        let first = run.first;
+        all.push(Run { first, last: first, leader: run.leader, replicas: Vec::new() });
+        run.first += 1;
+    }
+    all.extend(runs.into_iter().filter(|run| run.first <= run.last));
+    all
 }
 
 fn others_in_sync(partition: &Partition) -> impl Iterator<Item = NodeId> {

@@ -16,7 +16,7 @@ use super::changes::{Changes, Op};
 use super::request::Request;
 use crate::limits::{BATCH_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::reply::Reply;
-use crate::shard::FsyncMode;
+use crate::shard::{FsyncMode, Redirect};
 use crate::{Millis, NodeId, Value};
 
 /// Why an evaluation could not complete. Nothing of it has taken effect.
@@ -107,6 +107,10 @@ pub trait View {
     /// Who has what the client wrote, as far as can be told at once.
     fn acked(&self) -> Acked {
         Acked::default()
+    }
+    /// What becomes of commands about what another node leads.
+    fn redirect(&self) -> Redirect {
+        Redirect::Forward
     }
     /// Nodes that this one has a link to.
     fn linked(&self) -> Vec<NodeId> {

@@ -26,6 +26,15 @@ pub enum IndexKind {
     Ordered,
 }
 
+/// What a node of a cluster does with a command about keys that another node leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// It has the leader answer, and passes the answer on.
+    Forward,
+    /// It tells the client who leads, as in Redis Cluster.
+    Moved,
+}
+
 /// How a shard runs.
 pub struct Config {
     /// The node is one of a cluster: [control](crate::control) has the data directory, and says
@@ -35,6 +44,8 @@ pub struct Config {
     pub partitions: Option<u32>,
     /// How partitions are replicated, in a cluster.
     pub replication: replication::Settings,
+    /// What becomes of its clients' commands about what it does not lead, in a cluster.
+    pub redirect: Redirect,
     /// When a write is acknowledged.
     pub fsync: FsyncMode,
     /// Which index each partition keeps.

@@ -97,6 +97,11 @@ pub(super) fn stands_alone() -> Reply {
     Reply::error("ERR This instance has cluster support disabled")
 }
 
+/// For a command about a slot that the node with this address leads.
+pub(super) fn redirected(slot: u32, (host, port): (&str, u16)) -> Reply {
+    Reply::error_owned(format!("MOVED {slot} {host}:{port}"))
+}
+
 /// For a command of which a part needs another leader than the rest.
 pub(super) fn scattered() -> Reply {
     Reply::error("CROSSSLOT Keys in request don't hash to the same slot")

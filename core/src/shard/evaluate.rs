@@ -155,6 +155,7 @@ impl Shard {
             process_id: self.config.process_id,
             uptime: self.now.mono.since(self.started.mono),
             fsync: self.config.fsync,
+            redirect: self.config.redirect,
         }
     }
 
@@ -361,7 +362,7 @@ impl Shard {
     }
 
     /// The command ends with an error that says that it was not evaluated.
-    fn give_up(&mut self, id: ClientId, args: Args<'_>, error: Reply) {
+    pub(super) fn give_up(&mut self, id: ClientId, args: Args<'_>, error: Reply) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
         self.enqueue(id, error, &[]);

@@ -60,7 +60,7 @@ use stop::Stop;
 use view::{Notes, Watched};
 use watch::Progress;
 
-pub use config::{Config, FsyncMode, IndexKind};
+pub use config::{Config, FsyncMode, IndexKind, Redirect};
 pub use event::{Input, Output, Reason, Severity};
 pub use roles::ReplicaGlance;
 

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::evaluate::Fetched;
 use super::forward::Homes;
-use super::{Counters, FsyncMode, Partition, errors};
+use super::{Counters, FsyncMode, Partition, Redirect, errors};
 use crate::disk::ValueCache;
 use crate::kv::{
     self, CacheInfo, Changes, ClusterInfo, Info, Item, Meta, PartitionInfo, Stop, View,
@@ -57,6 +57,7 @@ pub(super) struct Facts {
     pub(super) process_id: u32,
     pub(super) uptime: Duration,
     pub(super) fsync: FsyncMode,
+    pub(super) redirect: Redirect,
 }
 
 /// What an evaluation has come upon.
@@ -424,6 +425,10 @@ impl View for Eye<'_> {
 
     fn acked(&self) -> kv::Acked {
         self.acked
+    }
+
+    fn redirect(&self) -> Redirect {
+        self.facts.redirect
     }
 
     fn linked(&self) -> Vec<NodeId> {

@@ -9,6 +9,7 @@
 #[path = "../world/disk.rs"]
 mod disk;
 mod readonly;
+mod redirect;
 mod topology;
 mod users;
 mod wait;

@@ -12,7 +12,7 @@ use kvnode_core::kv::Peer;
 use kvnode_core::replication;
 use kvnode_core::reply::Reply;
 use kvnode_core::server;
-use kvnode_core::shard::{self, FsyncMode, IndexKind, ReplicaGlance, Shard};
+use kvnode_core::shard::{self, FsyncMode, IndexKind, Redirect, ReplicaGlance, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId};
 
@@ -50,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) nodes: u32,
     pub(crate) founding: FoundingOptions,
     pub(crate) replication: replication::Settings,
+    pub(crate) redirect: Redirect,
     pub(crate) fsync: FsyncMode,
     pub(crate) segment_bytes: u64,
     pub(crate) scrub: Option<ScrubSettings>,
@@ -61,6 +62,7 @@ impl Default for Setup {
             nodes: 3,
             founding: FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 },
             replication: replication::Settings::default(),
+            redirect: Redirect::Forward,
             fsync: FsyncMode::Always,
             segment_bytes: 64 << 10,
             scrub: None,
@@ -71,7 +73,7 @@ impl Default for Setup {
 pub(crate) struct World {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) now: Instant,
-    setup: Setup,
+    pub(crate) setup: Setup,
     pub(crate) wires: Wires,
     pub(crate) clients: BTreeMap<(NodeId, ClientId), Client>,
     last_client: u64,
@@ -130,6 +132,7 @@ impl World {
             member: true,
             partitions: None,
             replication: setup.replication,
+            redirect: setup.redirect,
             fsync: setup.fsync,
             index: IndexKind::Hash,
             segment_bytes: setup.segment_bytes,

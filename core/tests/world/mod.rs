@@ -12,7 +12,7 @@ use kvnode_core::disk::{CacheKey, CacheStats, DiskOp, DiskResult, File, ValueCac
 use kvnode_core::kv::Peer;
 use kvnode_core::reply::Reply;
 use kvnode_core::server;
-use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
+use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Redirect, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, Instant, IoId, Now, Value};
 
@@ -117,6 +117,7 @@ impl World {
             member: false,
             partitions: setup.partitions,
             replication: kvnode_core::replication::Settings::default(),
+            redirect: Redirect::Forward,
             fsync: setup.fsync,
             index: setup.index,
             segment_bytes: setup.segment_bytes,

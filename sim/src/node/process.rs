@@ -347,6 +347,7 @@ fn shard_config(world: &World, life: u64, seed: u64, cache: Cache) -> shard::Con
         member,
         partitions: (!member).then_some(settings.partitions),
         replication: settings.replication,
+        redirect: shard::Redirect::Forward,
         fsync: settings.fsync,
         index: settings.index,
         segment_bytes: settings.segment_bytes,

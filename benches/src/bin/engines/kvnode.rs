@@ -10,7 +10,7 @@ use kvnode_core::kv::Peer;
 use kvnode_core::limits::SEGMENT_BYTES;
 use kvnode_core::reply::Reply;
 use kvnode_core::server;
-use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Shard};
+use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Redirect, Shard};
 use kvnode_core::storage::replica::MergeSettings;
 use kvnode_io::HotValues;
 use kvnode_io::clock::now;
@@ -37,6 +37,7 @@ impl Kvnode {
             member: false,
             partitions: None,
             replication: kvnode_core::replication::Settings::default(),
+            redirect: Redirect::Forward,
             fsync: FsyncMode::Always,
             index: IndexKind::Hash,
             segment_bytes: SEGMENT_BYTES,

@@ -20,7 +20,7 @@ use crate::peer::Channel;
 use crate::reply::Reply;
 use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
-use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv};
+use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv, slot};
 
 /// What the shard knows of commands that are under way in other places.
 #[derive(Debug)]
@@ -182,11 +182,18 @@ impl Shard {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.session.note(self.now.mono, command);
         // What is not allowed is refused here.
-        if !client.session.may(command, args, &self.server) {
+        if partitions == 0 || !client.session.may(command, args, &self.server) {
             return self.run_here(id, args);
         }
-        if partitions == 0 || client.session.queues(command) {
-            return self.run_here(id, args);
+        if client.session.queues(command) {
+            return match self.redirect(command.keys(args).map(slot::slot)) {
+                None => self.run_here(id, args),
+                Some(error) => {
+                    let client = self.clients.get_mut(&id).expect("it was there just now");
+                    client.session.abort();
+                    self.enqueue(id, error, &[]);
+                }
+            };
         }
         match command.name {
             "exec" => return self.dispatch_exec(id, args),
@@ -226,9 +233,14 @@ impl Shard {
 
     /// Has the leaders evaluate each its part of the command.
     fn part_out(&mut self, id: ClientId, command: &kv::Command, args: Args<'_>) {
+        if let Some(error) = self.redirect(command.keys(args).map(slot::slot)) {
+            return self.enqueue(id, error, &[]);
+        }
         let partitions = self.homes.count();
         let reads = !command.flags.has(kv::Flags::WRITE);
-        match about(command, args, partitions, self.draw()) {
+        let random = self.draw();
+        match about(command, args, partitions, || (self.all_partitions(), random)) {
+            About::Answered(reply) => self.enqueue(id, reply, &[]),
             About::Nothing | About::Scattered => self.run_here(id, args),
             About::One(partition) if self.runs_here(id, partition) => self.run_here(id, args),
             About::One(partition) => {

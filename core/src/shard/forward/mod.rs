@@ -1,9 +1,10 @@
 //! Commands whose partition another node leads: forwarding, and commands over several partitions.
 //!
-//! Any node answers any command. A command is cut into *parts*, one for each partition that it is
-//! about; each part is [asked](message::Ask) of the node that leads its partition, be it this one, and
-//! the replies are put together again ([`call`]). At the leader a part is run for an [`agent`], a
-//! client that stands in for the asker's, so that its WATCH and MULTI live where its keys are.
+//! Any node answers any command, unless it is set to send clients away ([`redirect`]). A command is
+//! cut into *parts*, one for each partition that it is about; each part is [asked](message::Ask) of
+//! the node that leads its partition, be it this one, and the replies are put together again
+//! ([`call`]). At the leader a part is run for an [`agent`], a client that stands in for the asker's,
+//! so that its WATCH and MULTI live where its keys are.
 //!
 //! # Order
 //!
@@ -27,6 +28,7 @@ mod agent;
 mod call;
 mod dispatch;
 pub mod message;
+mod redirect;
 mod route;
 mod split;
 pub mod transaction;

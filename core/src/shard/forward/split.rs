@@ -19,17 +19,25 @@ pub(super) enum About {
     Parts(Vec<(PartitionId, Command)>, Merge),
     /// Keys of several that must change together.
     Scattered,
+    /// All keys of no partition.
+    Answered(Reply),
 }
 
 /// The partition of a key.
-pub(super) fn home(key: &[u8], partitions: u32) -> PartitionId {
+fn home(key: &[u8], partitions: u32) -> PartitionId {
     slot::partition(slot::slot(key), partitions)
 }
 
-/// What `command` with these arguments is about. `random` chooses where the choice is free.
-pub(super) fn about(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64) -> About {
+/// What `command` with these arguments is about. `all` gives the partitions, in order, of the keys that
+/// are meant where none is named, and a number that chooses where the choice is free.
+pub(super) fn about(
+    command: &kv::Command,
+    args: Args<'_>,
+    partitions: u32,
+    all: impl FnOnce() -> (Vec<PartitionId>, u64),
+) -> About {
     let mut keys = command.keys(args).map(|key| home(key, partitions));
-    let Some(first) = keys.next() else { return over_all(command, args, partitions, random) };
+    let Some(first) = keys.next() else { return over_all(command, args, partitions, all) };
     if keys.all(|other| other == first) {
         return About::One(first);
     }
@@ -53,12 +61,17 @@ pub(super) fn about(command: &kv::Command, args: Args<'_>, partitions: u32, rand
 }
 
 /// A command without keys: about all partitions, one of them, or none.
-fn over_all(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64) -> About {
-    let merge = match command.name {
-        "dbsize" => Merge::Sum,
-        "keys" => Merge::Concat,
-        "flushdb" | "flushall" => Merge::First,
-        "scan" => return scan(args, partitions),
+fn over_all(
+    command: &kv::Command,
+    args: Args<'_>,
+    partitions: u32,
+    all: impl FnOnce() -> (Vec<PartitionId>, u64),
+) -> About {
+    let (merge, of_none) = match command.name {
+        "dbsize" => (Merge::Sum, Reply::Int(0)),
+        "keys" => (Merge::Concat, Reply::Array(Vec::new())),
+        "flushdb" | "flushall" => (Merge::First, Reply::OK),
+        "scan" => return scan(args, partitions, &all().0),
         "cluster|countkeysinslot" | "cluster|getkeysinslot" => {
             // What is no slot is refused by whoever evaluates it.
             let Some(slot) = kv::named_slot(args) else { return About::Nothing };
@@ -66,30 +79,37 @@ fn over_all(command: &kv::Command, args: Args<'_>, partitions: u32, random: u64)
             return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);
         }
         "randomkey" => {
-            let at = PartitionId((random % u64::from(partitions)) as u32);
-            return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);
+            let (all, random) = all();
+            let count = all.len().max(1) as u64;
+            return match all.get((random % count) as usize) {
+                Some(&at) => About::Parts(alloc::vec![(at, owned(args))], Merge::Only),
+                None => About::Answered(Reply::Null),
+            };
         }
         _ => return About::Nothing,
     };
-    let all = (0..partitions).map(|id| (PartitionId(id), owned(args)));
-    About::Parts(all.collect(), merge)
+    let parts: Vec<_> = all().0.into_iter().map(|id| (id, owned(args))).collect();
+    if parts.is_empty() { About::Answered(of_none) } else { About::Parts(parts, merge) }
 }
 
-/// A cursor of the whole counts partitions in its remainder: each is walked to its end before the
-/// next.
-fn scan(args: Args<'_>, partitions: u32) -> About {
+/// A cursor of the whole counts partitions in its remainder: each of `all` is walked to its end
+/// before the next.
+fn scan(args: Args<'_>, partitions: u32, all: &[PartitionId]) -> About {
     let cursor = core::str::from_utf8(args[1]).ok().and_then(|text| text.parse::<u64>().ok());
     // What is no cursor is refused by whoever evaluates it.
-    let (inner, at) = match cursor {
-        Some(cursor) => (Some(cursor / u64::from(partitions)), cursor % u64::from(partitions)),
-        None => (None, 0),
+    let Some(cursor) = cursor else { return About::Nothing };
+    let (inner, at) = (cursor / u64::from(partitions), (cursor % u64::from(partitions)) as u32);
+    let Some(&next) = all.iter().find(|id| id.0 >= at) else {
+        return About::Answered(Reply::Array(alloc::vec![
+            Reply::bulk(b"0"),
+            Reply::Array(Vec::new())
+        ]));
     };
+    // What is left of one that is not meant any more is not walked.
+    let inner = if next.0 == at { inner } else { 0 };
     let mut command = owned(args);
-    if let Some(inner) = inner {
-        command.0[1] = Value::from(alloc::format!("{inner}").into_bytes());
-    }
-    let at = PartitionId(at as u32);
-    About::Parts(alloc::vec![(at, command)], Merge::Scan(at, partitions))
+    command.0[1] = Value::from(alloc::format!("{inner}").into_bytes());
+    About::Parts(alloc::vec![(next, command)], Merge::Scan(next, partitions))
 }
 
 /// The step of SCAN that one partition has answered, as a step over all.

@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::call::{Merge, Otherwise, Pinned, PinnedTo};
 use super::message::Command;
-use super::split::{About, about, home, owned};
+use super::split::{About, about, owned};
 use crate::args::Args;
 use crate::reply::Reply;
 use crate::shard::{Shard, errors};
-use crate::{ClientId, PartitionId, kv};
+use crate::{ClientId, PartitionId, kv, slot};
 
 /// Where a client's watched keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,11 @@ impl Shard {
             return self.run_here(id, args);
         }
         let command = kv::find(args[0]).expect("it was resolved");
-        let About::One(partition) = about(command, args, self.homes.count(), 0) else {
+        if let Some(error) = self.redirect(command.keys(args).map(slot::slot)) {
+            return self.enqueue(id, error, &[]);
+        }
+        let About::One(partition) = about(command, args, self.homes.count(), Default::default)
+        else {
             return self.enqueue(id, errors::scattered(), &[]);
         };
         let route = self.route(partition).map(|(node, epoch)| PinnedTo { node, epoch });
@@ -87,11 +91,11 @@ impl Shard {
     pub(super) fn dispatch_exec(&mut self, id: ClientId, args: Args<'_>) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let partitions = self.homes.count();
-        let mut homes = BTreeSet::new();
+        let mut slots = BTreeSet::new();
         let mut reads = true;
         for (command, args) in client.session.queued() {
             let args = args.as_slices();
-            homes.extend(command.keys(&args).map(|key| home(key, partitions)));
+            slots.extend(command.keys(&args).map(slot::slot));
             reads &= !command.flags.has(kv::Flags::WRITE);
         }
         let watching = client.watching;
@@ -101,7 +105,11 @@ impl Shard {
         };
         let goes_on = client.session.in_transaction() && !client.session.is_aborted();
         self.forget_watch(id);
-        let mut homes = homes.into_iter();
+        if goes_on && let Some(error) = self.redirect(slots.iter().copied()) {
+            return self.give_up(id, args, error);
+        }
+        let homes = slots.into_iter().map(|slot| slot::partition(slot, partitions));
+        let mut homes = homes.collect::<BTreeSet<_>>().into_iter();
         let partition = match (homes.next(), homes.next(), watching) {
             // Nothing but what is watched says where.
             (None, _, Some(watching)) => watching.partition,
