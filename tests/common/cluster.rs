@@ -1,6 +1,7 @@
 //! A cluster of kvnode processes.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use serde_json::Value;
 
@@ -13,12 +14,19 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Option<Node>>,
 }
 
-/// Ports that were free a moment ago.
+/// Ports that nobody listens on, from below those that the system gives to connections: one that a
+/// connection has taken meanwhile can not be listened on.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
-        .collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin at different places.
+    let first = std::process::id().wrapping_mul(97);
+    let next = || {
+        let at = first.wrapping_add(TRIED.fetch_add(1, Relaxed)) % PORTS.len() as u32;
+        u16::try_from(PORTS.start + at).expect("a port")
+    };
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(next).filter(free).take(count).collect()
 }
 
 impl Cluster {
