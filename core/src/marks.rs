@@ -97,6 +97,10 @@ pub enum Mark {
     Joined,
     /// A message could not be sent for want of a link.
     SentInVain,
+    /// An operator's request was handed to the controller of another node.
+    RequestRelayed,
+    /// It was not known whether the controller had done it.
+    RequestUnknown,
     /// A command was evaluated at another node.
     Forwarded,
     /// A command was cut into parts for several partitions.
@@ -121,7 +125,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 57] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -167,6 +171,8 @@ impl Mark {
         Self::Founded,
         Self::Joined,
         Self::SentInVain,
+        Self::RequestRelayed,
+        Self::RequestUnknown,
         Self::Forwarded,
         Self::FannedOut,
         Self::Stalled,
@@ -235,6 +241,8 @@ impl Mark {
             Self::Founded => "cluster founded",
             Self::Joined => "cluster joined",
             Self::SentInVain => "message without a link",
+            Self::RequestRelayed => "operator's request relayed",
+            Self::RequestUnknown => "operator's request of unknown outcome",
             Self::Forwarded => "command forwarded",
             Self::FannedOut => "command over several partitions",
             Self::Stalled => "command waited for a leader",

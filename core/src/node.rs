@@ -10,10 +10,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::cluster::controller::{Request, RequestError};
 use crate::cluster::{AlterPartition, LogEnd, PartitionEpoch, Refusal};
 use crate::control::View;
 use crate::peer::Channel;
-use crate::{Epoch, NodeId, PartitionId};
+use crate::{ClientId, Epoch, NodeId, PartitionId};
 
 /// From control to the shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum ToShard {
     /// The node stops: others have taken over what it led. Nothing more is taken from clients; once
     /// all that was taken is answered, [`ToControl::Left`] lets the links go.
     Leaving,
+    /// What became of a client's [request](ToControl::Request).
+    Answered(ClientId, Result<(), RequestError>),
     /// The map will not take this change of an in-sync set.
     AlterRefused {
         /// Of which partition.
@@ -59,6 +62,9 @@ pub enum ToControl {
     Closed(PartitionId),
     /// A leader of this node can not go on in its reign.
     Resigned(PartitionId, Epoch),
+    /// A client asks the controller for something, wherever that is: answered once, in any case, by
+    /// [`ToShard::Answered`]. A client waits for one at a time.
+    Request(ClientId, Request),
     /// Something is missing that this node had acknowledged: it registers anew, as one that has no
     /// claim to a seat.
     Unclean,

@@ -29,6 +29,10 @@ const DIFFERS: &[(&str, &str)] = &[
     ("client|no-evict", "No client is ever closed to save memory."),
     ("client|no-touch", "No read leaves a trace in a key."),
     (
+        "cluster|forget",
+        "By the node's name, once for all nodes; it must be down and hold no replica. See the README.",
+    ),
+    (
         "config|get",
         "What is true of this node; `requirepass` shows as `(redacted)`. Not after MULTI.",
     ),
@@ -131,7 +135,6 @@ const LEFT_OUT: &[(Group, &str, &[&str])] = &[
             "cluster|delslotsrange",
             "cluster|failover",
             "cluster|flushslots",
-            "cluster|forget",
             "cluster|meet",
             "cluster|replicate",
             "cluster|reset",

@@ -280,8 +280,6 @@ impl Loop {
                 return false;
             }
             Output::Trace(trace) => tracing::trace!("{trace:?}"),
-            // Nobody asks for anything here.
-            Output::Reply(..) | Output::NotController(..) => {}
             Output::Notice(Severity::Info, text) => tracing::info!("{text}"),
             Output::Notice(Severity::Warn, text) => tracing::warn!("{text}"),
             Output::Notice(Severity::Error, text) => tracing::error!("{text}"),

@@ -16,7 +16,7 @@
 //!   volatile and lives on the node that leads the quorum.
 //! - [`broker`] is a node's own side: it registers, says that it is alive, and learns from the map
 //!   what the node is.
-//! - [`view`] is what people and clients are shown.
+//! - [`view`] is what people and clients are shown, [`remedy`] what they can do about it.
 //!
 //! # The rules
 //!
@@ -64,6 +64,7 @@ mod message;
 mod placement;
 mod refusal;
 mod reign;
+pub mod remedy;
 mod show;
 pub mod standstill;
 #[cfg(test)]

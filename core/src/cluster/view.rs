@@ -13,7 +13,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::controller::Request;
 use super::map::Map;
+use super::remedy::{Remedy, remedy};
 use super::words::{Partition, SlotRange};
 use crate::{NodeId, PartitionId};
 
@@ -81,8 +83,9 @@ pub enum Health {
     NotPlaced,
     /// Too few voters are there: who leads goes on, but nobody can be elected.
     NoQuorum(Quorum),
-    /// These partitions have no replica in sync that is there.
-    Offline(Vec<PartitionId>),
+    /// These partitions have no replica in sync that is there; and what helps the first of them that
+    /// does not come back by itself.
+    Offline(Vec<PartitionId>, Option<Remedy>),
     /// All partitions are there, and survive.
     Survives {
         /// So many further node failures.
@@ -115,7 +118,9 @@ fn health(map: &Map, quorum: Quorum) -> Health {
         survivals.iter().filter(|(_, s)| which(s)).map(|&(id, _)| id).collect()
     };
     let Some(in_sync_survives) = least.failures else {
-        return Health::Offline(those(|s| s.failures.is_none()));
+        let offline = those(|s| s.failures.is_none());
+        let remedy = offline.iter().find_map(|&id| remedy(map, id));
+        return Health::Offline(offline, remedy);
     };
     let limit = match in_sync_survives <= quorum_survives {
         true => Limit::InSync(weakest, least.in_sync),
@@ -133,10 +138,13 @@ fn health(map: &Map, quorum: Quorum) -> Health {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.health)?;
-        if !self.doubtful.is_empty() {
-            write!(f, "; acknowledged writes of {} may be missing", Listed(&self.doubtful))?;
-        }
-        Ok(())
+        let Some(&first) = self.doubtful.first() else { return Ok(()) };
+        let accept = Request::AcceptLoss(first);
+        write!(
+            f,
+            "; acknowledged writes of {} may be missing; to take note of it: kvnode cluster {accept}",
+            Listed(&self.doubtful)
+        )
     }
 }
 
@@ -149,8 +157,15 @@ impl fmt::Display for Health {
                 "no controller quorum: {alive} of {voters} voters are there, so nobody can be \
                  elected"
             ),
-            Self::Offline(ids) => {
-                write!(f, "offline: {}, since no replica in sync is there", Listed(ids))
+            Self::Offline(ids, remedy) => {
+                write!(f, "offline: {}, since no replica in sync is there", Listed(ids))?;
+                match remedy {
+                    Some(remedy) if ids.len() > 1 => {
+                        write!(f, "; for {}: {remedy}", remedy.partition)
+                    }
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
             }
             Self::Survives { failures, limit, writes, min_isr, refusing } => {
                 write!(f, "every partition survives {} ({limit})", Failures(*failures))?;

@@ -147,7 +147,11 @@ impl Control {
             Stage::Member(member) => {
                 self.marks = self.marks.or(member.marks());
                 self.marks.hit(Mark::StoreReread);
-                Stage::Reopening(member.cluster())
+                let cluster = member.cluster();
+                for (id, outcome) in member.leave_office() {
+                    self.answer(id, outcome);
+                }
+                Stage::Reopening(cluster)
             }
             // Nothing of it was told to anyone.
             Stage::Founding(..) | Stage::Naming(..) | Stage::Fresh(_) | Stage::Opening => {
@@ -157,6 +161,7 @@ impl Control {
             Stage::Ended => Stage::Ended,
         };
         self.stage = next;
+        self.lose_requests_at(self.config.node);
         self.out.push_back(Output::Trace(Trace::BeganAgain));
     }
 

@@ -39,8 +39,8 @@ pub(super) enum Effect {
         partition_epoch: PartitionEpoch,
         why: Refusal,
     },
-    /// The answer to an operator.
-    Reply(RequestId, Result<(), RequestError>),
+    /// For the operator who asked.
+    Answer(RequestId, Result<(), RequestError>),
     /// The view may have changed.
     Changed,
     /// The node must not go on: why, and what to do.
@@ -238,6 +238,24 @@ impl Membership {
         true
     }
 
+    /// The member is about to be dropped: what operators are told of what they asked here.
+    pub(super) fn leave_office(
+        self,
+    ) -> impl Iterator<Item = (RequestId, Result<(), RequestError>)> {
+        let known = self.effects.into_iter().filter_map(|effect| match effect {
+            Effect::Answer(id, outcome) => Some((id, outcome)),
+            Effect::Write(..)
+            | Effect::Send(..)
+            | Effect::SendNode(..)
+            | Effect::AlterRefused { .. }
+            | Effect::Changed
+            | Effect::Refuse(_)
+            | Effect::Trace(_)
+            | Effect::Notice(..) => None,
+        });
+        known.chain(self.controller.into_iter().flat_map(Controller::leave_office))
+    }
+
     /// A leader of this node wants another in-sync set.
     pub(super) fn on_alter(&mut self, now: Now, alter: AlterPartition) {
         self.broker.handle(now, &self.map, broker::Input::Alter(alter));
@@ -305,8 +323,11 @@ impl Membership {
                 marks::becomes(&mut self.marks, self.was, (role, term));
                 self.was = (role, term);
                 self.effects.push_back(Effect::Trace(Trace::Became(role, term, leader)));
-                if role != Role::Leader {
-                    self.controller = None;
+                if role != Role::Leader
+                    && let Some(controller) = self.controller.take()
+                {
+                    let answers = controller.leave_office();
+                    self.effects.extend(answers.map(|(id, outcome)| Effect::Answer(id, outcome)));
                 }
                 self.broker.handle(now, &self.map, broker::Input::Leader(leader));
                 self.effects.push_back(Effect::Changed);
@@ -374,7 +395,7 @@ impl Membership {
                 self.effects.push_back(Effect::SendNode(node, Message::Controller(message)));
             }
             controller::Output::Reply(id, result) => {
-                self.effects.push_back(Effect::Reply(id, result));
+                self.effects.push_back(Effect::Answer(id, result));
             }
             controller::Output::Ignored(..) => {}
             controller::Output::Notice(severity, text) => {

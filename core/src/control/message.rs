@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ClusterId;
+use crate::cluster::controller::{Request, RequestError};
 use crate::cluster::{BrokerMessage, ControllerMessage};
 use crate::election::{self, Snapshot};
 
@@ -20,6 +21,28 @@ pub enum Message {
     Broker(BrokerMessage),
     /// From the controller to a node.
     Controller(ControllerMessage),
+    /// To the controller: an operator asks for something.
+    Ask(Ask),
+    /// To who asked.
+    Answer(Answer),
+}
+
+/// What an operator asks of the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The asker's number of it.
+    pub number: u64,
+    /// What is asked for.
+    pub request: Request,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The asker's number of it.
+    pub number: u64,
+    /// Done, or what is known instead.
+    pub outcome: Result<(), RequestError>,
 }
 
 /// What a new member begins with.

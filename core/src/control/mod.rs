@@ -16,6 +16,7 @@
 //! - The map is what the committed log adds up to; every member has it, voters and observers alike.
 //! - The [controller](crate::cluster::controller::Controller) exists while this node leads the quorum and has
 //!   applied all that earlier leaders committed.
+//! - [`requests`]: what operators ask of the controller, wherever that is.
 //! - [`voters`] keeps the quorum complete: a voter that came back with another directory is
 //!   replaced, one by one.
 //! - A disk fault voids what is in memory: the member is dropped and begins again from what is
@@ -33,6 +34,7 @@ mod life;
 mod marks;
 mod member;
 mod message;
+mod requests;
 mod running;
 mod store;
 mod talk;
@@ -46,7 +48,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::cluster::controller::{self, Request, RequestError, RequestId};
+use crate::cluster::controller;
 use crate::cluster::{self, Features};
 use crate::directory::{Directory, Wanted};
 use crate::disk::{DiskOp, DiskResult};
@@ -59,11 +61,12 @@ use crate::shard::Severity;
 use crate::{ClusterId, DirectoryId, Instant, IoId, Member, NodeId, Now};
 
 pub use founding::first_voters;
-pub use message::{Join, Message};
+pub use message::{Answer, Ask, Join, Message};
 pub use view::{QuorumView, View};
 
 use founding::Founding;
 use member::Membership;
+use requests::Requests;
 use store::Store;
 
 /// How a node takes part.
@@ -116,9 +119,6 @@ pub enum Input {
     Peer(peer::Input),
     /// The shard of this node says something.
     Shard(ToControl),
-    /// An operator asks the controller for something; answered by [`Output::Reply`]. Only the
-    /// controller's node can do it.
-    Request(RequestId, Request),
     /// [`Control::deadline`] is due.
     Tick,
     /// Finish: hand over what is led, make everything durable, then [`Output::Stopped`].
@@ -134,10 +134,6 @@ pub enum Output {
     Peer(peer::Output),
     /// For the shard of this node.
     Shard(ToShard),
-    /// The answer to a request.
-    Reply(RequestId, Result<(), RequestError>),
-    /// This node is not the controller, and knows perhaps who is: nothing was asked of anyone.
-    NotController(RequestId, Option<NodeId>),
     /// The node can not take part: why, and what to do. Control is finished.
     Refused(String),
     /// After [`Input::Stop`]: everything is durable.
@@ -186,6 +182,8 @@ pub enum Reason {
     Voters,
     /// When a stop no longer waits for others to take over.
     Stop,
+    /// When a request of an operator is handed over, or given up.
+    Request,
 }
 
 /// See the module's header.
@@ -206,6 +204,8 @@ pub struct Control {
     rejected: BTreeSet<NodeId>,
     rejected_since: Option<Instant>,
     stage: Stage,
+    /// What operators wait for at this node.
+    requests: Requests,
     /// When to say again that the node is fresh.
     fresh_at: Instant,
     /// When it is said which nodes are missing.
@@ -301,6 +301,7 @@ impl Control {
             rejected: BTreeSet::new(),
             rejected_since: None,
             stage: Stage::Opening,
+            requests: Requests::default(),
             fresh_at: now.mono,
             complain_at: now.mono.after(COMPLAIN_EVERY),
             stop: Stop::No,
@@ -331,7 +332,6 @@ impl Control {
                 }
             }
             Input::Shard(said) => self.on_shard(said),
-            Input::Request(id, request) => self.on_request(id, request),
             Input::Tick => self.on_tick(),
             Input::Stop => self.on_stop(),
         }
@@ -364,7 +364,8 @@ impl Control {
             | Stage::Naming(..)
             | Stage::Reopening(_) => None,
         };
-        [store, links, stop, stage].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let requests = self.requests.deadline().map(|at| (at, Reason::Request));
+        [store, links, stop, stage, requests].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
     /// The quorum's machine, while the node is a member; for checkers.
@@ -423,22 +424,6 @@ impl Control {
         }
     }
 
-    fn on_request(&mut self, id: RequestId, request: Request) {
-        let answered = match &mut self.stage {
-            Stage::Member(member) => member.on_request(self.now, id, request),
-            Stage::Opening
-            | Stage::Fresh(_)
-            | Stage::Founding(..)
-            | Stage::Naming(..)
-            | Stage::Reopening(_)
-            | Stage::Ended => false,
-        };
-        if !answered {
-            let controller = self.raft().and_then(election::Raft::leader);
-            self.out.push_back(Output::NotController(id, controller));
-        }
-    }
-
     fn on_stop(&mut self) {
         if self.stop != Stop::No {
             return;
@@ -456,6 +441,7 @@ impl Control {
             let mut busy = self.advance_directory();
             busy |= self.advance_store();
             busy |= self.advance_fresh();
+            busy |= self.advance_requests();
             busy |= self.advance_member();
             busy |= self.advance_links();
             busy |= self.advance_stop();

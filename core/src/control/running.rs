@@ -77,12 +77,14 @@ impl Control {
                         self.send(to.node, &message);
                     }
                 }
-                Effect::SendNode(node, message) => self.send(node, &message),
+                Effect::SendNode(node, message) => {
+                    self.send(node, &message);
+                }
                 Effect::AlterRefused { partition, partition_epoch, why } => {
                     let refused = ToShard::AlterRefused { partition, partition_epoch, why };
                     self.out.push_back(Output::Shard(refused));
                 }
-                Effect::Reply(id, result) => self.out.push_back(Output::Reply(id, result)),
+                Effect::Answer(id, outcome) => self.answer(id, outcome),
                 Effect::Changed => changed = true,
                 Effect::Refuse(text) => self.refuse(text),
                 Effect::Trace(trace) => self.out.push_back(Output::Trace(trace)),

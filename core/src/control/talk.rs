@@ -14,13 +14,15 @@ use crate::shard::Severity;
 use crate::{Member, NodeId};
 
 impl Control {
-    pub(super) fn send(&mut self, to: NodeId, message: &Message) {
-        let Some(links) = &mut self.links else { return };
+    /// Returns whether it goes out.
+    pub(super) fn send(&mut self, to: NodeId, message: &Message) -> bool {
+        let Some(links) = &mut self.links else { return false };
         // What does not go out is said again by the protocol it belongs to.
         let sent =
             links.is_up(to) && links.send(self.now, to, Channel::Control, message.encode()).is_ok();
         self.marks.hit_if(!sent, Mark::SentInVain);
         self.out.push_back(Output::Trace(Trace::Sent(to, message.clone(), sent)));
+        sent
     }
 
     pub(super) fn advance_links(&mut self) -> bool {
@@ -73,6 +75,7 @@ impl Control {
             (ToControl::Unclean, Stage::Member(member)) => {
                 member.on_replica(self.now, broker::Input::Unclean);
             }
+            (ToControl::Request(client, request), _) => self.on_request(client, request),
             (ToControl::Left, _) => self.left = super::Left::Done,
             (ToControl::Closed(partition), Stage::Member(member)) => {
                 member.on_replica(self.now, broker::Input::Closed(partition));
@@ -118,7 +121,9 @@ impl Control {
         self.up.insert(member.node, member);
         self.out.push_back(Output::Shard(ToShard::Linked(member.node)));
         match &mut self.stage {
-            Stage::Fresh(_) => self.send(member.node, &Message::Fresh),
+            Stage::Fresh(_) => {
+                self.send(member.node, &Message::Fresh);
+            }
             Stage::Member(membership) => membership.on_link(self.now, member, true),
             Stage::Opening
             | Stage::Founding(..)
@@ -143,6 +148,7 @@ impl Control {
             | Stage::Reopening(_)
             | Stage::Ended => {}
         }
+        self.lose_requests_at(member.node);
     }
 
     pub(super) fn on_message(&mut self, from: Member, body: &[u8]) {
@@ -173,6 +179,8 @@ impl Control {
             (Stage::Member(member), Message::Controller(m)) => {
                 member.on_controller(now, from.node, m);
             }
+            (_, Message::Ask(ask)) => self.on_ask(from.node, ask),
+            (_, Message::Answer(answer)) => self.on_answer(from.node, answer),
             // It comes too early or too late, and is said again if it matters.
             (
                 _,

@@ -27,7 +27,7 @@
 //! - `request` is what a command wants of the node beyond its keys.
 //! - `strings`, `counters`, `bitmap`, `lcs`, `keys`, `dump`, `object`, `expire`, `acks`,
 //!   `connection`, `server`, `cluster`, `topology`, `introspect`, `acl`, `client`, `config`,
-//!   `slowlog`, `operations` evaluate.
+//!   `slowlog`, `operations`, `operator` evaluate.
 //! - `info` is INFO; `glob`, `number`, `float80` are Redis's ideas of patterns and numbers.
 
 mod acks;
@@ -53,6 +53,7 @@ mod lcs;
 mod number;
 mod object;
 mod operations;
+mod operator;
 mod request;
 mod server;
 mod session;

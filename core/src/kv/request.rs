@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::cluster::controller;
 use crate::{ClientId, Value};
 
 /// See the module's header.
@@ -49,6 +50,8 @@ pub enum Request {
     Shutdown,
     /// CONFIG RESETSTAT.
     ResetStats,
+    /// The controller is to do something, wherever that is.
+    Controller(controller::Request),
 }
 
 /// Which clients.

@@ -6,6 +6,8 @@ use alloc::string::String;
 use core::fmt;
 
 use super::lacking::Lacking;
+use crate::cluster::controller::{Request, RequestError};
+use crate::cluster::remedy;
 use crate::cluster::view::Quorum;
 use crate::replication::TooFew;
 use crate::reply::Reply;
@@ -109,7 +111,7 @@ pub(super) fn scattered() -> Reply {
 
 /// For a command that found nobody to evaluate it.
 pub(super) fn no_leader(lacking: &Lacking) -> Reply {
-    let Lacking { me, partition, leader, leader_reached, silent, headless } = lacking;
+    let Lacking { me, partition, leader, leader_reached, silent, headless, remedy } = lacking;
     let nobody = Nobody(*headless, "to have another one elected");
     let why = match leader {
         None => format!("partition {partition} has no leader, for no replica in sync is there"),
@@ -126,10 +128,13 @@ pub(super) fn no_leader(lacking: &Lacking) -> Reply {
         }
         Some(leader) => format!("{leader} does not lead partition {partition} yet{nobody}"),
     };
-    Reply::error_owned(format!(
-        "CLUSTERDOWN {why}: the command was not applied; {}, and see kvnode status",
-        then("try again", headless.is_some())
-    ))
+    let then = match remedy {
+        Some(remedy) if headless.is_none() => format!("{remedy}"),
+        Some(_) | None => {
+            format!("{}, and see kvnode status", then("try again", headless.is_some()))
+        }
+    };
+    Reply::error_owned(format!("CLUSTERDOWN {why}: the command was not applied; {then}"))
 }
 
 /// For a write that its leader has logged, and that was not committed in time. A command of several
@@ -212,6 +217,28 @@ pub(super) fn unanswered(node: NodeId, lacking: &Lacking, broken: bool, reads: b
         "{code} {why}{nobody}: {outcome}; {}, and see kvnode status",
         then(todo, headless.is_some())
     ))
+}
+
+/// For an operator whose request the controller has not done, as far as is known.
+pub(super) fn by_controller(error: RequestError, request: &Request) -> Reply {
+    Reply::error_owned(match error {
+        RequestError::Refused(refusal) => {
+            let then = remedy::after(refusal, request);
+            let then = if then.is_empty() { String::new() } else { format!("; {then}") };
+            format!("REFUSED {refusal}: nothing was changed{then}")
+        }
+        RequestError::TooMany => {
+            format!("TRYAGAIN {error}: nothing was changed; try again")
+        }
+        RequestError::NoController => format!(
+            "CLUSTERDOWN {error} in time: nothing was changed; start the nodes that are down, then \
+             try again, and see kvnode status"
+        ),
+        RequestError::Unknown => String::from(
+            "UNKNOWN the controller has not said whether it was done: it may have been, or be done \
+             yet; see kvnode status",
+        ),
+    })
 }
 
 /// What to do, and what before it where a decision is needed and nobody decides.

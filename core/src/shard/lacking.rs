@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::Shard;
 use super::roles::Role;
+use crate::cluster::remedy::{Remedy, remedy};
 use crate::cluster::view::Quorum;
 use crate::{NodeId, PartitionId};
 
@@ -22,6 +23,8 @@ pub(super) struct Lacking {
     pub(super) silent: Vec<NodeId>,
     /// There is no controller to decide anything: its voters, and how many of them are reached.
     pub(super) headless: Option<Quorum>,
+    /// Nobody leads, and nobody will without an operator: what helps.
+    pub(super) remedy: Option<Remedy>,
 }
 
 impl Shard {
@@ -47,6 +50,7 @@ impl Shard {
             leader_reached: leader.is_some_and(reached),
             silent,
             headless: view.and_then(|view| view.headless()),
+            remedy: view.and_then(|view| remedy(&view.map, partition)),
         }
     }
 }

@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 
 use super::{Counters, Output, Shard, errors};
 use crate::acl;
+use crate::cluster::controller::{self, RequestError};
 use crate::kv::Request;
 use crate::limits::MONITORS_MAX;
+use crate::node::ToControl;
 use crate::reply::Reply;
 use crate::{ClientId, Offset};
 
@@ -20,6 +22,8 @@ pub(super) enum Asked {
     SaveAcl,
     /// The partitions are durable up to there.
     Sync(Vec<Offset>),
+    /// The controller does this, wherever it is.
+    Controller(controller::Request),
 }
 
 impl Shard {
@@ -75,6 +79,7 @@ impl Shard {
                 self.server.stats = crate::server::stats::Stats::default();
                 Reply::OK
             }
+            Request::Controller(request) => return self.ask_controller(id, request),
         };
         self.enqueue(id, reply, &[]);
     }
@@ -115,7 +120,9 @@ impl Shard {
                     )
                 })
             }
-            (Some(Asked::Sync(_)) | None, _) => unreachable!("the driver was not asked"),
+            (Some(Asked::Sync(_) | Asked::Controller(_)) | None, _) => {
+                unreachable!("the driver was not asked")
+            }
         };
         let reply = match reply {
             Ok(None) => Reply::OK,
@@ -125,6 +132,26 @@ impl Shard {
                 Reply::OK
             }
             Err(why) => Reply::error_owned(why),
+        };
+        self.enqueue(id, reply, &[]);
+        self.resume(id);
+    }
+
+    fn ask_controller(&mut self, id: ClientId, request: controller::Request) {
+        let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
+        client.asked = Some(Asked::Controller(request.clone()));
+        self.out.push_back(Output::Control(ToControl::Request(id, request)));
+    }
+
+    /// What became of what the client has asked the controller for.
+    pub(super) fn on_answered(&mut self, id: ClientId, outcome: Result<(), RequestError>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(Asked::Controller(request)) = client.asked.take() else {
+            unreachable!("control answers once, and only who asked it")
+        };
+        let reply = match outcome {
+            Ok(()) => Reply::OK,
+            Err(error) => errors::by_controller(error, &request),
         };
         self.enqueue(id, reply, &[]);
         self.resume(id);

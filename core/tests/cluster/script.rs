@@ -151,7 +151,7 @@ impl Script {
                 world.control(Input::Gone(node));
             }
             "request" => {
-                let id = RequestId(pos(args)?.parse()?);
+                let id = RequestId { asker: NodeId(1), number: pos(args)?.parse()? };
                 let request = request(args)?;
                 world.control(Input::Request(id, request));
             }

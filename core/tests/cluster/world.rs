@@ -213,10 +213,10 @@ impl World {
                 }
                 controller::Output::Answer(to, answer) => self.answer(to, answer),
                 controller::Output::Reply(id, Ok(())) => {
-                    self.say(format_args!("request {} is done", id.0));
+                    self.say(format_args!("request {} is done", id.number));
                 }
                 controller::Output::Reply(id, Err(error)) => {
-                    self.say(format_args!("request {}: {error}", id.0));
+                    self.say(format_args!("request {}: {error}", id.number));
                 }
                 controller::Output::Ignored(from, why) => {
                     self.say(format_args!("ignored from {from}: {why:?}"));

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvnode_core::cluster::controller::{Request, RequestError};
 use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, View};
 use kvnode_core::election::Role;
 use kvnode_core::node::{ToControl, ToShard};
-use kvnode_core::{Instant, NodeId, Now, cluster};
+use kvnode_core::{ClientId, Instant, NodeId, Now, cluster};
 
 use crate::disk::{MemDisk, Unsynced};
 use crate::wires::Wires;
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) refused: Option<String>,
     pub(crate) stopped: bool,
     pub(crate) notices: Vec<String>,
+    /// What clients of its were told of their requests.
+    pub(crate) answers: BTreeMap<ClientId, Result<(), RequestError>>,
     lives: u64,
 }
 
@@ -31,6 +34,7 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     ids: Vec<u32>,
     options: FoundingOptions,
+    asked: u64,
     pub(crate) wires: Wires,
     /// The leaders that were seen, by term.
     pub(crate) leaders: BTreeMap<u64, BTreeSet<NodeId>>,
@@ -45,6 +49,7 @@ impl World {
             now: Instant(1),
             ids: ids.to_vec(),
             options,
+            asked: 0,
             wires: Wires::default(),
             leaders: BTreeMap::new(),
         }
@@ -109,6 +114,25 @@ impl World {
         self.handle(NodeId(id), Input::Stop);
     }
 
+    /// A client of the node asks for something; its number.
+    pub(crate) fn ask(&mut self, id: u32, request: Request) -> ClientId {
+        self.asked += 1;
+        let client = ClientId(self.asked);
+        self.handle(NodeId(id), Input::Shard(ToControl::Request(client, request)));
+        client
+    }
+
+    /// Goes on until the client of the node is answered: what it is told, and after how long.
+    pub(crate) fn answer(
+        &mut self,
+        id: u32,
+        client: ClientId,
+    ) -> (Result<(), RequestError>, Duration) {
+        let answers = |world: &Self| world.nodes[&NodeId(id)].answers.get(&client).copied();
+        let took = self.until("an answer", |world| answers(world).is_some());
+        (answers(self).unwrap(), took)
+    }
+
     fn handle(&mut self, id: NodeId, input: Input) {
         let now = self.wall();
         if let Some(control) = &mut self.nodes.get_mut(&id).unwrap().control {
@@ -144,6 +168,10 @@ impl World {
                 Output::Shard(ToShard::Leaving) => {
                     control.handle(now, Input::Shard(ToControl::Left));
                 }
+                Output::Shard(ToShard::Answered(client, outcome)) => {
+                    let earlier = node.answers.insert(client, outcome);
+                    assert!(earlier.is_none(), "{id} answers {client:?} twice");
+                }
                 Output::Shard(_) => {}
                 Output::Refused(text) => {
                     node.refused = Some(text);
@@ -158,7 +186,7 @@ impl World {
                     return;
                 }
                 Output::Notice(_, text) => node.notices.push(text),
-                Output::Trace(_) | Output::Reply(..) | Output::NotController(..) => {}
+                Output::Trace(_) => {}
             }
         }
         let raft = self.nodes[&id].control.as_ref().and_then(Control::raft);
@@ -255,6 +283,7 @@ impl Node {
             refused: None,
             stopped: false,
             notices: Vec::new(),
+            answers: BTreeMap::new(),
             lives: 0,
         }
     }

@@ -234,9 +234,7 @@ impl World {
                         self.hang_up(id);
                     }
                     control::Output::Notice(_, text) => node.notices.push(text),
-                    control::Output::Trace(_)
-                    | control::Output::Reply(..)
-                    | control::Output::NotController(..) => {}
+                    control::Output::Trace(_) => {}
                 }
                 continue;
             }

@@ -1,8 +1,9 @@
 //! What a node's control does: links with other nodes, the quorum's trace, and what it tells the shard.
 
+use kvnode_core::cluster::controller::RequestError;
 use kvnode_core::control::{Control, Input, Output, Trace};
 use kvnode_core::node::{ToControl, ToShard};
-use kvnode_core::{peer, shard};
+use kvnode_core::{ClientId, peer, shard};
 
 use super::process::Process;
 use crate::lock;
@@ -72,23 +73,8 @@ impl Process {
             Output::Shard(ToShard::Leaving) if self.shard.is_none() => {
                 self.hand_control(Input::Shard(ToControl::Left));
             }
+            Output::Shard(ToShard::Answered(client, outcome)) => self.on_answered(client, outcome),
             Output::Shard(said) => self.hand_on(said),
-            Output::Reply(id, result) => {
-                if result.is_ok() {
-                    self.world.injected(crate::plan::Class::Ask);
-                }
-                let text = match result {
-                    Ok(()) => "done".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                self.world
-                    .tell(lane, Kind::Call, (id, &text), || format!("answers {}: {text}", id.0));
-            }
-            Output::NotController(id, controller) => {
-                self.world.tell(lane, Kind::Call, (id, controller), || {
-                    format!("is not the controller, for {}", id.0)
-                });
-            }
             Output::Refused(why) => self.refuse(why),
             // After a refusal it is no clean stop.
             Output::Stopped if self.ended => {}
@@ -108,6 +94,22 @@ impl Process {
             Output::Trace(_) => unreachable!("it was collected"),
             Output::Notice(severity, text) => self.notice(severity, &text),
         }
+    }
+
+    /// An operator is told what became of a request: none of the simulator's other clients asks.
+    fn on_answered(&self, client: ClientId, outcome: Result<(), RequestError>) {
+        if outcome.is_ok() {
+            self.world.injected(crate::plan::Class::Ask);
+        }
+        let text = match outcome {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.world.tell(self.lane(), Kind::Call, (client, &text), || {
+            format!("answers the operator {}: {text}", client.0)
+        });
+        let found = lock(&self.world.watch).answered(client, outcome);
+        self.world.found(found);
     }
 
     fn on_trace(&mut self, trace: Trace) {

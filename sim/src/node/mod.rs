@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::ClientId;
+use kvnode_core::cluster::controller::Request;
 use kvnode_core::node::Parcel;
 use kvnode_core::peer;
 use madsim::net::Endpoint;
@@ -37,8 +38,8 @@ pub(crate) enum NodeEvent {
     Peer(peer::Input),
     /// A message of another replica comes once more.
     Stray(Parcel),
-    /// An operator asks for something.
-    Request(RequestId, Request),
+    /// An operator asks for something, as a client that is none of the simulator's others.
+    Request(ClientId, Request),
     /// SIGTERM.
     Stop,
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kvnode_core::control::{self, Control};
 use kvnode_core::disk::{DiskError, DiskOp};
-use kvnode_core::node::Parcel;
+use kvnode_core::node::{Parcel, ToControl};
 use kvnode_core::peer;
 use kvnode_core::server;
 use kvnode_core::shard::FsyncMode;
@@ -183,8 +183,10 @@ impl Process {
                 self.hand_control(control::Input::Peer(input));
             }
             NodeEvent::Stray(parcel) => self.on_stray(parcel),
-            NodeEvent::Request(id, request) => {
-                self.hand_control(control::Input::Request(id, request));
+            NodeEvent::Request(client, request) => {
+                lock(&self.world.watch).asks(client, &request);
+                let asked = ToControl::Request(client, request);
+                self.hand_control(control::Input::Shard(asked));
             }
             NodeEvent::Stop => {
                 self.world.tell(self.lane(), Kind::Notice, 1, || "is asked to stop".to_owned());

@@ -52,6 +52,7 @@ impl Process {
             ToShard::View(_)
             | ToShard::Returned(_)
             | ToShard::Leaving
+            | ToShard::Answered(..)
             | ToShard::AlterRefused { .. } => {}
         }
         self.hand_shard(Input::Control(said));
@@ -128,6 +129,7 @@ impl Process {
             | ToControl::Left
             | ToControl::Closed(_)
             | ToControl::Resigned(..)
+            | ToControl::Request(..)
             | ToControl::Unclean => {}
         }
     }

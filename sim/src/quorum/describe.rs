@@ -29,6 +29,11 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Controller(ControllerMessage::AlterRefused { partition, why, .. }) => {
             format!("{partition} not altered: {why}")
         }
+        Message::Ask(ask) => format!("an operator asks: {}", ask.request),
+        Message::Answer(answer) => match answer.outcome {
+            Ok(()) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        },
     }
 }
 

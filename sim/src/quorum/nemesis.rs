@@ -1,6 +1,6 @@
 //! What the nemesis does to a cluster alone: whom it aims at, whom it spares, what it asks.
 
-use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::cluster::controller::Request;
 
 use super::errands;
 use crate::chance::Chance;
@@ -144,17 +144,16 @@ impl Nemesis {
         links
     }
 
-    /// An operator asks the controller for something.
+    /// An operator asks the controller for something, by way of any node.
     pub(crate) fn ask(&self) {
-        let controller = lock(&self.world.watch).controller();
-        if let Some(controller) = controller {
-            self.ask_of(controller, &mut self.chance());
-        }
+        let mut chance = self.chance();
+        let node = 1 + chance.below(self.world.settings.nodes.into()) as u32;
+        self.ask_of(node, &mut chance);
     }
 
-    /// The same of this node, whether it is the controller or not.
+    /// The same by way of this node, whether it is the controller or not.
     pub(super) fn ask_of(&self, node: u32, chance: &mut Chance) {
-        let watch = lock(&self.world.watch);
+        let mut watch = lock(&self.world.watch);
         let request = errands::draw(watch.map(), self.world.settings.nodes, chance);
         let is_unclean = matches!(request, Request::ElectUnclean(..));
         if is_unclean && self.world.settings.profile.has_shard() {
@@ -171,7 +170,7 @@ impl Nemesis {
             }
             self.world.takes_away();
         }
-        let id = RequestId(self.world.now_ns() + chance.below(1000));
+        let id = watch.operator();
         self.world.tell(Lane::Node(node), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::NodeId;
-use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::cluster::controller::Request;
 use madsim::time::sleep;
 
 use super::liveness;
@@ -57,7 +57,6 @@ pub(crate) fn begin(world: &Arc<World>, mailboxes: &Arc<Mailboxes>, nemesis: &Ne
 async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
     let from_ns = world.now_ns();
     let bound_ns = 2 * liveness::bound_ns(&world.settings) + SETTLE_NS;
-    let mut asked = 0;
     while let Some(missing) = liveness::missing(world) {
         let took_ns = world.now_ns() - from_ns;
         if took_ns > bound_ns {
@@ -66,8 +65,7 @@ async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
             return world.violation("liveness", text);
         }
         if took_ns > bound_ns / 2 {
-            asked += 1;
-            ask(world, mailboxes, asked);
+            ask(world, mailboxes);
         }
         // A stop that was asked for before may have ended since.
         for node in (1..=world.settings.nodes).filter(|&node| world.refused(node).is_none()) {
@@ -82,10 +80,10 @@ async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) {
 const SETTLE_NS: u64 = 60_000_000_000;
 
 /// A partition whose last replica in sync has lost its disk is an operator's to decide.
-fn ask(world: &World, mailboxes: &Mailboxes, number: u64) {
-    let watch = lock(&world.watch);
+fn ask(world: &World, mailboxes: &Mailboxes) {
+    let mut watch = lock(&world.watch);
     let Some(controller) = watch.controller() else { return };
-    let map = watch.map();
+    let (map, mut wanted) = (watch.map(), Vec::new());
     for (id, partition) in map.partitions() {
         let lost = partition.isr.iter().all(|seat| {
             map.node(seat.life.node).is_none_or(|n| n.registration.directory != seat.directory)
@@ -95,8 +93,10 @@ fn ask(world: &World, mailboxes: &Mailboxes, number: u64) {
             && lost
             && let Some(&node) = partition.replicas.iter().find(active)
         {
-            let id = (RequestId(1 << 32 | number << 8 | u64::from(id.0)), id);
-            mailboxes.post(controller, NodeEvent::Request(id.0, Request::ElectUnclean(id.1, node)));
+            wanted.push(Request::ElectUnclean(id, node));
         }
+    }
+    for request in wanted {
+        mailboxes.post(controller, NodeEvent::Request(watch.operator(), request));
     }
 }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use kvnode_core::cluster::controller::{Request, RequestError};
 use kvnode_core::cluster::{BrokerMessage, Command, Life, Map, Partition};
 use kvnode_core::control::{Control, Message};
 use kvnode_core::election::{self, Entry, Ignored, Payload, Position, Raft, Role, Voters};
-use kvnode_core::{Index, Instant, Member, NodeId, Term};
+use kvnode_core::{ClientId, Index, Instant, Member, NodeId, Term};
 
+use super::checkers::answers::Answers;
 use super::checkers::committed::Committed;
 use super::checkers::complete::Completeness;
 use super::checkers::electable::{self, Kept};
@@ -37,6 +39,7 @@ pub(crate) struct Watch {
     sessions: Sessions,
     heard: Heard,
     wire: Wire,
+    answers: Answers,
     nodes: BTreeMap<u32, Seen>,
     /// The last voter set that any log held, by its place.
     voters: Option<(Position, Voters)>,
@@ -372,8 +375,32 @@ impl Watch {
     pub(crate) fn applied(&mut self, node: u32, entry: &Entry) -> Vec<Found> {
         let who = format!("n{node}");
         let mut found = self.maps.committed(entry);
+        if let Payload::Command(bytes) = &entry.payload
+            && let Ok(command) = Command::decode(bytes)
+        {
+            self.answers.committed(entry.index, command);
+        }
         found.extend(self.committed.is(&who, entry.index, entry.term, Some(content(entry))));
         found
+    }
+
+    /// An operator, who asks for one thing.
+    pub(crate) fn operator(&mut self) -> ClientId {
+        self.answers.operator()
+    }
+
+    /// An operator asks for something.
+    pub(crate) fn asks(&mut self, client: ClientId, request: &Request) {
+        self.answers.asks(client, request);
+    }
+
+    /// The operator is answered.
+    pub(crate) fn answered(
+        &mut self,
+        client: ClientId,
+        outcome: Result<(), RequestError>,
+    ) -> Option<Found> {
+        self.answers.answered(client, outcome)
     }
 
     /// A node hands a message to a link, which takes it or not; the number of the message.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::PartitionId;
-use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::cluster::controller::Request;
 use madsim::task::spawn_local;
 use madsim::time::sleep;
 
@@ -71,7 +71,6 @@ pub(super) async fn monitor(world: Arc<World>) {
 pub(super) async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &Nemesis) -> bool {
     let from_ns = world.now_ns();
     let bound_ns = 2 * liveness::bound_ns(&world.settings) + SETTLE_NS;
-    let mut asked = 0;
     while let Some(missing) = missing(world) {
         let took_ns = world.now_ns() - from_ns;
         if took_ns > bound_ns {
@@ -81,8 +80,7 @@ pub(super) async fn settle(world: &Arc<World>, mailboxes: &Mailboxes, nemesis: &
             return false;
         }
         if took_ns > bound_ns / 2 {
-            asked += 1;
-            ask(world, mailboxes, asked);
+            ask(world, mailboxes);
         }
         // A stop that was asked for before may have ended since.
         for node in (1..=world.settings.nodes).filter(|&node| world.refused(node).is_none()) {
@@ -104,10 +102,10 @@ fn missing(world: &World) -> Option<String> {
 
 /// A partition whose last replica in sync has lost its disk is an operator's to decide: somebody else has
 /// all that is committed.
-fn ask(world: &World, mailboxes: &Mailboxes, number: u64) {
-    let (watch, replicas) = (lock(&world.watch), lock(&world.replicas));
+fn ask(world: &World, mailboxes: &Mailboxes) {
+    let (mut watch, replicas) = (lock(&world.watch), lock(&world.replicas));
     let Some(controller) = watch.controller() else { return };
-    let map = watch.map();
+    let (map, mut wanted) = (watch.map(), Vec::new());
     for (p, partition) in map.partitions() {
         let lost = partition.isr.iter().all(|seat| {
             let node = map.node(seat.life.node);
@@ -122,9 +120,11 @@ fn ask(world: &World, mailboxes: &Mailboxes, number: u64) {
             && lost
             && let Some(&heir) = heir
         {
-            let id = RequestId(1 << 32 | number << 8 | u64::from(p.0));
-            mailboxes.post(controller, NodeEvent::Request(id, Request::ElectUnclean(p, heir)));
+            wanted.push(Request::ElectUnclean(p, heir));
         }
+    }
+    for request in wanted {
+        mailboxes.post(controller, NodeEvent::Request(watch.operator(), request));
     }
 }
 

@@ -1,21 +1,30 @@
 //! What operators ask for, and what they are told.
 //!
 //! A request becomes one command. It is answered when that is applied; if it is not within the
-//! proposal timeout, the outcome is unknown and the answer says so.
+//! proposal timeout, or the controller leaves office first, the outcome is unknown and the answer
+//! says so. It is never made again: a second time it could be another operator's opposite.
 
+use alloc::format;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::super::command::{Command, Reassign, Right};
 use super::super::map::Map;
-use super::super::refusal::Refusal;
+use super::super::refusal::{Field, Refusal};
 use super::super::words::Life;
 use super::{Controller, Output};
-use crate::limits::OPERATOR_REQUESTS_MAX;
+use crate::limits::{OPERATOR_REQUESTS_MAX, REPLICAS_MAX};
+use crate::shard::Severity;
 use crate::{Instant, NodeId, Now, PartitionId};
 
-/// A request, as whoever brings it counts them.
+/// A request: the node that brings it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
+pub struct RequestId {
+    /// Where the operator is answered.
+    pub asker: NodeId,
+    /// Never used again by that node, by none of its lives.
+    pub number: u64,
+}
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -46,6 +55,9 @@ pub enum RequestError {
     /// Too many requests are under way; nothing was changed.
     #[error("too many requests at a time")]
     TooMany,
+    /// Nobody who could do it was reached; nothing was changed.
+    #[error("no controller was reached")]
+    NoController,
     /// It was not applied in time. It may be yet.
     #[error("the outcome is unknown: it was not committed in time, and may be yet")]
     Unknown,
@@ -57,13 +69,44 @@ pub(super) struct Pending {
     pub(super) until: Instant,
 }
 
+/// As it is typed behind `kvnode cluster`.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ElectUnclean(partition, node) => write!(f, "elect {partition} {node} --unclean"),
+            Self::MoveLeader(partition, node) => write!(f, "move {partition} {node}"),
+            Self::Reassign(partition, replicas) => {
+                write!(f, "reassign {partition}")?;
+                replicas.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+            Self::AcceptLoss(partition) => write!(f, "accept-loss {partition}"),
+            Self::Unregister(node) => write!(f, "forget {node}"),
+            Self::SetFeature(level) => write!(f, "feature {level}"),
+        }
+    }
+}
+
 impl Controller {
+    /// Leaves office: the answers that were not handed over yet, and the requests whose outcome
+    /// nobody here will know.
+    pub fn leave_office(mut self) -> impl Iterator<Item = (RequestId, Result<(), RequestError>)> {
+        let answers = core::mem::take(&mut self.outputs).into_iter();
+        let answers = answers.filter_map(|output| match output {
+            Output::Reply(id, answer) => Some((id, answer)),
+            Output::Propose(_) | Output::Answer(..) | Output::Ignored(..) | Output::Notice(..) => {
+                None
+            }
+        });
+        answers.chain(self.requests.into_keys().map(|id| (id, Err(RequestError::Unknown))))
+    }
+
     pub(super) fn on_request(&mut self, now: Now, map: &Map, id: RequestId, request: Request) {
         if self.requests.len() >= OPERATOR_REQUESTS_MAX || self.requests.contains_key(&id) {
             return self.reply(id, Err(RequestError::TooMany));
         }
-        match self.command_for(map, request) {
+        match self.command_for(map, &request) {
             Ok(command) => {
+                self.notice(Severity::Warn, format!("an operator asks: {request}"));
                 self.outputs.push_back(Output::Propose(command.clone()));
                 let until = now.mono.after(self.settings.proposal_timeout);
                 self.requests.insert(id, Pending { command, until });
@@ -72,19 +115,26 @@ impl Controller {
         }
     }
 
-    fn command_for(&self, map: &Map, request: Request) -> Result<Command, Refusal> {
+    fn command_for(&self, map: &Map, request: &Request) -> Result<Command, Refusal> {
         let elect = |id: PartitionId, node: NodeId, right| {
             let life = self.life(map, node)?;
             map.partition(id).ok_or(Refusal::UnknownPartition)?;
             Ok(Command::ElectLeader(self.election(map, id, life, right)))
         };
-        match request {
+        match *request {
             Request::ElectUnclean(id, node) => elect(id, node, Right::Operator),
             Request::MoveLeader(id, node) => elect(id, node, Right::InSync),
-            Request::Reassign(partition, replicas) => {
+            Request::Reassign(partition, ref replicas) => {
                 let entry = map.partition(partition).ok_or(Refusal::UnknownPartition)?;
+                if replicas.len() > REPLICAS_MAX {
+                    return Err(Refusal::OutOfBounds(Field::Replicas));
+                }
                 let partition_epoch = entry.partition_epoch;
-                Ok(Command::Reassign(Reassign { partition, partition_epoch, replicas }))
+                Ok(Command::Reassign(Reassign {
+                    partition,
+                    partition_epoch,
+                    replicas: replicas.clone(),
+                }))
             }
             Request::AcceptLoss(partition) => Ok(Command::AcceptLoss(partition)),
             Request::Unregister(node) => Ok(Command::Unregister(node)),

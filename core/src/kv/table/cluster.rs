@@ -1,8 +1,8 @@
 //! The cluster.
 
-use super::{ALWAYS, ALWAYS_FAST};
+use super::{ALWAYS, ALWAYS_FAST, CLIENT_FLAGS};
 use crate::kv::command::{Categories, Command, Flags, Group, Handler};
-use crate::kv::{cluster, connection, introspect, server, topology};
+use crate::kv::{cluster, connection, introspect, operator, server, topology};
 use Group::Cluster;
 use Handler::{Keys, Session};
 
@@ -28,10 +28,33 @@ pub(super) const CLUSTER: &[Command] = &[
         .also(Categories::CONNECTION),
 ];
 
+/// Asks the controller, by way of any node.
+const OPERATOR: Flags = CLIENT_FLAGS.with(Flags::ADMIN).with(Flags::NO_MULTI);
+
 static SUBCOMMANDS: &[Command] = &[
+    Command::new("cluster|accept-loss", 3, "partition", Keys(operator::accept_loss))
+        .docs(
+            Cluster,
+            "0.1.0",
+            "Takes note that acknowledged writes of a partition may be missing; kvnode's own.",
+        )
+        .flags(OPERATOR),
     Command::new("cluster|countkeysinslot", 3, "slot", Keys(topology::countkeysinslot))
         .docs(Cluster, "3.0.0", "Counts the keys of a slot, looking at all of its partition.")
         .flags(Flags::STALE),
+    Command::new("cluster|elect", 5, "partition node UNCLEAN", Keys(operator::elect))
+        .docs(
+            Cluster,
+            "0.1.0",
+            "Lets a replica lead that is not in sync, where nobody in sync is left; kvnode's own.",
+        )
+        .flags(OPERATOR),
+    Command::new("cluster|feature", 3, "level", Keys(operator::feature))
+        .docs(Cluster, "0.1.0", "Raises the feature level of the cluster; kvnode's own.")
+        .flags(OPERATOR),
+    Command::new("cluster|forget", 3, "node", Keys(operator::forget))
+        .docs(Cluster, "3.0.0", "Takes a node out of the cluster that does not come back.")
+        .flags(OPERATOR),
     Command::new("cluster|getkeysinslot", 4, "slot count", Keys(topology::getkeysinslot))
         .docs(Cluster, "3.0.0", "Returns keys of a slot, looking at all of its partition.")
         .flags(Flags::STALE)
@@ -50,6 +73,9 @@ static SUBCOMMANDS: &[Command] = &[
         .docs(Cluster, "7.0.0", "Lists the links to other nodes.")
         .flags(Flags::STALE)
         .tips(&["nondeterministic_output"]),
+    Command::new("cluster|move", 4, "partition node", Keys(operator::transfer))
+        .docs(Cluster, "0.1.0", "Lets another replica lead that is in sync; kvnode's own.")
+        .flags(OPERATOR),
     Command::new("cluster|myid", 2, "", Keys(topology::myid))
         .docs(Cluster, "3.0.0", "Returns this node's id.")
         .flags(Flags::STALE),
@@ -61,6 +87,14 @@ static SUBCOMMANDS: &[Command] = &[
         .docs(Cluster, "3.0.0", "Lists the nodes, with the slots that they lead.")
         .flags(Flags::STALE)
         .tips(&["nondeterministic_output"]),
+    Command::new("cluster|reassign", -4, "partition node [node ...]", Keys(operator::reassign))
+        .docs(
+            Cluster,
+            "0.1.0",
+            "Says which nodes have the replicas of a partition, the preferred leader first; \
+             kvnode's own.",
+        )
+        .flags(OPERATOR),
     Command::new("cluster|replicas", 3, "node-id", Keys(topology::replicas))
         .docs(Cluster, "5.0.0", "Lists who is in sync in partitions that a node leads.")
         .flags(Flags::STALE.with(Flags::ADMIN))

@@ -182,6 +182,7 @@ impl Shard {
             }
             // Followers ask again for what does not come.
             ToShard::Returned(_) => {}
+            ToShard::Answered(client, outcome) => self.on_answered(client, outcome),
             ToShard::AlterRefused { partition, partition_epoch, why } => {
                 let Some(at) = self.homes.find(partition) else { return };
                 let now = self.now.mono;

@@ -16,10 +16,12 @@
 //! | [`seats`] | whoever enters an in-sync set is active, in its present life | DESIGN §4; KIP-966, KIP-841 |
 //! | [`lives`] | what names a life takes effect only while it is the node's, what gives it a part only while it is active | DESIGN §4; KIP-841, KIP-966 |
 //! | [`sessions`] | a node is fenced for a reason | DESIGN §4; KIP-500 |
+//! | [`answers`] | an operator is told "done" once, and of what was committed since it was asked for | linearizability (Herlihy & Wing 1990) |
 //! | [`wire`] | a message that comes was sent, whole, once and in order | core/src/peer |
 //!
 //! None knows how the others do, and each is told plain facts, so that a test can forge a history.
 
+pub(crate) mod answers;
 pub(crate) mod changes;
 pub(crate) mod committed;
 pub(crate) mod complete;

@@ -56,14 +56,14 @@ impl Nemesis {
         if led.replicas.len() > 2 {
             let pair = vec![NodeId(leader), NodeId(back)];
             self.world.takes_away();
-            self.demand(Request::Reassign(partition, pair), chance);
+            self.demand(Request::Reassign(partition, pair));
         }
         self.strike_down(back, Doom::Process, Until::Ms(LEAVES_MS));
         let is_in = || self.is_in_sync(back, partition);
         let is_alone = || self.in_sync(partition) == [leader];
         let is_alone = self.moment(LEAVES_MS, is_alone).await;
         if !is_alone || !self.reigns(leader, partition, epoch) {
-            return self.bring_back(&led, chance);
+            return self.bring_back(&led);
         }
         let asked = lock(&self.world.watch).asked(NodeId(back));
         self.raise(back);
@@ -71,7 +71,7 @@ impl Nemesis {
         let asks = self.moment(RETURN_MS, asks).await;
         let controller = lock(&self.world.watch).controller().filter(|&node| node != leader);
         let Some(controller) = controller.filter(|_| asks && !self.is_calm()) else {
-            return self.bring_back(&led, chance);
+            return self.bring_back(&led);
         };
         self.world.injected(Class::Hunt(Trap::Entry));
         let mut parted = self.part([(controller, leader)], MOMENT_MS);
@@ -93,7 +93,7 @@ impl Nemesis {
         self.rejoin(parted);
         self.world.look_away(group);
         sleep(Duration::from_millis(chance.skewed(1..500))).await;
-        self.bring_back(&led, chance);
+        self.bring_back(&led);
     }
 
     fn in_sync(&self, partition: PartitionId) -> Vec<u32> {

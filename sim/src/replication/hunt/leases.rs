@@ -145,7 +145,7 @@ impl Nemesis {
         self.world.look_away(group);
         if asks {
             sleep(Duration::from_millis(chance.skewed(1..500))).await;
-            self.bring_back(&led, chance);
+            self.bring_back(&led);
         }
     }
 
@@ -187,7 +187,7 @@ impl Nemesis {
     pub(super) async fn replace(&self, led: &Led, heir: u32, chance: &mut Chance) {
         let is_led = || self.is_led_after(led.partition, led.epoch);
         for _ in 0..MOVES_MAX {
-            self.demand(Request::MoveLeader(led.partition, NodeId(heir)), chance);
+            self.demand(Request::MoveLeader(led.partition, NodeId(heir)));
             if self.moment(chance.of(30..250), is_led).await {
                 break;
             }
@@ -196,7 +196,7 @@ impl Nemesis {
             return;
         }
         for _ in 0..MOVES_MAX {
-            self.take_away(led, chance);
+            self.take_away(led);
             if self.moment(chance.of(30..150), || !self.is_replica(led.leader, led.partition)).await
             {
                 break;

@@ -12,7 +12,7 @@ mod entries;
 mod leases;
 mod reigns;
 
-use kvnode_core::cluster::controller::{Request, RequestId};
+use kvnode_core::cluster::controller::Request;
 use kvnode_core::{Epoch, NodeId, PartitionId};
 
 use crate::chance::Chance;
@@ -106,9 +106,9 @@ impl Nemesis {
     }
 
     /// The controller is asked for something.
-    fn demand(&self, request: Request, chance: &mut Chance) {
+    fn demand(&self, request: Request) {
         let Some(controller) = lock(&self.world.watch).controller() else { return };
-        let id = RequestId(self.world.now_ns() + chance.below(1000));
+        let id = lock(&self.world.watch).operator();
         self.world.tell(Lane::Node(controller), Kind::Call, (id, format!("{request:?}")), || {
             format!("is asked for {request:?}")
         });
@@ -129,7 +129,7 @@ impl Nemesis {
     }
 
     /// An old leader is no replica any more, if enough are left without it.
-    fn take_away(&self, led: &Led, chance: &mut Chance) {
+    fn take_away(&self, led: &Led) {
         let mut replicas = led.replicas.clone();
         replicas.retain(|&node| node.0 != led.leader);
         if replicas.len() < self.world.settings.quorum.founding.min_isr as usize {
@@ -143,12 +143,12 @@ impl Nemesis {
         };
         if survives {
             self.world.takes_away();
-            self.demand(Request::Reassign(led.partition, replicas), chance);
+            self.demand(Request::Reassign(led.partition, replicas));
         }
     }
 
     /// Who was a replica is to be one again, as far as there is room.
-    fn bring_back(&self, led: &Led, chance: &mut Chance) {
+    fn bring_back(&self, led: &Led) {
         let replicas = {
             let watch = lock(&self.world.watch);
             watch.map().partition(led.partition).map(|held| held.replicas.clone())
@@ -160,7 +160,7 @@ impl Nemesis {
         let away: Vec<NodeId> = away.copied().take(factor.saturating_sub(before)).collect();
         replicas.extend(away);
         if replicas.len() > before {
-            self.demand(Request::Reassign(led.partition, replicas), chance);
+            self.demand(Request::Reassign(led.partition, replicas));
         }
     }
 

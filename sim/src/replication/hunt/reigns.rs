@@ -52,7 +52,7 @@ impl Nemesis {
         // Who leads already is put out of its place first.
         if let Some(led) = self.led(&mut chance) {
             let heir = NodeId(chance.pick(&led.in_sync));
-            self.demand(Request::MoveLeader(led.partition, heir), &mut chance);
+            self.demand(Request::MoveLeader(led.partition, heir));
         }
         while self.goes_on(until_ns) {
             sleep(Duration::from_millis(1)).await;
@@ -104,7 +104,7 @@ impl Nemesis {
                 isr.into_iter().flatten().map(|seat| seat.life.node).find(|heir| heir.0 != node)
             };
             if let Some(heir) = heir {
-                self.demand(Request::MoveLeader(partition, heir), &mut chance);
+                self.demand(Request::MoveLeader(partition, heir));
             }
             sleep(Duration::from_millis(alone_ms)).await;
         }
@@ -130,7 +130,7 @@ impl Nemesis {
         self.world.look_at(group);
         first.iter().for_each(|scout| scout.send(Errand::Write(group)));
         sleep(Duration::from_millis(chance.skewed(10..300))).await;
-        self.demand(Request::MoveLeader(partition, NodeId(next)), chance);
+        self.demand(Request::MoveLeader(partition, NodeId(next)));
         let is_led = self.moment(MOMENT_MS / 4, || self.is_led_after(partition, epoch)).await;
         interests.iter().for_each(|&interest| lock(&self.world.post).end(interest));
         self.rejoin(parted);
@@ -150,7 +150,7 @@ impl Nemesis {
                 self.fill(next, group, chance.of(1..6)).await;
             }
             for _ in 0..MOVES_MAX {
-                self.demand(Request::MoveLeader(partition, NodeId(leader)), chance);
+                self.demand(Request::MoveLeader(partition, NodeId(leader)));
                 let again = || self.leads_after(leader, partition, epoch);
                 if self.moment(chance.of(50..350), again).await {
                     if !stays {
