@@ -81,7 +81,7 @@ pub enum Refusal {
     #[error("no epoch is left")]
     EpochsUsedUp,
     /// It is so already.
-    #[error("nothing would change")]
+    #[error("it is so already")]
     Unchanged,
 }
 

@@ -1,7 +1,7 @@
 //! Keeping the quorum complete.
 //!
 //! Who votes is a member: a node with a directory. A voter is gone for good when its node comes back
-//! with another directory. The controller then replaces it, one change at a time: the lost one is
+//! with another directory, or an operator has taken the node out of the map. The controller then replaces it, one change at a time: the lost one is
 //! removed, and an active node that has caught up is added, one of the first voters before any other
 //! and low ids before high ones.
 //!
@@ -23,10 +23,14 @@ pub(super) fn next_change(voters: &Voters, map: &Map, me: Member) -> Option<Vote
     let wanted = super::first_voters(&expected).len().min(VOTERS_MAX);
     let registered =
         |node: NodeId| map.node(node).map(|n| Member { node, directory: n.registration.directory });
-    // One whose node is not registered (yet) may have its directory still.
-    let lost = voters
-        .iter()
-        .find(|&voter| voter != me && registered(voter.node).is_some_and(|member| member != voter));
+    // Before the partitions are placed a node may be there that has not registered yet. One that is
+    // late in spite of that is made a voter again when it comes.
+    let is_placed = map.partitions().next().is_some();
+    let is_lost = |voter: &Member| match registered(voter.node) {
+        Some(member) => member != *voter,
+        None => is_placed,
+    };
+    let lost = voters.iter().find(|voter| *voter != me && is_lost(voter));
     if let Some(lost) = lost
         && voters.len() > 1
     {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kvnode_core::cluster::Refusal;
 use kvnode_core::cluster::controller::{Request, RequestError};
+use kvnode_core::control::FoundingOptions;
 use kvnode_core::limits::OPERATOR_REQUESTS_MAX;
 use kvnode_core::{NodeId, PartitionId};
 
@@ -160,4 +161,40 @@ fn only_so_many_are_held() {
     for client in held {
         assert!(world.answer(other, client).1 <= Duration::from_secs(5));
     }
+}
+
+#[test]
+fn a_node_that_does_not_come_back_is_taken_out_and_another_one_votes() {
+    let options = FoundingOptions { partitions: 2, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(&[1, 2, 3, 4], options);
+    (1..=4).for_each(|id| world.start(id));
+    world.until("every node is active", World::is_whole);
+    world.kill(3);
+    let active = |world: &World| world.map(1).node(NodeId(3)).unwrap().is_active();
+    world.until("it is fenced", |world| world.is_whole() && !active(world));
+    world.pass(Duration::from_secs(1));
+
+    let forget = Request::Unregister(NodeId(3));
+    for partition in [PartitionId(0), PartitionId(1)] {
+        let mut replicas = world.map(1).partition(partition).unwrap().replicas.clone();
+        if replicas.contains(&NodeId(3)) {
+            let client = world.ask(4, forget.clone());
+            let refused = Err(RequestError::Refused(Refusal::HoldsReplicas(NodeId(3))));
+            assert_eq!(world.answer(4, client).0, refused);
+            let other = (1..=4).map(NodeId).find(|id| !replicas.contains(id)).unwrap();
+            replicas.iter_mut().filter(|id| id.0 == 3).for_each(|id| *id = other);
+            let client = world.ask(4, Request::Reassign(partition, replicas));
+            assert_eq!(world.answer(4, client).0, Ok(()));
+        }
+    }
+    let client = world.ask(4, forget);
+    assert_eq!(world.answer(4, client).0, Ok(()));
+    let voters = |world: &World, id| -> Vec<u32> {
+        world.view(id).unwrap().quorum.voters.iter().map(|voter| voter.node.0).collect()
+    };
+    world.until("another one votes", |world| voters(world, 2) == [1, 2, 4]);
+    // It may come back, as a new start of its own, and does not vote.
+    world.start(3);
+    world.until("it is back", |world| world.map(1).node(NodeId(3)).is_some() && world.is_whole());
+    assert_eq!(voters(&world, 3), [1, 2, 4]);
 }
