@@ -2,11 +2,12 @@
 //!
 //! Each command is a file here and decides nothing about keys and values: [`run`] hands its options
 //! to the driver, [`client`] speaks to a node over the socket as any Redis client does, [`status`] asks one how
-//! its cluster is, [`demo`] starts a whole cluster to play with, [`check`]
+//! its cluster is, [`cluster`] has a cluster do what an operator decides, [`demo`] starts a whole cluster to play with, [`check`]
 //! shows what an offline scan has found, [`sim`] leads to the simulator.
 
 mod check;
 mod client;
+mod cluster;
 mod demo;
 mod password;
 mod run;
@@ -38,6 +39,8 @@ enum Kvnode {
     Cli(client::Args),
     /// Show how a cluster is, asking any of its nodes
     Status(status::Args),
+    /// Decide for a cluster: who leads, who has replicas, which node does not come back
+    Cluster(cluster::Args),
     /// Start a cluster on this machine, watch it live and break it
     Demo(demo::Args),
     /// Verify a data directory while no node runs on it
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Kvnode::Run(args) => run::run(args),
         Kvnode::Cli(args) => client::run(args),
         Kvnode::Status(args) => status::run(args),
+        Kvnode::Cluster(args) => cluster::run(args),
         Kvnode::Demo(args) => demo::run(args),
         Kvnode::Check(args) => check::run(&args),
         Kvnode::Sim(args) => sim::explore(&args),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The environment variable that has the password of `kvnode cli` and `status`.
+/// The environment variable that has the password of `kvnode cli`, `status` and `cluster`.
 const VARIABLE: &str = "KVNODE_PASSWORD";
 
 /// Longest password, in bytes: what a client may send that is not known yet.
@@ -13,11 +13,11 @@ const BYTES_MAX: usize = 16 << 10;
 #[command(next_help_heading = "Users")]
 pub(crate) struct LoginArgs {
     /// User to log in as; needs a password
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", global = true)]
     user: String,
 
     /// File whose only line is the password; KVNODE_PASSWORD in the environment has it otherwise
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     password_file: Option<PathBuf>,
 }
 

@@ -60,22 +60,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Err(why) => return crate::misused(why),
     };
     let mut connection = Connection::new(args.host, args.port, true).by(login);
-    let reply = match connection.call(&["CLUSTER", "STATUS"]) {
-        Ok(reply) => reply,
+    let status = match fetch(&mut connection) {
+        Ok(status) => status,
         Err(why) => return crate::failed(why),
     };
-    if let Frame::Error(text) = &reply {
-        let text = String::from_utf8_lossy(text);
-        if text.starts_with("LOADING") {
-            return crate::failed("the node is only just starting: ask again in a moment");
-        }
-        return crate::failed(format!(
-            "{} answers: {text}; kvnode status is for the nodes of a cluster (kvnode run --id … \
-             --cluster …)",
-            connection.address()
-        ));
-    }
-    let status = json(&reply);
     let text = if args.json {
         serde_json::to_string_pretty(&status).expect("it is JSON") + "\n"
     } else {
@@ -84,6 +72,20 @@ pub(crate) fn run(args: Args) -> ExitCode {
     // Whoever read our output may have had enough of it.
     let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// What a node knows of its cluster; or why it does not say.
+pub(crate) fn fetch(connection: &mut Connection) -> Result<Value, String> {
+    let reply = connection.call(&["CLUSTER", "STATUS"]).map_err(|why| why.to_string())?;
+    let Frame::Error(text) = &reply else { return Ok(json(&reply)) };
+    let text = String::from_utf8_lossy(text);
+    if text.starts_with("LOADING") {
+        return Err("the node is only just starting: ask again in a moment".to_owned());
+    }
+    Err(format!(
+        "{} answers: {text}; this is for the nodes of a cluster (kvnode run --id … --cluster …)",
+        connection.address()
+    ))
 }
 
 /// A reply as JSON.
@@ -234,14 +236,14 @@ fn state(text: &str, good: &str) -> Cell {
     Cell::new(text).fg(color)
 }
 
-fn node(id: &Value) -> String {
+pub(crate) fn node(id: &Value) -> String {
     match id {
         Value::Null => "none known".to_owned(),
         id => format!("n{id}"),
     }
 }
 
-fn word(value: &Value) -> String {
+pub(crate) fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -249,7 +251,7 @@ fn word(value: &Value) -> String {
     }
 }
 
-fn list(all: &Value, each: impl Fn(&Value) -> String) -> String {
+pub(crate) fn list(all: &Value, each: impl Fn(&Value) -> String) -> String {
     let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
     all.iter().map(each).collect::<Vec<_>>().join(" ")
 }

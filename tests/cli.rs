@@ -297,7 +297,7 @@ fn run_refuses_what_it_can_not_do_in_a_sentence() {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["run", "cli", "status", "demo", "check"] {
+    for command in ["run", "cli", "status", "cluster", "demo", "check"] {
         let output = output(kvnode().args([command, "--help"]));
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(stdout(&output).contains("Exit codes: "), "{command}");
