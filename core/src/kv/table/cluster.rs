@@ -1,6 +1,6 @@
 //! The cluster.
 
-use super::{ALWAYS, ALWAYS_FAST, CLIENT_FLAGS};
+use super::{ALWAYS, ALWAYS_FAST};
 use crate::kv::command::{Categories, Command, Flags, Group, Handler};
 use crate::kv::{cluster, connection, introspect, operator, server, topology};
 use Group::Cluster;
@@ -29,7 +29,8 @@ pub(super) const CLUSTER: &[Command] = &[
 ];
 
 /// Asks the controller, by way of any node.
-const OPERATOR: Flags = CLIENT_FLAGS.with(Flags::ADMIN).with(Flags::NO_MULTI);
+const OPERATOR: Flags =
+    Flags::STALE.with(Flags::ADMIN).with(Flags::NO_ASYNC_LOADING).with(Flags::NO_MULTI);
 
 static SUBCOMMANDS: &[Command] = &[
     Command::new("cluster|accept-loss", 3, "partition", Keys(operator::accept_loss))
