@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use kvnode_core::NodeId;
-use kvnode_core::control::FoundingOptions;
+use kvnode_core::control::{FoundingOptions, Stated};
 use kvnode_core::limits::{NODES_MAX, PARTITIONS_MAX, REPLICAS_MAX};
 use kvnode_core::replication;
 use kvnode_core::shard::Redirect;
@@ -131,6 +131,11 @@ impl Membership {
                  write would ever be taken"
             ));
         }
+        let stated = Stated {
+            partitions,
+            replication_factor: self.replication_factor,
+            min_isr: self.min_isr,
+        };
         let partitions = partitions.unwrap_or(PARTITIONS);
         let replication = self.replication();
         let redirect = match self.redirect {
@@ -143,6 +148,7 @@ impl Membership {
             peer_listen: self.peer_listen,
             rack: self.rack,
             founding: FoundingOptions { partitions, replication_factor, min_isr },
+            stated,
             replication,
             redirect,
         }))

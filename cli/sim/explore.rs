@@ -1,13 +1,16 @@
 //! `kvnode sim`: many seeds, and what came of them.
 
 use std::num::NonZero;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use kvnode_sim::campaign::{Campaign, Summary};
+use kvnode_sim::campaign::{Campaign, Failure, Summary};
 use kvnode_sim::marks;
 use kvnode_sim::plan::{Class, text};
 use kvnode_sim::settings::Profile;
@@ -16,13 +19,14 @@ use kvnode_sim::settings::Profile;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Every seed is a whole run: a node, its clients, a plan of faults, all drawn from the seed, and
-checkers that judge what the clients saw. The same seed gives the same run everywhere.
+checkers that judge what the clients saw. The same seed gives the same run everywhere. Ctrl-C ends
+it after the runs under way and prints what is known by then; a second one ends it at once.
 
 Examples:
   kvnode sim --seeds 1000
   kvnode sim --seeds 200 --profile disk --from 5000 --json
 
-Exit codes: 0 no violation, 1 a violation was found, 2 usage.")]
+Exit codes: 0 no violation, 1 a violation was found, 2 usage, 130 none was found before Ctrl-C.")]
 pub(crate) struct Args {
     /// How many seeds to run
     #[arg(long, value_name = "N", default_value = "100")]
@@ -77,20 +81,60 @@ pub(crate) fn explore(args: &Args) -> ExitCode {
         jobs: jobs.map_or(1, NonZero::get),
         failures_max: args.failures.get(),
     };
+    let interrupted = match on_interrupt() {
+        Ok(interrupted) => interrupted,
+        Err(why) => return crate::failed(format!("no handler for Ctrl-C: {why}")),
+    };
     let bar = bar(args.seeds);
-    let summary = campaign.explore(|done, failed| {
-        bar.set_position(done);
-        if failed > 0 {
-            bar.set_message(format!("{failed} with violations"));
+    let summary = campaign.explore(|known, failure| {
+        bar.set_position(known.seeds);
+        if let Some((seed, failure)) = failure {
+            bar.set_message(format!("{} with violations", known.failures.len()));
+            bar.suspend(|| eprintln!("{}", told(seed, failure, args.profile)));
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     });
     bar.finish_and_clear();
+    let cut_short = summary.seeds < args.seeds && summary.failures.len() < args.failures.get();
+    if cut_short {
+        eprintln!("kvnode: interrupted after {} of {} seeds", summary.seeds, args.seeds);
+    }
     if args.json {
         println!("{}", json(&summary, args.profile));
     } else {
         print(&summary, args.profile);
     }
-    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (summary.failures.is_empty(), cut_short) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::from(130),
+        (true, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// A flag that Ctrl-C raises, and SIGTERM; either ends the process once it is up.
+fn on_interrupt() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // In this order: the first signal finds the flag down.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+/// A failure, and how to see it again.
+fn told(seed: u64, failure: &Failure, profile: Profile) -> String {
+    let first: String = failure.text.chars().take(300).collect();
+    format!(
+        "seed {seed}: {} violations, first {}: {first}\n  kvnode replay {seed} --profile {}",
+        failure.violations,
+        failure.checker,
+        profile.name()
+    )
 }
 
 fn sweep(args: &Args, jobs: usize) -> ExitCode {
@@ -168,12 +212,7 @@ fn print(summary: &Summary, profile: Profile) {
         summary.calls, summary.answered, summary.undecided
     );
     for (seed, failure) in &summary.failures {
-        let first: String = failure.text.chars().take(300).collect();
-        println!(
-            "\nseed {seed}: {} violations, first {}: {first}",
-            failure.violations, failure.checker
-        );
-        println!("  kvnode replay {seed} --profile {}", profile.name());
+        println!("\n{}", told(*seed, failure, profile));
     }
     println!("{}", last_line(summary, profile));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvnode_core::acl::Acl;
-use kvnode_core::control::FoundingOptions;
+use kvnode_core::control::{FoundingOptions, Stated};
 use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind, Redirect};
 use kvnode_core::{NodeId, limits};
@@ -58,6 +58,8 @@ pub struct ClusterOptions {
     pub rack: Option<String>,
     /// What a cluster is founded with.
     pub founding: FoundingOptions,
+    /// What of that was said; the rest are defaults.
+    pub stated: Stated,
     /// How partitions are replicated.
     pub replication: replication::Settings,
     /// What becomes of its clients' commands about what another node leads.

@@ -193,6 +193,7 @@ fn join_cluster(
         client_address,
         rack: cluster.rack.clone(),
         founding: cluster.founding,
+        stated: cluster.stated,
         election: kvnode_core::election::Settings::default(),
         links: kvnode_core::peer::Settings::default(),
         session_timeout: SESSION_TIMEOUT,

@@ -1,9 +1,9 @@
 //! Many seeds at once: what was found, what was reached, and how much it was.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::lock;
@@ -93,24 +93,32 @@ impl Summary {
 }
 
 impl Campaign {
-    /// Runs all seeds; `progress` is told after each how many are done and how many have failed.
-    pub fn explore(&self, progress: impl Fn(u64, usize) + Sync) -> Summary {
+    /// Runs the seeds, all of them unless `progress` breaks off: it is told after each what is known
+    /// by then, and of the seed if it failed.
+    pub fn explore(
+        &self,
+        progress: impl Fn(&Summary, Option<(u64, &Failure)>) -> ControlFlow<()> + Sync,
+    ) -> Summary {
         let start = Instant::now();
         let next = AtomicU64::new(self.seeds.start);
+        let over = AtomicBool::new(false);
         let summary = Mutex::new(Summary::default());
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let enough = lock(&summary).failures.len() >= self.failures_max;
-                        if seed >= self.seeds.end || enough {
+                        if seed >= self.seeds.end || over.load(Ordering::Relaxed) {
                             break;
                         }
                         let outcome = run(&Request::new(self.profile, seed));
                         let mut summary = lock(&summary);
                         summary.add(&outcome);
-                        progress(summary.seeds, summary.failures.len());
+                        let failure = summary.failures.get(&seed).map(|failure| (seed, failure));
+                        let enough = summary.failures.len() >= self.failures_max;
+                        if progress(&summary, failure).is_break() || enough {
+                            over.store(true, Ordering::Relaxed);
+                        }
                     }
                 });
             }

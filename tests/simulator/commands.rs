@@ -1,6 +1,9 @@
 //! `kvnode sim` and `kvnode replay` as a user meets them.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 fn kvnode(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvnode")).args(args).output().expect("the binary runs")
@@ -49,6 +52,39 @@ fn a_campaign_ends_with_a_line_for_machines() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
     assert_eq!((&json["seeds"], &json["violations"]), (&2.into(), &0.into()));
     assert_eq!(json["injected"]["kill"], 0);
+}
+
+/// Whether the process has a handler for the signal, as Linux tells.
+#[cfg(target_os = "linux")]
+fn catches(process: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    caught & 1 << (signal.as_raw() - 1) != 0
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_campaign_tells_what_it_knows() {
+    let child = Command::new(env!("CARGO_BIN_EXE_kvnode"))
+        .args(["sim", "--seeds", "1000000", "--profile", "short", "--jobs", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let began = Instant::now();
+    while !catches(child.id(), Signal::INT) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it catches no Ctrl-C");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let id = Pid::from_raw(child.id() as i32).expect("ids are not zero");
+    kill_process(id, Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("interrupted after") && told.contains("of 1000000 seeds"), "{told}");
+    let line = last_line(&output);
+    assert!(line.starts_with("seeds=") && line.contains(" violations=0 "), "{line}");
 }
 
 #[test]

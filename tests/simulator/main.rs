@@ -7,6 +7,7 @@ mod commands;
 mod regressions;
 mod replication;
 
+use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kvnode_sim::campaign::{Campaign, Summary};
@@ -18,7 +19,7 @@ use kvnode_sim::sweep::sweep;
 fn explore(profile: Profile, from: u64, seeds: u64) -> Summary {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let campaign = Campaign { seeds: from..from + seeds, profile, jobs, failures_max: 3 };
-    let summary = campaign.explore(|_, _| {});
+    let summary = campaign.explore(|_, _| ControlFlow::Continue(()));
     for (seed, failure) in &summary.failures {
         eprintln!("kvnode replay {seed} --profile {}\n{}", profile.name(), failure.text);
     }

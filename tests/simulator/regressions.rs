@@ -126,3 +126,11 @@ fn what_was_to_strike_a_disk_struck_the_one_that_was_put_in_its_place() {
 fn a_watch_that_was_refused_stood_all_the_same() {
     holds(Profile::Replication, 50036, None);
 }
+
+/// An operator had a node taken out while the directory of another one was lost: the removal of the
+/// first voter left the lost one in every majority, and nobody was elected ever again. Mended by
+/// "core: no change of voters that could never be committed".
+#[test]
+fn a_forgotten_voter_left_a_lost_one_in_every_majority() {
+    holds(Profile::Cluster, 1_003_226, None);
+}

@@ -437,12 +437,10 @@ impl Membership {
     }
 
     fn mend_voters(&mut self, now: Now) {
-        let raft = &self.raft;
-        let change = voters::next_change(raft.voters(), &self.map, self.me);
-        if let Some(change) = change {
+        for change in voters::changes(self.raft.voters(), &self.map, self.me) {
             // It may be too early, or the member may lag: it is looked at again.
             if self.raft.change_voters(now.mono, change).is_ok() {
-                self.marks.hit(match change {
+                return self.marks.hit(match change {
                     VoterChange::Add(_) => Mark::VoterAdded,
                     VoterChange::Remove(_) => Mark::VoterRemoved,
                 });

@@ -82,6 +82,8 @@ pub struct Config {
     pub rack: Option<String>,
     /// What a cluster is founded with, but for its id and nodes.
     pub founding: FoundingOptions,
+    /// What of that the operator has said, and did not leave to the defaults.
+    pub stated: Stated,
     /// How the quorum behaves.
     pub election: election::Settings,
     /// How the links behave.
@@ -108,6 +110,17 @@ pub struct FoundingOptions {
     pub replication_factor: u32,
     /// In-sync replicas below which a partition takes no writes.
     pub min_isr: u32,
+}
+
+/// What an operator has said of the [`FoundingOptions`]; where the cluster is another, he is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// Partitions that share the slots.
+    pub partitions: Option<u32>,
+    /// Replicas of each partition.
+    pub replication_factor: Option<u32>,
+    /// In-sync replicas below which a partition takes no writes.
+    pub min_isr: Option<u32>,
 }
 
 /// One event for control.

@@ -2,16 +2,18 @@
 //! a stop waits until others have taken over.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 
 use super::member::{self, Effect, Membership};
-use super::{Control, FEATURES, FoundingOptions, Left, Output, Stage, Stop, View};
+use super::{Control, FEATURES, FoundingOptions, Left, Output, Stage, Stated, Stop, View};
 use crate::ClusterId;
 use crate::cluster::controller;
 use crate::cluster::{self, broker};
 use crate::election::Stored;
 use crate::node::ToShard;
+use crate::shard::Severity;
 
 impl Control {
     pub(super) fn become_member(&mut self, cluster: ClusterId, stored: Stored) {
@@ -111,9 +113,30 @@ impl Control {
             | Stage::Ended => return,
         };
         if self.shown.as_deref() != Some(&view) {
+            self.compare_stated(&view);
             let view = Arc::new(view);
             self.shown = Some(Arc::clone(&view));
             self.out.push_back(Output::Shard(ToShard::View(view)));
+        }
+    }
+
+    /// Once it is known what the cluster was founded with, says where the operator thinks otherwise.
+    fn compare_stated(&mut self, view: &View) {
+        let Some(founding) = view.map.founding() else { return };
+        let Stated { partitions, replication_factor, min_isr } =
+            core::mem::take(&mut self.config.stated);
+        for (what, stated, founded) in [
+            ("partitions", partitions, founding.partitions),
+            ("replication factor", replication_factor, founding.replication_factor),
+            ("min-ISR", min_isr, founding.min_isr),
+        ] {
+            if let Some(stated) = stated.filter(|stated| *stated != founded) {
+                let text = format!(
+                    "{what} {stated} does not count: the cluster was founded with {founded}, and \
+                     that does not change"
+                );
+                self.out.push_back(Output::Notice(Severity::Warn, text));
+            }
         }
     }
 

@@ -64,6 +64,10 @@ pub enum Refusal {
     /// There are [`VOTERS_MAX`] already.
     #[error("there are too many voters")]
     TooManyVoters,
+    /// Of the voters that would be, this member hears too few: the change might never be committed,
+    /// and nobody be elected any more.
+    #[error("too few of the voters that would be are heard of")]
+    MajorityUnheard,
     /// The node does not vote.
     #[error("the node is not a voter")]
     NotVoter,
@@ -128,6 +132,9 @@ impl Raft {
                 voters.without(node)
             }
         };
+        if !leader.hears_majority(c, &voters) {
+            return Err(Refusal::MajorityUnheard);
+        }
         let index = c.append(Payload::Voters(voters));
         leader.update_members(c);
         Ok(index)

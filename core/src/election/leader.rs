@@ -16,6 +16,7 @@ use super::ignored::Ignored;
 use super::log::Payload;
 use super::message::{AppendReply, Message, TimeoutNow};
 use super::progress::Progress;
+use super::voters::Voters;
 use crate::{Index, Instant, Member};
 
 /// See the module's header.
@@ -129,6 +130,15 @@ impl Leader {
             c.send(heir, Message::TimeoutNow(TimeoutNow { term: c.term }));
         }
         State::Follower(Follower::new(c, None))
+    }
+
+    /// Whether a majority of these is heard of now, this member included if it is one of them.
+    pub(super) fn hears_majority(&self, c: &Common, voters: &Voters) -> bool {
+        let heard = |member: &Member| {
+            let heard = self.progress.get(member).map(|progress| progress.heard);
+            heard.is_some_and(|heard| c.now.since(heard) <= c.settings.election_max)
+        };
+        voters.majority(|member| member == c.me || c.linked.contains(&member) && heard(&member))
     }
 
     /// When a majority was last heard of, this member included if it votes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kvnode_core::cluster::controller::{Request, RequestError};
 use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
-use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, View};
+use kvnode_core::control::{Config, Control, FoundingOptions, Input, Output, Stated, View};
 use kvnode_core::election::Role;
 use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::{ClientId, Instant, NodeId, Now, cluster};
@@ -78,6 +78,7 @@ impl World {
             client_address: format!("n{id}:6379"),
             rack: None,
             founding: options,
+            stated: Stated::default(),
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),

@@ -114,6 +114,10 @@ fn voters_change_one_at_a_time_after_the_first_commit() {
     assert_eq!(raft.change_voters(NOW, remove(3)), Err(Refusal::TooEarly));
     persisted(&mut raft);
     on(&mut raft, 2, reply(1, 1, 1, None));
+    for id in [2, 3] {
+        raft.handle(NOW, Input::Linked(n(id)));
+    }
+    effects(&mut raft);
     assert_eq!(raft.change_voters(NOW, add), Err(Refusal::NotCaughtUp));
     assert_eq!(raft.change_voters(NOW, remove(4)), Err(Refusal::NotVoter));
     assert_eq!(raft.change_voters(NOW, VoterChange::Add(n(2))), Err(Refusal::AlreadyVoter));
@@ -131,6 +135,23 @@ fn voters_change_one_at_a_time_after_the_first_commit() {
     assert_eq!(raft.commit(), Index(1), "two of four");
     on(&mut raft, 4, reply(1, 2, 2, None));
     assert_eq!(raft.commit(), Index(2), "three of four");
+}
+
+#[test]
+fn a_change_after_which_too_few_would_be_heard_is_refused() {
+    let remove = |id| VoterChange::Remove(NodeId(id));
+    let mut raft = leader();
+    persisted(&mut raft);
+    on(&mut raft, 2, reply(1, 1, 1, None));
+    // It has no link to n3, or has not heard of it for long: with it alone nothing would be
+    // committed any more.
+    raft.handle(NOW, Input::Linked(n(2)));
+    assert_eq!(raft.change_voters(NOW, remove(2)), Err(Refusal::MajorityUnheard));
+    raft.handle(NOW, Input::Linked(n(3)));
+    let later = NOW.after(ms(10_000));
+    raft.handle(later, Input::Message { from: n(2), message: reply(1, 1, 1, None) });
+    assert_eq!(raft.change_voters(later, remove(2)), Err(Refusal::MajorityUnheard));
+    assert_eq!(raft.change_voters(later, remove(3)), Ok(Index(2)));
 }
 
 #[test]

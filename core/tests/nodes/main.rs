@@ -21,7 +21,7 @@ mod world;
 
 use std::time::Duration;
 
-use kvnode_core::control::FoundingOptions;
+use kvnode_core::control::{FoundingOptions, Stated};
 use kvnode_core::replication::{ReadMode, Settings};
 use kvnode_core::reply::Reply;
 use kvnode_core::storage::replica::ScrubSettings;
@@ -424,6 +424,19 @@ fn what_an_earlier_process_asked_is_answered_to_nobody() {
     let client = world.connect(id);
     assert_eq!(world.call(client, &["INCR", &counted]), Reply::Int(1));
     assert_eq!(world.call(client, &["GET", &set]), Reply::bulk(b"1"));
+}
+
+#[test]
+fn an_operator_who_states_what_the_cluster_is_not_is_told() {
+    let mut world = World::new(Setup::default());
+    world.kill(1);
+    world.setup.stated = Stated { partitions: Some(8), replication_factor: Some(3), min_isr: None };
+    world.start(1);
+    world.until("all is whole again", World::is_whole);
+    let notices = &world.nodes[&kvnode_core::NodeId(1)].notices;
+    let told: Vec<&String> = notices.iter().filter(|n| n.contains("founded with")).collect();
+    assert_eq!(told.len(), 1, "{notices:#?}");
+    assert!(told[0].starts_with("partitions 8 does not count: the cluster was founded with 4"));
 }
 
 #[test]

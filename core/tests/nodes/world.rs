@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvnode_core::cluster::Map;
-use kvnode_core::control::{self, Control, FoundingOptions, View};
+use kvnode_core::control::{self, Control, FoundingOptions, Stated, View};
 use kvnode_core::disk::NoCache;
 use kvnode_core::kv::Peer;
 use kvnode_core::replication;
@@ -49,6 +49,7 @@ pub(crate) struct Client {
 pub(crate) struct Setup {
     pub(crate) nodes: u32,
     pub(crate) founding: FoundingOptions,
+    pub(crate) stated: Stated,
     pub(crate) replication: replication::Settings,
     pub(crate) redirect: Redirect,
     pub(crate) fsync: FsyncMode,
@@ -61,6 +62,7 @@ impl Default for Setup {
         Self {
             nodes: 3,
             founding: FoundingOptions { partitions: 4, replication_factor: 3, min_isr: 2 },
+            stated: Stated::default(),
             replication: replication::Settings::default(),
             redirect: Redirect::Forward,
             fsync: FsyncMode::Always,
@@ -120,6 +122,7 @@ impl World {
             client_address: format!("n{id}:6379"),
             rack: None,
             founding: setup.founding,
+            stated: setup.stated,
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),

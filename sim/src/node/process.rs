@@ -332,6 +332,7 @@ fn control_config(world: &World, id: u32, seed: u64) -> control::Config {
         client_address: address(id).to_string(),
         rack: None,
         founding: settings.founding,
+        stated: control::Stated::default(),
         election: settings.election,
         links: settings.links.clone(),
         session_timeout: settings.session_timeout,

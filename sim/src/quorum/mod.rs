@@ -20,6 +20,7 @@ pub(crate) mod replicas;
 pub mod settings;
 pub(crate) mod tcp;
 mod unfold;
+mod voter_sets;
 pub(crate) mod watch;
 
 pub(crate) use unfold::{begin, unfold};

@@ -24,6 +24,7 @@ use super::checkers::sessions::Sessions;
 use super::checkers::votes::Votes;
 use super::checkers::wire::Wire;
 use super::checkers::{Found, changes};
+use super::voter_sets::VoterSets;
 
 /// See the module's header.
 #[derive(Default)]
@@ -41,8 +42,7 @@ pub(crate) struct Watch {
     wire: Wire,
     answers: Answers,
     nodes: BTreeMap<u32, Seen>,
-    /// The last voter set that any log held, by its place.
-    voters: Option<(Position, Voters)>,
+    voters: VoterSets,
     /// The latest term that any node has ever been in.
     term_max: Term,
     /// Nodes that a dial was made to, by connection.
@@ -144,9 +144,7 @@ impl Watch {
 
     /// Who votes by the latest word in any log, and whether that is committed.
     pub(crate) fn voters(&self) -> Option<(&Voters, bool)> {
-        let (at, voters) = self.voters.as_ref()?;
-        let settled = at.index == Index(0) || self.committed.term_at(at.index) == Some(at.term);
-        Some((voters, settled))
+        self.voters.latest(|index| self.committed.term_at(index))
     }
 
     /// The controller of the latest term, if one is in office.
@@ -221,9 +219,8 @@ impl Watch {
         if !seen.is_member {
             seen.is_member = true;
             seen.me = Some(me);
-            // The founding has no entry of its own.
             let snapshot = raft.snapshot();
-            self.voters.get_or_insert_with(|| (snapshot.position(), snapshot.voters.clone()));
+            self.voters.founded(snapshot.position(), &snapshot.voters);
             let held =
                 |index, term| index <= raft.snapshot().index || raft.term_at(index) == Some(term);
             found.extend(self.promises.restarts(me, raft.term(), held));
@@ -348,9 +345,7 @@ impl Watch {
                         let at = entry.position();
                         found.extend(changes::begins(who, at, commit, (since, before), voters));
                     }
-                    if self.voters.as_ref().is_none_or(|(at, _)| *at < entry.position()) {
-                        self.voters = Some((entry.position(), voters.clone()));
-                    }
+                    self.voters.saw(entry.position(), voters);
                 }
                 Payload::Command(bytes) => {
                     let proposed = raft.role() == Role::Leader && entry.term == raft.term();

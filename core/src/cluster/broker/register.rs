@@ -32,7 +32,10 @@ impl Broker {
             self.heartbeat_due = now.mono;
             self.outputs.push_back(Output::Standing(state));
             match state {
-                State::Unregistered => self.on_superseded(),
+                State::Unregistered => match map.node(self.settings.node) {
+                    Some(_) => self.on_superseded(),
+                    None => self.on_removed(),
+                },
                 State::Fenced(_) | State::Active(_) => self.on_member(),
             }
         }
@@ -64,9 +67,17 @@ impl Broker {
                  Stop one of them, and give each node its own --id and directory"
             ));
         } else {
-            let text = format!("another process has registered as {node}, or it was removed");
+            let text = format!("another process has registered as {node}");
             self.notice(Severity::Warn, text);
         }
+    }
+
+    /// An operator has taken the node out of the map, and yet it is there.
+    fn on_removed(&mut self) {
+        self.register = Backoff::new(self.settings.retry.0);
+        let node = self.settings.node;
+        let text = format!("{node} was taken out of the cluster, and asks to be taken in again");
+        self.notice(Severity::Warn, text);
     }
 
     pub(super) fn say_register(&mut self, now: Now, leader: NodeId) {
