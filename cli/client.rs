@@ -1,6 +1,7 @@
 //! `kvnode cli`: a client for people and scripts, in the manner of redis-cli.
 //!
 //! - [`connection`]: one socket, commands out, replies in.
+//! - [`follow`]: a client that goes to the leader of its keys where nodes send it there.
 //! - [`prompt`]: the interactive loop.
 //! - [`assist`]: what the prompt offers while one types: completion and grey hints.
 //! - [`help`]: `help COMMAND`, out of the same table.
@@ -11,6 +12,7 @@
 
 mod assist;
 mod connection;
+mod follow;
 mod help;
 mod prompt;
 
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use kvnode_io::resp::{Frame, inline};
 
 pub(crate) use connection::Connection;
+use follow::Client;
 
 use crate::password::LoginArgs;
 
@@ -32,6 +35,8 @@ use crate::password::LoginArgs;
         on a pipe: each line is a command.\n\n\
         On a terminal replies are printed for people (`(integer) 1`, quoted strings), elsewhere \
         as they are.\n\n\
+        A node that sends clients to the leader of their keys (`--redirect moved`) is followed there, \
+        and said so on a terminal.\n\n\
         Exit codes: 0 every reply was good, 1 an error reply or no connection, 2 usage.\n\n\
         Examples:\n  \
         kvnode cli set greeting 'hello world' EX 60\n  \
@@ -92,13 +97,14 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Err(why) => return crate::misused(why),
     };
     let connection = Connection::new(args.host, args.port, args.resp3).by(login);
+    let client = Client::new(connection, matches!(style, Style::Tty));
     let result = if !args.command.is_empty() {
         let command = args.command.into_iter().map(|arg| arg.into_encoded_bytes()).collect();
-        one_shot(connection, style, command)
+        one_shot(client, style, command)
     } else if io::stdin().is_terminal() {
-        prompt::run(connection, style)
+        prompt::run(client, style)
     } else {
-        piped(connection, style, io::stdin().lock())
+        piped(client, style, io::stdin().lock())
     };
     match result {
         Ok(code) => code,
@@ -109,8 +115,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 /// Sends one command and prints the reply.
-fn one_shot(mut connection: Connection, style: Style, command: Command) -> io::Result<ExitCode> {
-    match connection.call(&command) {
+fn one_shot(mut client: Client, style: Style, command: Command) -> io::Result<ExitCode> {
+    match client.call(&command) {
         Ok(reply) => {
             print(&reply, style)?;
             Ok(exit_code(is_error(&reply)))
@@ -120,11 +126,7 @@ fn one_shot(mut connection: Connection, style: Style, command: Command) -> io::R
 }
 
 /// Sends each line as a command.
-fn piped(
-    mut connection: Connection,
-    style: Style,
-    mut lines: impl BufRead,
-) -> io::Result<ExitCode> {
+fn piped(mut client: Client, style: Style, mut lines: impl BufRead) -> io::Result<ExitCode> {
     let mut any_error = false;
     let mut line = Vec::new();
     while {
@@ -140,7 +142,7 @@ fn piped(
         if is_leaving(name) {
             break;
         }
-        match connection.call(&command) {
+        match client.call(&command) {
             Ok(reply) => {
                 any_error |= is_error(&reply);
                 print(&reply, style)?;

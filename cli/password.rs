@@ -59,6 +59,17 @@ impl Login {
         Ok(Self { user: "default".into(), password: read(path)? })
     }
 
+    /// By the arguments of an AUTH.
+    pub(crate) fn typed(args: &[Vec<u8>]) -> Option<Self> {
+        let (user, password) = match args {
+            [password] => (b"default".as_slice(), password),
+            [user, password] => (user.as_slice(), password),
+            _ => return None,
+        };
+        let user = String::from_utf8(user.to_vec()).ok()?;
+        Some(Self { user, password: password.clone() })
+    }
+
     /// The command that says it.
     pub(crate) fn command(&self) -> [&[u8]; 3] {
         [b"AUTH", self.user.as_bytes(), &self.password]

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 
+use common::cluster::Cluster;
 use common::terminal::Terminal;
-use common::{Frame, Node, NodeBuilder, Signal};
+use common::{Frame, Node, NodeBuilder, Signal, wait_until};
 use tempfile::TempDir;
 
 fn kvnode() -> Command {
@@ -246,6 +247,51 @@ fn the_prompt_finds_the_node_again() {
     let node = builder.listen(addr).start();
     assert_eq!(node.addr(), addr);
     enter(&mut terminal, &node, "get k", "\"v\"\r\n");
+}
+
+#[test]
+fn who_is_sent_to_another_node_goes_there() {
+    let mut cluster = Cluster::started(2, &["--partitions", "8", "--redirect", "moved"]);
+    cluster.whole();
+    let ([here, there], home) = ([1, 2].map(|id| cluster.node(id)), home());
+    // Of one letter: the prompt shows a longer one in parts, with its hints.
+    let led_by = |node: &Node| {
+        let mut client = node.client();
+        wait_until("the node to lead some", || {
+            let mut keys = ('a'..='z').map(String::from);
+            keys.find(|key| client.call(["SET", key, "v"]) == Frame::ok())
+        })
+    };
+    let (near, far) = (led_by(here), led_by(there));
+
+    // Scripts get the reply and nothing else.
+    let got = output(cli(here).args(["get", &far]));
+    assert_eq!((stdout(&got), stderr(&got), got.status.code()), ("v\n".into(), "".into(), Some(0)));
+    let (said, code) = piped(here, &[], &format!("get {far}\nget {near}\n"));
+    assert_eq!((said.as_str(), code), ("v\nv\n", Some(0)));
+
+    // People are told where they are.
+    let mut terminal = prompt(here, &home);
+    let get = format!("get {far}");
+    enter(&mut terminal, there, &get, &format!("is at {}\r\n\"v\"\r\n", there.addr()));
+    // A transaction moves until something is queued in it.
+    terminal.press("multi\r");
+    terminal.expect("(TX)> ");
+    terminal.press(&format!("incr {{{near}}}n\r"));
+    terminal.expect(&format!("is at {}\r\nQUEUED\r\n", here.addr()));
+    terminal.expect(&format!("{}(TX)> ", here.addr()));
+    terminal.press(&format!("incr {far}\r"));
+    terminal.expect("(error) MOVED ");
+    terminal.expect("(TX)> ");
+    enter(&mut terminal, here, "exec", "(error) EXECABORT ");
+    // What is watched stays watched.
+    enter(&mut terminal, here, &format!("watch {near}"), "OK\r\n");
+    enter(&mut terminal, here, &get, "(error) MOVED ");
+    enter(&mut terminal, here, "unwatch", "OK\r\n");
+    // From a node that is gone it finds back to the one that it was started for.
+    enter(&mut terminal, there, &get, "\"v\"\r\n");
+    cluster.kill(2);
+    enter(&mut terminal, cluster.node(1), "ping", "PONG\r\n");
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub(crate) enum Lost {
     /// The server does not take the user or its password.
     #[error("The server answers to AUTH: {0}")]
     NotAdmitted(String),
+    /// It was closed while a transaction was open, or keys were watched.
+    #[error(
+        "The connection was closed, and with it what was watched or queued: the command was not sent"
+    )]
+    Transaction,
     /// What came is no reply.
     #[error("The server does not speak RESP ({0}): is this a Redis port?")]
     NoResp(#[from] DecodeError),
@@ -77,15 +82,30 @@ impl Connection {
         }
     }
 
+    /// Host and port.
+    pub(crate) fn place(&self) -> (String, u16) {
+        (self.host.clone(), self.port)
+    }
+
+    /// Leads to another place from now on.
+    pub(crate) fn redirect(&mut self, host: String, port: u16) {
+        (self.host, self.port, self.link) = (host, port, None);
+    }
+
+    /// What is said first when it is opened again.
+    pub(crate) fn log_in_as(&mut self, login: Option<Login>) {
+        self.login = login;
+    }
+
     /// Whether it is open, as far as one can tell without asking.
     pub(crate) fn is_open(&self) -> bool {
         self.link.is_some()
     }
 
-    /// Opens it unless it is open.
-    pub(crate) fn open(&mut self) -> Result<(), Lost> {
+    /// Opens it unless it is open; whether it was not.
+    pub(crate) fn open(&mut self) -> Result<bool, Lost> {
         if self.link.as_ref().is_some_and(Link::is_alive) {
-            return Ok(());
+            return Ok(false);
         }
         self.link = None;
         let mut link = Link::open(&self.host, self.port, self.patience)
@@ -100,7 +120,7 @@ impl Connection {
             link.call(&["HELLO", "3"])?;
         }
         self.link = Some(link);
-        Ok(())
+        Ok(true)
     }
 
     /// Sends a command and waits for its reply. Where the connection had been closed meanwhile, it

@@ -6,33 +6,32 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kvnode_io::resp::{Frame, inline};
+use kvnode_io::resp::inline;
 use rustyline::config::Configurer;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
 
 use super::assist::Assist;
-use super::connection::Connection;
+use super::follow::Client;
 use super::{Style, help, is_leaving, print};
 
 /// Lines kept from one session to the next.
 const HISTORY_LINES_MAX: usize = 10_000;
 
 /// Runs the prompt.
-pub(super) fn run(mut connection: Connection, style: Style) -> io::Result<ExitCode> {
+pub(super) fn run(mut client: Client, style: Style) -> io::Result<ExitCode> {
     let mut editor = editor().map_err(io::Error::other)?;
     let history = history_file();
     if let Some(path) = &history {
         // The first session has none to load.
         let _ = editor.load_history(path);
     }
-    if let Err(e) = connection.open() {
+    if let Err(e) = client.open() {
         eprintln!("{e}");
     }
-    let mut in_multi = false;
     loop {
-        let line = match editor.readline(&prompt(&connection, in_multi)) {
+        let line = match editor.readline(&prompt(&client)) {
             Ok(line) => line,
             // Ctrl-C drops the line, Ctrl-D on an empty one leaves.
             Err(ReadlineError::Interrupted) => continue,
@@ -55,7 +54,7 @@ pub(super) fn run(mut connection: Connection, style: Style) -> io::Result<ExitCo
         } else if name.eq_ignore_ascii_case(b"clear") {
             editor.clear_screen().map_err(io::Error::other)?;
         } else {
-            in_multi = serve(&mut connection, style, &command, in_multi)?;
+            serve(&mut client, style, &command)?;
         }
     }
     if let Some(path) = history
@@ -66,31 +65,22 @@ pub(super) fn run(mut connection: Connection, style: Style) -> io::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends a command, prints what comes of it, and says whether a transaction is open after it.
-fn serve(
-    connection: &mut Connection,
-    style: Style,
-    command: &[Vec<u8>],
-    in_multi: bool,
-) -> io::Result<bool> {
-    let reply = match connection.call(command) {
-        Ok(reply) => reply,
+/// Sends a command and prints what comes of it.
+fn serve(client: &mut Client, style: Style, command: &[Vec<u8>]) -> io::Result<()> {
+    match client.call(command) {
+        Ok(reply) => print(&reply, style),
         Err(e) => {
             println!("{e}");
             // Try at once, so that the prompt tells how things stand.
-            let _ = connection.open();
-            return Ok(false);
+            let _ = client.open();
+            Ok(())
         }
-    };
-    print(&reply, style)?;
-    let is = |name: &str| command[0].eq_ignore_ascii_case(name.as_bytes());
-    let ended = is("exec") || is("discard") || is("reset");
-    let begun = is("multi") && !matches!(reply, Frame::Error(_));
-    Ok((in_multi || begun) && !ended)
+    }
 }
 
-fn prompt(connection: &Connection, in_multi: bool) -> String {
-    match (connection.is_open(), in_multi) {
+fn prompt(client: &Client) -> String {
+    let connection = client.connection();
+    match (connection.is_open(), client.in_multi()) {
         (false, _) => "not connected> ".into(),
         (true, false) => format!("{}> ", connection.address()),
         (true, true) => format!("{}(TX)> ", connection.address()),
