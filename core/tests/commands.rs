@@ -39,7 +39,8 @@ const DIFFERS: &[(&str, &str)] = &[
     (
         "config|set",
         "`latency-monitor-threshold`, `maxclients`, `protected-mode`, `requirepass`, \
-     `slowlog-log-slower-than` and `slowlog-max-len`; all others are immutable.",
+     `slowlog-log-slower-than`, `slowlog-max-len`, `tcp-keepalive` (up to 32767, for new connections) \
+     and `timeout`; all others are immutable.",
     ),
     ("debug", "Always refused, as Redis does where it is not enabled."),
     ("delifeq", "Valkey's; Redis 7.2 has none."),

@@ -137,6 +137,56 @@ fn a_wait_is_ended_by_another_client() {
 }
 
 #[test]
+fn clients_that_say_nothing_are_closed() {
+    let mut world = World::fresh(Setup::default());
+    let [idle, busy, waiting, stopped, monitor, part] = [(); 6].map(|()| world.client());
+    let say = |world: &mut World, line: &str| tell(world, busy, line).expect("a reply");
+    tell(&mut world, monitor, "MONITOR");
+    tell(&mut world, waiting, "WAIT 1 0");
+    world.pass(Duration::from_secs(60));
+    assert!(world.closed.is_empty(), "never, if not said otherwise");
+    say(&mut world, "CLIENT PAUSE 20000 WRITE");
+    tell(&mut world, stopped, "SET k v");
+    tell(&mut world, idle, "PING");
+    assert_eq!(say(&mut world, "CONFIG SET timeout 3"), Reply::OK);
+    for second in 0..12 {
+        world.shard.heard_from(part, world.now.mono);
+        world.pass(Duration::from_secs(1));
+        say(&mut world, "PING");
+        assert_eq!(!world.closed.is_empty(), second >= 3, "{second}: {:?}", world.closed);
+    }
+    assert_eq!(world.closed, [idle], "once");
+    // Since the answer, not since the question.
+    say(&mut world, &format!("CLIENT UNBLOCK {}", waiting.0));
+    world.shard.heard_from(part, world.now.mono);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.closed, [idle], "{:?}", world.closed);
+    say(&mut world, "CONFIG SET timeout 0");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.closed, [idle]);
+    for (value, reply) in [
+        ("-1", "argument must be between 0 and 2147483647 inclusive"),
+        ("x", "argument couldn't be parsed into an integer"),
+    ] {
+        let told = text(say(&mut world, &format!("CONFIG SET timeout {value}")));
+        assert!(told.ends_with(reply), "{told}");
+    }
+}
+
+#[test]
+fn a_new_connection_is_watched_over_as_long_as_set() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    assert_eq!(world.shard.keepalive(), Some(Duration::from_secs(300)));
+    assert_eq!(tell(&mut world, client, "CONFIG SET tcp-keepalive 60"), Some(Reply::OK));
+    assert_eq!(world.shard.keepalive(), Some(Duration::from_secs(60)));
+    assert_eq!(tell(&mut world, client, "CONFIG SET tcp-keepalive 0"), Some(Reply::OK));
+    assert_eq!(world.shard.keepalive(), None);
+    let told = text(tell(&mut world, client, "CONFIG SET tcp-keepalive 32768").unwrap());
+    assert!(told.ends_with("argument must be between 0 and 32767 inclusive"), "{told}");
+}
+
+#[test]
 fn a_slow_write_tells_where_its_time_went() {
     let mut world = World::fresh(Setup::default());
     let client = world.client();

@@ -200,6 +200,9 @@ impl Connection {
         };
         self.parse_rest = !matches!(fed, Fed::Hungry);
         let part = if self.parse_rest { 0 } else { bytes.len() - at };
+        if part > 0 {
+            shard.heard_from(id, now.mono);
+        }
         self.link.handed_in(commands, part);
         self.node.wake_pump();
         (fed, at)

@@ -143,7 +143,9 @@ impl Node {
         let socket = SockRef::from(&stream);
         // Neither is worth refusing a client for.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        if let Some(silence) = self.shard().keepalive() {
+            let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence));
+        }
         let Ok((remote, local)) =
             stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)))
         else {
@@ -301,7 +303,3 @@ impl Drop for Bomb {
 
 /// Most bytes of one read.
 const SCRATCH_BYTES: usize = 64 << 10;
-
-/// How long a connection is silent before the system asks whether the peer is still there (Redis:
-/// `tcp-keepalive`).
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(300);

@@ -333,7 +333,6 @@ fn fixed(options: &Options, address: SocketAddr) -> Vec<(&'static str, String)> 
         ("dir", path(&options.data)),
         ("fsync", fsync),
         ("port", address.port().to_string()),
-        ("tcp-keepalive", crate::node::KEEPALIVE.as_secs().to_string()),
     ];
     all.extend(redis.map(|redis| ("appendfsync", redis.to_owned())));
     all

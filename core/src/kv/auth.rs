@@ -23,7 +23,7 @@ impl Session {
         args: Args<'_>,
         server: &mut Server,
     ) -> Result<(), Reply> {
-        self.note(server.now.mono, command);
+        self.note(command);
         if self.in_transaction() && changes_who_one_is(command, args) {
             return self.authorize_slowly(command, args, server);
         }

@@ -101,7 +101,26 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         },
     },
+    Parameter {
+        name: "tcp-keepalive",
+        get: |settings, _| settings.keepalive_s.to_string(),
+        set: |draft, value| {
+            draft.settings.keepalive_s = unsigned(value, 0, KEEPALIVE_S_MAX)?;
+            Ok(())
+        },
+    },
+    Parameter {
+        name: "timeout",
+        get: |settings, _| settings.timeout_s.to_string(),
+        set: |draft, value| {
+            draft.settings.timeout_s = unsigned(value, 0, i64::from(i32::MAX))?;
+            Ok(())
+        },
+    },
 ];
+
+/// Most that the system takes; Redis takes more and goes without then.
+const KEEPALIVE_S_MAX: i64 = 32_767;
 
 pub(super) fn get(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let patterns: Vec<_> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
@@ -130,7 +149,6 @@ fn parameters(server: &Server, clustered: bool) -> BTreeMap<&'static str, String
         ("notify-keyspace-events", String::new()),
         ("proto-max-bulk-len", number(VALUE_BYTES_MAX)),
         ("save", String::new()),
-        ("timeout", "0".into()),
     ]);
     all.extend(server.fixed.iter().map(|(name, value)| (*name, value.clone())));
     let value = |p: &Parameter| (p.name, (p.get)(&server.settings, &server.acl));

@@ -21,7 +21,7 @@ use crate::{ClientId, Instant, Value};
 pub struct Session {
     id: ClientId,
     pub(super) peer: Peer,
-    /// When it connected, and when it sent its last command.
+    /// When it connected, and when it last sent something or was answered.
     since: Instant,
     active: Instant,
     last: Option<&'static Command>,
@@ -222,8 +222,18 @@ impl Session {
     }
 
     /// It sends this command.
-    pub(crate) fn note(&mut self, now: Instant, command: &'static Command) {
-        (self.active, self.last) = (now, Some(command));
+    pub(crate) fn note(&mut self, command: &'static Command) {
+        self.last = Some(command);
+    }
+
+    /// It sends something, or is answered.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.active = now;
+    }
+
+    /// When it last did, or was.
+    pub(crate) fn active(&self) -> Instant {
+        self.active
     }
 
     /// What CLIENT LIST tells of it, its line without the end. What Redis counts and kvnode does

@@ -9,6 +9,11 @@ pub struct Settings {
     pub max_clients: u32,
     /// As many as the system has open files for.
     pub max_clients_possible: u32,
+    /// Clients that say nothing for longer are closed, in seconds; 0 is never.
+    pub timeout_s: u64,
+    /// How long a new connection may be silent before the system asks whether the client is there
+    /// still, in seconds; 0 is never.
+    pub keepalive_s: u64,
     /// Commands that took longer are in the slow log, in microseconds; none if not said.
     pub slower_than_us: Option<u64>,
     /// Entries of the slow log.
@@ -23,6 +28,8 @@ impl Default for Settings {
             protected_mode: true,
             max_clients: 10_000,
             max_clients_possible: u32::MAX,
+            timeout_s: 0,
+            keepalive_s: 300,
             slower_than_us: Some(10_000),
             slowlog_len_max: 128,
             latency_threshold_ms: 0,

@@ -260,6 +260,11 @@ impl Client {
         self.is_held_up() || !self.queue.is_empty()
     }
 
+    /// Whether nothing more is taken from it.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Takes nothing more from it.
     pub(super) fn close(&mut self) {
         self.closing = true;
@@ -377,6 +382,7 @@ impl Shard {
         }
         if left == 0 && client.queue.is_empty() {
             client.first += 1;
+            client.session.touch(self.now.mono);
             let closing = client.closing;
             self.give(id, protocol, reply, silent);
             if closing {
@@ -544,6 +550,7 @@ impl Shard {
             let client = self.clients.get_mut(&id).expect("the caller has looked");
             let Some(slot) = client.queue.pop_front_if(|slot| slot.waits == 0) else { break };
             client.first += 1;
+            client.session.touch(self.now.mono);
             if let Some(watch) = &slot.watch {
                 self.on_watched(id, watch);
             }

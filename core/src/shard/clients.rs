@@ -41,7 +41,7 @@ impl Shard {
 
     /// Closes those of whom all that the filter says is true. Returns how many.
     pub(super) fn kill_clients(&mut self, by: ClientId, filter: &KillFilter) -> usize {
-        self.close_clients(by, |client| {
+        self.close_clients(Some(by), |client| {
             let session = &client.session;
             let at = |wanted: &Option<String>, address: core::net::SocketAddr| {
                 wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
@@ -57,21 +57,25 @@ impl Shard {
 
     /// Closes the connections of these users.
     pub(super) fn close_users(&mut self, by: ClientId, names: &[Value]) {
-        self.close_clients(by, |client| {
+        self.close_clients(Some(by), |client| {
             client.session.is_authenticated() && names.contains(client.session.user())
         });
     }
 
-    /// Closes clients, each behind the replies that it has been given, and whoever wants it behind
-    /// the answer. Returns how many.
-    pub(super) fn close_clients(&mut self, by: ClientId, which: impl Fn(&Client) -> bool) -> usize {
+    /// Closes clients, each behind the replies that it has been given, and the one that wants it
+    /// behind the answer. Returns how many.
+    pub(super) fn close_clients(
+        &mut self,
+        by: Option<ClientId>,
+        which: impl Fn(&Client) -> bool,
+    ) -> usize {
         let chosen = |(id, client): &(&ClientId, &Client)| !Agent::is(**id) && which(client);
         let mut ids: Vec<ClientId> =
             self.clients.iter().filter(chosen).map(|(&id, _)| id).collect();
         ids.sort_unstable();
         for &id in &ids {
             self.clients.get_mut(&id).expect("it was there just now").close();
-            if id != by {
+            if Some(id) != by {
                 self.out.push_back(Output::Close(id));
             }
         }

@@ -24,8 +24,9 @@ pub(super) type Fetched = BTreeMap<CacheKey, Result<Value, ReadFault>>;
 
 impl Shard {
     pub(super) fn on_command(&mut self, id: ClientId, args: Args<'_>) {
-        let Some(client) = self.clients.get(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
         assert!(client.accepts(), "the driver asks before it hands a command in");
+        client.session.touch(self.now.mono);
         self.counters.commands += 1;
         if !self.holds_back(id, args) {
             self.take_command(id, args);

@@ -103,4 +103,6 @@ pub enum Reason {
     Acks,
     /// When clients go on that were told to wait.
     Standstill,
+    /// When clients that say nothing are looked for.
+    Idle,
 }

@@ -9,7 +9,7 @@
 //! client (other clients go on) and is then evaluated again from the start.
 //!
 //! [`acks`] is WAIT, [`requests`] is what is about the node itself and
-//! [`clients`] what is about other clients, [`watch`] shows and measures commands, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
+//! [`clients`] what is about other clients, [`idle`] closes those that say nothing, [`watch`] shows and measures commands, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
 //! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
 
 mod acks;
@@ -21,6 +21,7 @@ mod errors;
 mod evaluate;
 mod event;
 pub mod forward;
+mod idle;
 mod lacking;
 mod nearby;
 mod requests;
@@ -111,6 +112,8 @@ pub struct Shard {
     durable_at: u64,
     /// CLIENT PAUSE.
     standstill: Option<Standstill>,
+    /// When idle clients are looked for next, if they are.
+    idle_at: Instant,
     /// Clients that are shown the commands of all.
     monitors: BTreeSet<ClientId>,
     /// When the driver has last said that a command was evaluated.
@@ -233,6 +236,7 @@ impl Shard {
             syncing: BTreeSet::new(),
             durable_at: now.wall_us / 1_000_000,
             standstill: None,
+            idle_at: Instant::default(),
             monitors: BTreeSet::new(),
             lap_end: now.mono,
             reads: BTreeMap::new(),
@@ -321,7 +325,8 @@ impl Shard {
         let forwarding = self.forwarding.deadline().map(|at| (at, Reason::Forwarding));
         let acks = self.pauses_due.map(|at| (at, Reason::Acks));
         let standstill = self.standstill.map(|still| (still.until, Reason::Standstill));
-        let own = [expiry, drain, roles, forwarding, acks, standstill].into_iter().flatten();
+        let idle = self.idle_deadline().map(|at| (at, Reason::Idle));
+        let own = [expiry, drain, roles, forwarding, acks, standstill, idle].into_iter().flatten();
         replicas.chain(own).min_by_key(|&(at, _)| at)
     }
 
@@ -338,6 +343,12 @@ impl Shard {
     /// Clients that may be connected at once.
     pub fn max_clients(&self) -> u32 {
         self.server.settings.max_clients
+    }
+
+    /// How long a new connection may be silent before the driver has the system ask whether the
+    /// client is there still; none is for ever.
+    pub fn keepalive(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.server.settings.keepalive_s)).filter(|some| !some.is_zero())
     }
 
     /// The driver has turned a client away, since there were too many.
@@ -422,6 +433,7 @@ impl Shard {
         self.tick_forwarding();
         self.tick_pauses();
         self.tick_standstill();
+        self.tick_idle();
         self.give_up_draining();
     }
 

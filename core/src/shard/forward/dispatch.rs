@@ -180,7 +180,7 @@ impl Shard {
         let partitions = self.homes.count();
         let Ok(command) = kv::resolve(args) else { return self.run_here(id, args) };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
-        client.session.note(self.now.mono, command);
+        client.session.note(command);
         // What is not allowed is refused here.
         if partitions == 0 || !client.session.may(command, args, &self.server) {
             return self.run_here(id, args);
