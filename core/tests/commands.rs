@@ -24,7 +24,9 @@ const DIFFERS: &[(&str, &str)] = &[
     ("client|getredir", "Always -1."),
     (
         "client|list",
-        "What Redis counts of buffers is 0. All of CLIENT that is about more than names: not after MULTI.",
+        "`argv-mem`, `multi-mem`, `oll` and `omem` are of what waits in the node, `tot-mem` is their sum; \
+     of what is in sockets nothing is known: `qbuf`, `rbs`, `obl` and the like are 0. All of CLIENT that \
+     is about more than names: not after MULTI.",
     ),
     ("client|no-evict", "No client is ever closed to save memory."),
     ("client|no-touch", "No read leaves a trace in a key."),

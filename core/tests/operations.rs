@@ -187,6 +187,54 @@ fn a_new_connection_is_watched_over_as_long_as_set() {
 }
 
 #[test]
+fn what_the_node_holds_for_a_client_is_told() {
+    let mut world = World::fresh(Setup::default());
+    let [one, two] = [(); 2].map(|()| world.client());
+    let of_two = format!("CLIENT LIST ID {}", two.0);
+    let number = |world: &mut World, field: &str| -> usize {
+        let line = text(tell(world, one, &of_two).expect("a reply"));
+        let value = line.split([' ', '\n']).find_map(|word| word.strip_prefix(field));
+        value.expect("a field").parse().expect("a number")
+    };
+    let all = ["argv-mem=", "multi-mem=", "oll=", "omem=", "tot-mem="];
+    let seen = |world: &mut World| all.map(|field| number(world, field));
+    assert_eq!(seen(&mut world), [0; 5]);
+    // Two replies behind a commit that is to come.
+    tell(&mut world, two, "SET k 0123456789");
+    world.hold = true;
+    assert_eq!(tell(&mut world, two, "SET k v"), None);
+    assert_eq!(tell(&mut world, two, "PING"), None);
+    let [arguments, multi, replies, bytes, total] = seen(&mut world);
+    assert_eq!((arguments, multi, replies, total), (0, 0, 2, bytes));
+    assert!(bytes > 0);
+    world.release_all();
+    assert_eq!(seen(&mut world), [0; 5]);
+    assert_eq!([(); 2].map(|()| world.reply(two)), [Reply::OK, Reply::Simple("PONG")].map(Some));
+    tell(&mut world, two, "MULTI");
+    tell(&mut world, two, "SET k v");
+    let [arguments, multi, replies, bytes, total] = seen(&mut world);
+    assert_eq!((arguments, replies, bytes, total), (0, 0, 0, multi));
+    assert!(multi >= "SETkv".len());
+    tell(&mut world, two, "DISCARD");
+    tell(&mut world, one, "CLIENT PAUSE 1000");
+    tell(&mut world, two, "ECHO 0123456789");
+    world.pass(Duration::from_millis(1));
+    tell(&mut world, one, &of_two);
+    world.pass(Duration::from_secs(1));
+    let [held, ours] = [one, two].map(|id| text(world.reply(id).expect("a reply")));
+    assert_eq!(ours, "0123456789");
+    assert!(!held.contains(" argv-mem=0 ") && held.contains(" oll=0 "), "{held}");
+    // As Redis has the line.
+    let info = text(tell(&mut world, two, "CLIENT INFO").unwrap());
+    assert_eq!(
+        info,
+        "id=2 addr=127.0.0.1:0 laddr=127.0.0.1:0 fd=-1 name= age=1 idle=0 flags=N db=0 sub=0 psub=0 \
+         ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+         tot-mem=0 events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver=\n"
+    );
+}
+
+#[test]
 fn a_slow_write_tells_where_its_time_went() {
     let mut world = World::fresh(Setup::default());
     let client = world.client();

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::command::{Command, Flags};
+use super::session::Held;
 use super::{Session, Stop, Txn};
 use crate::Value;
 use crate::acl::{Context, DEFAULT_USER, Denied, Entry, Reason};
@@ -145,7 +146,7 @@ impl Session {
             context: if multi { Context::Multi } else { Context::Toplevel },
             object: cut(object),
             user: cut(user),
-            client: Value::copy_from(self.describe(server.now.mono).as_bytes()),
+            client: Value::copy_from(self.describe(server.now.mono, Held::default()).as_bytes()),
             created_ms: 0,
             updated_ms: 0,
         };

@@ -2,9 +2,19 @@
 //!
 //! What is about other connections is the [shard](crate::shard)'s to do; here the words are
 //! understood. There is no CLIENT TRACKING: values are not kept by clients.
+//!
+//! # Numbers of CLIENT LIST
+//!
+//! They are of what the shard holds: `argv-mem` is the command that waits (for the disk, a commit, the
+//! end of CLIENT PAUSE), `multi-mem` those that wait for EXEC, `oll` and `omem` are the replies that
+//! wait for a commit or behind one that does, and `tot-mem` is the sum of these. Bytes that have come
+//! or are to be sent belong to the driver, whose buffers are shared by its connections, and the shard
+//! does not see them: `qbuf`, `qbuf-free`, `rbs`, `rbp` and `obl` are 0, `fd` is -1, and `events` is
+//! `r`, since it takes what comes.
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::connection::{check_name, id, is_plain, not_empty};
@@ -62,9 +72,8 @@ pub(super) fn setinfo(
     Ok(Reply::OK)
 }
 
-pub(super) fn info(_: Args<'_>, session: &mut Session, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
-    let now = txn.view().server().now.mono;
-    Ok(Reply::Verbatim((session.describe(now) + "\n").into()))
+pub(super) fn info(_: Args<'_>, session: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {
+    Err(Stop::Server(Request::ListClients(Chosen::Ids(vec![session.id()]))))
 }
 
 pub(super) fn list(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {

@@ -80,6 +80,7 @@ pub use info::{CacheInfo, ClusterInfo, Info, PartitionInfo};
 pub(crate) use introspect::access_of;
 pub use request::{Chosen, KillFilter, Kind, Pause, Request};
 pub use server::{Replica, Role};
+pub(crate) use session::Held;
 pub use session::{Peer, Session};
 pub(crate) use topology::named_slot;
 pub use txn::{Item, Meta, Stop, Txn, View};

@@ -18,7 +18,7 @@ pub enum Request {
     LoadAcl,
     /// They are to be written to it.
     SaveAcl,
-    /// CLIENT LIST.
+    /// CLIENT LIST, CLIENT INFO.
     ListClients(Chosen),
     /// CLIENT KILL with options: answered with a number.
     KillClients(KillFilter),

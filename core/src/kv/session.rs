@@ -68,6 +68,17 @@ pub(super) struct Replies {
     pub(super) skip: u8,
 }
 
+/// What the node keeps for a client beside its session; the [shard](crate::shard) knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Replies that wait.
+    pub(crate) replies: usize,
+    /// Bytes that they take.
+    pub(crate) reply_bytes: usize,
+    /// The same of the arguments of a command that waits.
+    pub(crate) argument_bytes: usize,
+}
+
 /// The two ends of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -236,9 +247,9 @@ impl Session {
         self.active
     }
 
-    /// What CLIENT LIST tells of it, its line without the end. What Redis counts and kvnode does
-    /// not is zero, at its place.
-    pub fn describe(&self, now: Instant) -> String {
+    /// What CLIENT LIST tells of it, its line without the end; see [`client`](super::client) for what
+    /// the numbers mean.
+    pub(crate) fn describe(&self, now: Instant, held: Held) -> String {
         let text = |value: &Option<Value>| {
             String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
         };
@@ -249,8 +260,8 @@ impl Session {
         };
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 \
-             multi={multi} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={bytes} rbs=0 rbp=0 obl=0 oll=0 \
-             omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+             multi={multi} qbuf=0 qbuf-free=0 argv-mem={} multi-mem={bytes} rbs=0 rbp=0 obl=0 oll={} \
+             omem={} tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id.0,
             self.peer.remote,
             self.peer.local,
@@ -258,6 +269,10 @@ impl Session {
             now.since(self.since).as_secs(),
             now.since(self.active).as_secs(),
             self.flags(),
+            held.argument_bytes,
+            held.replies,
+            held.reply_bytes,
+            held.argument_bytes + bytes + held.reply_bytes,
             self.last.map_or("NULL", |command| command.name),
             String::from_utf8_lossy(user),
             match self.protocol() {

@@ -14,7 +14,7 @@ use super::watch::Watch;
 use super::{Output, Shard, errors};
 use crate::args::OwnedArgs;
 use crate::disk::CacheKey;
-use crate::kv::{Peer, Session};
+use crate::kv::{Held, Peer, Session};
 use crate::limits::{CLIENT_REPLIES_MAX, REPLY_BYTES_MAX};
 use crate::marks::Mark;
 use crate::replication::ReadWait;
@@ -258,6 +258,17 @@ impl Client {
     /// Whether something that it was promised is to come yet.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_held_up() || !self.queue.is_empty()
+    }
+
+    /// What waits in the node for it, or to be done for it.
+    pub(super) fn held(&self) -> Held {
+        let bytes = |slot: &Slot| size_of::<Slot>() + reply_bytes(&slot.reply);
+        let blocked = self.blocked.as_ref().map(|blocked| &blocked.args);
+        Held {
+            replies: self.queue.len(),
+            reply_bytes: self.queue.iter().map(bytes).sum(),
+            argument_bytes: blocked.into_iter().chain(&self.held_back).map(OwnedArgs::size).sum(),
+        }
     }
 
     /// Whether nothing more is taken from it.

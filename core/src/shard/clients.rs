@@ -32,7 +32,7 @@ impl Shard {
         let mut text = String::new();
         for id in ids.into_iter().filter(|&id| !Agent::is(id)) {
             if let Some(client) = self.clients.get(&id) {
-                text.push_str(&client.session.describe(self.now.mono));
+                text.push_str(&client.session.describe(self.now.mono, client.held()));
                 text.push('\n');
             }
         }
