@@ -114,7 +114,6 @@ const LEFT_OUT: &[(Group, &str, &[&str])] = &[
         &["client|caching", "client|tracking", "client|trackinginfo"],
     ),
     (Group::Server, "There are no modules.", &["module|load", "module|loadex", "module|unload"]),
-    (Group::Server, "LATENCY HISTORY has the samples.", &["latency|graph"]),
     (Group::Server, "For developers of Redis.", &["lolwut"]),
     (
         Group::Server,

@@ -273,6 +273,11 @@ fn a_slow_write_tells_where_its_time_went() {
     let latest = items(tell(&mut world, client, "LATENCY LATEST").unwrap());
     let latest = items(latest[0].clone());
     assert_eq!((&latest[0], &latest[2]), (&Reply::bulk(b"commit"), &Reply::Int(50)));
+    world.pass(Duration::from_secs(61));
+    let graph = text(tell(&mut world, client, "LATENCY GRAPH commit").unwrap());
+    let head = "commit - high 50 ms, low 50 ms (all time high 50 ms)\n";
+    let drawn = format!("{head}{}\n \n \n \n_\n \n1\nm\n", "-".repeat(80));
+    assert_eq!(graph, drawn);
     assert_eq!(tell(&mut world, client, "SLOWLOG RESET"), Some(Reply::OK));
     assert_eq!(tell(&mut world, client, "SLOWLOG GET"), Some(Reply::Array(vec![])));
     assert_eq!(tell(&mut world, client, "LATENCY RESET commit"), Some(Reply::Int(1)));

@@ -126,6 +126,8 @@ const STORIES: &[(&str, &str)] = &[
          1> SLOWLOG FOO
          1> SLOWLOG RESET
          1> LATENCY HISTORY foo
+         1> LATENCY GRAPH foo
+         1> LATENCY GRAPH
          1> LATENCY LATEST
          1> LATENCY RESET
          1> LATENCY HISTOGRAM nosuch

@@ -6,12 +6,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::find::{find_full, wrong_arity};
+use super::find::{find_full, shown, wrong_arity};
 use super::number::parse;
 use super::{Command, Stop, Txn};
 use crate::Value;
 use crate::args::Args;
 use crate::reply::Reply;
+use crate::server::graph;
 use crate::server::latency::{Event, Samples};
 use crate::server::slowlog::Slow;
 use crate::server::stats::CommandStats;
@@ -89,6 +90,39 @@ pub(super) fn history(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> 
     let samples = Event::named(args[2]).and_then(|event| txn.view().server().latency.of(event));
     let sample = |&(at, ms): &(u64, u64)| Reply::Array(vec![number(at), number(ms)]);
     Ok(Reply::Array(samples.map_or(vec![], |samples| samples.last.iter().map(sample).collect())))
+}
+
+/// As Redis draws it, under a line that tells what is drawn.
+pub(super) fn latency_graph(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
+    let server = txn.view().server();
+    let Some((event, samples)) = Event::named(args[2])
+        .and_then(|event| Some((event, server.latency.of(event)?)))
+        .filter(|(_, samples)| !samples.last.is_empty())
+    else {
+        let name = shown(args[2]);
+        let text = format!("ERR No samples available for event '{name}'");
+        return Err(Stop::Error(Reply::error_owned(text)));
+    };
+    let now = server.now.wall_us / 1_000_000;
+    let column = |&(at, ms): &(u64, u64)| (ms, age(now.saturating_sub(at)));
+    let columns: Vec<(u64, String)> = samples.last.iter().map(column).collect();
+    let of = |end: Option<u64>| end.unwrap_or_default();
+    let high = of(columns.iter().map(|(ms, _)| *ms).max());
+    let low = of(columns.iter().map(|(ms, _)| *ms).min());
+    let (name, longest) = (event.name(), samples.longest_ms);
+    let mut text = format!("{name} - high {high} ms, low {low} ms (all time high {longest} ms)\n");
+    text.push_str(&"-".repeat(graph::COLUMNS));
+    text.push('\n');
+    text.push_str(&graph::draw(&columns));
+    Ok(Reply::Verbatim(text.into()))
+}
+
+/// How many seconds ago, in the largest unit that is not more.
+fn age(s: u64) -> String {
+    const UNITS: [(u64, char); 3] = [(24 * 60 * 60, 'd'), (60 * 60, 'h'), (60, 'm')];
+    let unit = UNITS.into_iter().find(|&(unit, _)| s >= unit);
+    let (unit, letter) = unit.unwrap_or((1, 's'));
+    format!("{}{letter}", s / unit)
 }
 
 pub(super) fn latency_reset(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {

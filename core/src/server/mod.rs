@@ -5,11 +5,13 @@
 //! process: each node is set up by its own command line.
 //!
 //! - [`settings`]: what CONFIG SET can change.
-//! - [`stats`], [`slowlog`], [`latency`]: what there was of commands, and what took long.
+//! - [`stats`], [`slowlog`], [`latency`]: what there was of commands, and what took long; [`graph`]
+//!   draws it.
 //! - [`redact`]: commands without the passwords in them.
 //! - [`entropy`]: random bits that nobody can guess.
 
 mod entropy;
+pub(crate) mod graph;
 pub(crate) mod histogram;
 pub(crate) mod latency;
 pub(crate) mod redact;

@@ -84,6 +84,10 @@ static LATENCY: &[Command] = &[
         .docs(Server, "2.8.13", "Tells in words what took long.")
         .flags(ADMIN)
         .tips(ALL_SPECIAL),
+    Command::new("latency|graph", 3, "event", Keys(slowlog::latency_graph))
+        .docs(Server, "2.8.13", "Draws the samples of an event.")
+        .flags(ADMIN)
+        .tips(ALL_SPECIAL),
     Command::new("latency|help", 2, "", Keys(introspect::latency_help))
         .docs(Server, "2.8.13", "Lists the subcommands.")
         .flags(ALWAYS),

@@ -110,6 +110,8 @@ fn operators_commands_answer_like_redis() {
         SLOWLOG FOO -> -ERR unknown subcommand 'FOO'. Try SLOWLOG HELP.
         LATENCY LATEST -> *[]
         LATENCY HISTORY foo -> *[]
+        LATENCY GRAPH foo -> -ERR No samples available for event 'foo'
+        LATENCY GRAPH command -> -ERR No samples available for event 'command'
         LATENCY RESET -> :0
         LATENCY RESET command foo -> :0
         LATENCY HISTOGRAM nosuch -> *[]
