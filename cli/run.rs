@@ -94,7 +94,8 @@ pub(crate) struct Args {
     )]
     max_clients: u32,
 
-    /// File whose only line is the password that clients need
+    /// File whose only line is the password that clients need; KVNODE_PASSWORD is for clients, and not
+    /// read here
     #[arg(long, value_name = "FILE", conflicts_with = "acl_file", help_heading = "Users")]
     password_file: Option<PathBuf>,
 

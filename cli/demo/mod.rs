@@ -107,7 +107,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// File whose only line is the password that the nodes' clients need
+    /// File whose only line is the password that the nodes' clients need; KVNODE_PASSWORD is not read,
+    /// by `kvnode run` neither
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 
