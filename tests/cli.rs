@@ -300,6 +300,8 @@ fn the_history_outlives_the_session_and_holds_no_password() {
     for (line, reply) in [("set k first", "OK\r\n"), ("get k", "\"first\"\r\n")] {
         let mut terminal = prompt(&node, &home);
         enter(&mut terminal, &node, "auth sesame", "ERR");
+        enter(&mut terminal, &node, "acl setuser ann >sesame", "OK");
+        enter(&mut terminal, &node, "config set requirepass sesame extra", "ERR");
         enter(&mut terminal, &node, line, reply);
         terminal.press("\x04");
         assert_eq!(terminal.wait().code(), Some(0));

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use kvnode_core::server::holds_password;
 use kvnode_io::resp::inline;
 use rustyline::config::Configurer;
 use rustyline::error::ReadlineError;
@@ -43,7 +44,9 @@ pub(super) fn run(mut client: Client, style: Style) -> io::Result<ExitCode> {
             continue;
         };
         let Some(name) = command.first() else { continue };
-        if !holds_secret(&command) {
+        let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+        // No file should hold a password.
+        if !holds_password(&words) {
             // Without memory for it the session goes on.
             let _ = editor.add_history_entry(line.as_str());
         }
@@ -111,11 +114,4 @@ fn history_file() -> Option<PathBuf> {
     let path = dir.join("history");
     OpenOptions::new().append(true).create(true).mode(0o600).open(&path).ok()?;
     Some(path)
-}
-
-/// Whether the command carries a password, which no file should hold.
-fn holds_secret(command: &[Vec<u8>]) -> bool {
-    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    is(&command[0], "auth")
-        || is(&command[0], "hello") && command.iter().any(|word| is(word, "auth"))
 }

@@ -1,16 +1,28 @@
 //! A command's arguments: borrowed while they are evaluated, owned while they wait.
 
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
+
+use crate::server::redact::redacted;
 
 /// A command and its arguments, the name first, borrowed from the connection's read buffer.
 pub type Args<'a> = &'a [&'a [u8]];
 
 /// A command that must wait (inside MULTI, or for a value from disk): one copy of its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OwnedArgs {
     bytes: Vec<u8>,
     /// Where each argument ends in `bytes`.
     ends: Vec<usize>,
+}
+
+impl fmt::Debug for OwnedArgs {
+    /// The words, without passwords: it stands in traces.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.as_slices();
+        f.debug_list().entries(redacted(&words).map(String::from_utf8_lossy)).finish()
+    }
 }
 
 impl OwnedArgs {

@@ -284,6 +284,26 @@ fn a_slow_write_tells_where_its_time_went() {
 }
 
 #[test]
+fn what_is_no_command_is_not_slow() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    world.hold = true;
+    for line in ["SET k v", "AUT hunter2", "GET", "AUTH hunter2 x y", "PING"] {
+        assert_eq!(tell(&mut world, client, line), None, "behind the write");
+    }
+    world.now.mono = world.now.mono.after(Duration::from_millis(50));
+    world.release_all();
+    let replies: Vec<Reply> = std::iter::from_fn(|| world.reply(client)).collect();
+    assert_eq!(replies.len(), 5);
+    // Only who sent it is shown it again.
+    let told = text(replies[1].clone());
+    assert_eq!(told, "ERR unknown command 'AUT', with args beginning with: 'hunter2' ");
+    let slow = format!("{:?}", tell(&mut world, client, "SLOWLOG GET").unwrap());
+    assert!(slow.contains("SET") && slow.contains("PING"), "{slow}");
+    assert!(!slow.contains("hunter2") && !slow.contains("\"AUT\""), "{slow}");
+}
+
+#[test]
 fn commands_are_counted_and_timed_by_the_driver() {
     let mut world = World::fresh(Setup::default());
     let client = world.client();

@@ -127,7 +127,7 @@ impl Acl {
     pub fn authenticate(&self, name: &[u8], password: &[u8]) -> bool {
         match self.users.get(name) {
             Some(user) => user.admits(password),
-            None => User::new().admits(password),
+            None => User::nobody().admits(password),
         }
     }
 

@@ -106,6 +106,11 @@ impl User {
         }
     }
 
+    /// One that no password admits, and who takes as long to say so as others.
+    pub(super) fn nobody() -> Self {
+        Self { passwords: alloc::vec![PasswordHash([0; 32])], ..Self::new() }
+    }
+
     /// One that may do everything and needs no password.
     pub(super) fn unrestricted() -> Self {
         Self { on: true, no_password: true, root: Selector::unrestricted(), ..Self::new() }

@@ -32,6 +32,7 @@ use crate::acl::{self, Acl};
 use crate::kv::Command;
 
 pub(crate) use entropy::Entropy;
+pub use redact::hides as holds_password;
 pub use settings::Settings;
 
 /// What a node is set up with.

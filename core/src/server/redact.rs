@@ -1,4 +1,5 @@
-//! Commands without the passwords in them, for whatever shows commands: MONITOR, SLOWLOG.
+//! Commands without the passwords in them, for whatever shows commands: MONITOR, SLOWLOG, traces, the
+//! history of `kvnode cli`.
 
 use crate::args::Args;
 
@@ -11,38 +12,53 @@ pub(crate) fn redacted<'a>(args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
     args.iter().enumerate().map(move |(at, arg)| if secret(at) { REDACTED } else { *arg })
 }
 
-/// Whether some are left out, or may be.
-pub(crate) fn hides(args: Args<'_>) -> bool {
-    let names: [&[u8]; 4] = [b"AUTH", b"ACL", b"HELLO", b"CONFIG"];
-    names.iter().any(|name| args[0].eq_ignore_ascii_case(name))
+/// Whether some are left out.
+pub fn hides(args: Args<'_>) -> bool {
+    let names: [&[u8]; 5] = [b"AUTH", b"ACL", b"HELLO", b"CONFIG", b"COMMAND"];
+    let may = |args: Args<'_>| names.iter().any(|name| args[0].eq_ignore_ascii_case(name));
+    args.first().is_some() && may(args) && (0..args.len()).any(secrets(args))
 }
 
-/// Which arguments those are.
-fn secrets(args: Args<'_>) -> impl Fn(usize) -> bool {
-    let is = |at: usize, word: &str| {
-        args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let from = if is(0, "AUTH") {
+/// Which arguments those are. One that may be a password is taken for one.
+fn secrets<'a>(all: Args<'a>) -> impl Fn(usize) -> bool + 'a {
+    let mut args = all;
+    // A command that is only asked about.
+    loop {
+        args = match args {
+            [_, _, rest @ ..] if is(args, 0, "COMMAND") && is_keys_of(args) => rest,
+            [_, _, _, rest @ ..] if is(args, 0, "ACL") && is(args, 1, "DRYRUN") => rest,
+            _ => break,
+        };
+    }
+    let skipped = all.len() - args.len();
+    let users = ["SETUSER", "DELUSER", "GETUSER"];
+    // From here on all of them.
+    let from = if is(args, 0, "AUTH") {
         1
-    } else if is(0, "ACL") && (is(1, "SETUSER") || is(1, "DELUSER") || is(1, "GETUSER")) {
+    } else if is(args, 0, "ACL") && users.iter().any(|word| is(args, 1, word)) {
         2
     } else {
         usize::MAX
     };
     // The option AUTH takes two.
-    let hello = is(0, "HELLO");
-    let login = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"AUTH")).filter(|_| hello);
-    let config = is(0, "CONFIG") && is(1, "SET");
-    let pass: alloc::vec::Vec<usize> = if config {
-        (2..args.len()).filter(|&at| at % 2 == 0 && is(at, "requirepass")).collect()
-    } else {
-        alloc::vec::Vec::new()
-    };
-    move |at| {
+    let login = || (1..args.len()).find(|&at| is(args, at, "AUTH"));
+    let login = if is(args, 0, "HELLO") { login() } else { None };
+    let config = is(args, 0, "CONFIG") && is(args, 1, "SET");
+    let secret = move |at: usize| {
         at >= from
             || login.is_some_and(|login| at == login + 1 || at == login + 2)
-            || pass.iter().any(|&name| at == name + 1)
-    }
+            // At any place: a word that is missing or one too many must not give it away.
+            || config && at > 2 && is(args, at - 1, "requirepass")
+    };
+    move |at| at >= skipped && secret(at - skipped)
+}
+
+fn is(args: Args<'_>, at: usize, word: &str) -> bool {
+    args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn is_keys_of(args: Args<'_>) -> bool {
+    is(args, 1, "GETKEYS") || is(args, 1, "GETKEYSANDFLAGS")
 }
 
 #[cfg(test)]
@@ -65,11 +81,23 @@ mod tests {
                 "CONFIG SET maxclients 5 RequirePass (redacted)",
             ),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),
+            ("CONFIG SET x requirepass pw", "CONFIG SET x requirepass (redacted)"),
             ("SET requirepass pw", "SET requirepass pw"),
+            ("ACL DRYRUN ann AUTH pw", "ACL DRYRUN ann AUTH (redacted)"),
+            ("ACL DRYRUN ann", "ACL DRYRUN ann"),
+            ("COMMAND GETKEYS AUTH pw", "COMMAND GETKEYS AUTH (redacted)"),
+            (
+                "COMMAND GETKEYS COMMAND GETKEYS AUTH pw",
+                "COMMAND GETKEYS COMMAND GETKEYS AUTH (redacted)",
+            ),
+            ("COMMAND GETKEYS SET k v", "COMMAND GETKEYS SET k v"),
+            ("HELLO AUTH ann pw", "HELLO AUTH (redacted) (redacted)"),
+            ("ACL", "ACL"),
         ] {
             let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             let shown: Vec<_> = redacted(&args).map(String::from_utf8_lossy).collect();
             assert_eq!(shown.join(" "), expected);
+            assert_eq!(hides(&args), expected.contains("redacted"), "{line}");
         }
     }
 }

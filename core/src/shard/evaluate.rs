@@ -49,10 +49,13 @@ impl Shard {
         self.watch_new(id, args, next, self.now.mono);
     }
 
-    /// Watches the command if its reply has joined those that wait.
+    /// Watches the command if its reply has joined those that wait. One that is none, or is refused,
+    /// takes no time, and may be a misspelt AUTH.
     fn watch_new(&mut self, id: ClientId, args: Args<'_>, next: u64, arrived: Instant) {
-        let queued = |client: &Client| client.next_reply() > next && client.owes_replies();
-        if self.clients.get(&id).is_some_and(queued) {
+        let queued = |client: &Client| {
+            client.next_reply() > next && client.owes_replies() && client.session.last().is_some()
+        };
+        if !self.server.rejected && self.clients.get(&id).is_some_and(queued) {
             self.watch_last(id, args, arrived);
         }
     }
