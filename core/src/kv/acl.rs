@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::auth::explain;
 use super::command::{Categories, Command};
-use super::find::{find_full, find_subcommand, shown, wrong_arity};
+use super::find::{find_full, find_subcommand, shown, wrong_arity, wrong_form};
 use super::introspect::everything;
 use super::number::integer;
 use super::request::Request;
@@ -46,7 +46,7 @@ pub(super) fn cat(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
             let within = |command: &&'static Command| command.categories.has(category);
             everything().into_iter().filter(within).map(|command| command.name).collect()
         }
-        _ => return Err(Stop::Error(wrong_arity("acl|cat"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     Ok(Reply::Array(names.into_iter().map(bulk).collect()))
 }
@@ -99,7 +99,7 @@ pub(super) fn genpass(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> 
                 ),
             )?
         }
-        _ => return Err(Stop::Error(wrong_arity("acl|genpass"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     Ok(bulk(&txn.view().server().entropy.hex(bits.div_ceil(4))))
 }
@@ -136,7 +136,7 @@ pub(super) fn log(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
             return Ok(Reply::OK);
         }
         [count] => usize::try_from(integer(count)?).unwrap_or(0),
-        _ => return Err(Stop::Error(wrong_arity("acl|log"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     let describe = |entry: &Entry| {
         let millis = |ms: u64| Reply::Int(i64::try_from(ms).unwrap_or(i64::MAX));

@@ -18,7 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::connection::{check_name, id, is_plain, not_empty};
-use super::find::{shown, wrong_arity};
+use super::find::{shown, wrong_form};
 use super::number::parse;
 use super::request::{Chosen, KillFilter, Kind, Pause, Request};
 use super::session::Replies;
@@ -141,7 +141,7 @@ pub(super) fn pause(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
         [mode] if mode.eq_ignore_ascii_case(b"ALL") => false,
         [mode] if mode.eq_ignore_ascii_case(b"WRITE") => true,
         [_] => return Err(Stop::error("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(Stop::Error(wrong_arity("client|pause"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     let timeout = parse(args[2])
         .ok_or(Stop::error("ERR timeout is not an integer or out of range"))
@@ -162,7 +162,7 @@ pub(super) fn unblock(args: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
         [reason] if reason.eq_ignore_ascii_case(b"TIMEOUT") => false,
         [reason] if reason.eq_ignore_ascii_case(b"ERROR") => true,
         [_] => return Err(Stop::error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => return Err(Stop::Error(wrong_arity("client|unblock"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     let id = super::number::integer(args[2])?;
     // No client has a number below one.

@@ -68,6 +68,15 @@ pub(super) fn wrong_arity(name: &str) -> Reply {
     Reply::error_owned(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
+/// The error for a subcommand that takes more arguments in some forms, and not these.
+pub(super) fn wrong_form(args: Args<'_>) -> Reply {
+    Reply::error_owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+        shown(cut(args[1], SHOWN_BYTES)),
+        shown(args[0]).to_ascii_uppercase()
+    ))
+}
+
 /// `bytes` as an error text shows them: up to a NUL as in Redis, on one line.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());

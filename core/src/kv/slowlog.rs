@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::find::{find_full, shown, wrong_arity};
+use super::find::{find_full, shown, wrong_form};
 use super::number::parse;
 use super::{Command, Stop, Txn};
 use crate::Value;
@@ -63,7 +63,7 @@ fn entries(
                 return Err(Stop::error("ERR count should be greater than or equal to -1"));
             }
         },
-        _ => return Err(Stop::Error(wrong_arity("slowlog|get"))),
+        _ => return Err(Stop::Error(wrong_form(args))),
     };
     Ok(Reply::Array(txn.view().server().slowlog.entries().take(count).map(entry).collect()))
 }
