@@ -382,10 +382,10 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
             1 => from(&["-1", "abc", "", "9223372036854775808"]),
         ]
         .boxed(),
-        // The same, since ABSTTL may be dropped.
+        // The same, since ABSTTL may be dropped; and none that would then end at once.
         "restore_at" => prop_oneof![
             4 => (0_i64..4).prop_map(move |n| number(4_102_444_800_000 + n * 100_000_000)),
-            1 => from(&["1", "1000000000000", "0", "-1", "abc", ""]),
+            1 => from(&["1000000000000", "0", "-1", "abc", ""]),
         ]
         .boxed(),
         "payload" => prop_oneof![
