@@ -137,6 +137,15 @@ pub(super) fn no_leader(lacking: &Lacking) -> Reply {
     Reply::error_owned(format!("CLUSTERDOWN {why}: the command was not applied; {then}"))
 }
 
+/// For a command that found nobody to evaluate it, since who is to lead has no room for the beginning of
+/// its reign.
+pub(super) fn no_room(partition: PartitionId) -> Reply {
+    Reply::error_owned(format!(
+        "DISKFULL the disk of the node that is to lead partition {partition} is full, and nobody in \
+         sync with space leads it: the command was not applied; free some space and try again"
+    ))
+}
+
 /// For a write that its leader has logged, and that was not committed in time. A command of several
 /// `parts` may have been applied to the others.
 pub(super) fn uncommitted(lacking: &Lacking, parts: bool) -> Reply {

@@ -8,6 +8,7 @@
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;
+mod full;
 mod operator;
 mod readonly;
 mod redirect;

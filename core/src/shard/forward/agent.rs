@@ -122,7 +122,9 @@ impl Shard {
             }
             let leads = self.leads_in(ask.partition, ask.epoch);
             let refusal = if !leads || ask.commands.iter().any(|command| command.0.is_empty()) {
-                Some(Outcome::NotLeader)
+                let full = self.homes.find(ask.partition);
+                let full = full.is_some_and(|at| self.partitions[at].replica.is_full());
+                Some(if full && !leads { Outcome::NoRoom } else { Outcome::NotLeader })
             } else {
                 let unknown = ask.pinned && self.agent(id).watches != ask.watches;
                 unknown.then_some(Outcome::Unwatched)

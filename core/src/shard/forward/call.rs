@@ -51,6 +51,8 @@ pub(super) struct Part {
     /// Taken by the last ask that can not be repeated.
     pub(super) commands: Vec<Command>,
     pub(super) reply: Option<Reply>,
+    /// Who was asked last does not lead, since its disk is full.
+    pub(super) no_room: bool,
 }
 
 /// How the replies of the parts become one.

@@ -285,7 +285,8 @@ impl Shard {
         pinned: Option<Pinned>,
     ) {
         self.marks.hit_if(parts.len() > 1, Mark::FannedOut);
-        let part = |(partition, commands)| Part { partition, commands, reply: None };
+        let part =
+            |(partition, commands)| Part { partition, commands, reply: None, no_room: false };
         let parts: Vec<Part> = parts.into_iter().map(part).collect();
         let count = parts.len();
         let until = self.now.mono.after(CALL_MAX);
@@ -396,7 +397,12 @@ impl Shard {
                 self.forwarding.proven.insert(asked.partition, asked.epoch);
                 self.on_part(asked, Reply::from(reply));
             }
-            Outcome::NotLeader => {
+            Outcome::NotLeader | Outcome::NoRoom => {
+                let no_room = outcome == Outcome::NoRoom;
+                let client = self.clients.get_mut(&asked.client);
+                if let Some(call) = client.and_then(|client| client.call_mut(asked.number)) {
+                    call.parts[asked.part].no_room = no_room;
+                }
                 if self.forwarding.proven.get(&asked.partition) == Some(&asked.epoch) {
                     self.forwarding.over.insert(asked.partition, asked.epoch);
                 }
@@ -599,10 +605,13 @@ impl Shard {
         let late = |s: &Stalled| client.call(s.number).is_some_and(|call| call.until <= now);
         let late: Vec<Stalled> = client.stalled.iter().copied().filter(late).collect();
         for stalled in late {
-            let partition = self.part(id, stalled).partition;
+            let &Part { partition, no_room, .. } = self.part(id, stalled);
             let client = self.clients.get_mut(&id).expect("it is there");
             client.stalled.remove(&stalled);
-            let error = errors::no_leader(&self.lacking(partition));
+            let error = match no_room {
+                true => errors::no_room(partition),
+                false => errors::no_leader(&self.lacking(partition)),
+            };
             self.finish_part(id, stalled.number, stalled.part, error);
         }
         self.advance_stalled(id);

@@ -102,6 +102,8 @@ pub enum Outcome {
     /// The ask is pinned, and the agent does not have what its client watches: nothing was
     /// evaluated. The reign goes on.
     Unwatched,
+    /// As [`NotLeader`](Self::NotLeader), since its disk is full.
+    NoRoom,
 }
 
 impl Outcome {

@@ -74,6 +74,11 @@ impl Replica {
         self.serving() && self.clearing.is_none() && self.full_until.is_none()
     }
 
+    /// Whether the disk was full when something was last to be logged.
+    pub fn is_full(&self) -> bool {
+        self.clearing.is_some() || self.full_until.is_some() || self.stood_down
+    }
+
     /// Whether the disk was full so short a time ago that it is not tried again yet.
     pub(super) fn was_full(&self, now: Instant) -> bool {
         self.full_until.is_some_and(|until| now < until)

@@ -1,0 +1,39 @@
+//! No room on any disk of a cluster: nobody can begin a reign, and clients are told why.
+
+use kvnode_core::PartitionId;
+use kvnode_core::control::FoundingOptions;
+use kvnode_core::disk::{DiskError, DiskOp, File};
+use kvnode_core::reply::Reply;
+
+use crate::error;
+use crate::world::{Setup, World};
+
+/// Only the quorum's log finds room.
+fn no_room(op: &DiskOp) -> Option<DiskError> {
+    let of_data = |file: &File| matches!(file, File::Segment(p, ..) if *p != PartitionId::CONTROL);
+    matches!(op, DiskOp::Write { file, .. } if of_data(file)).then_some(DiskError::Full)
+}
+
+#[test]
+fn a_command_that_finds_no_leader_with_space_is_told_so_by_any_node() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let at = world.connect(1);
+    assert_eq!(world.call(at, &["SET", "k", "1"]), Reply::OK);
+    for id in 1..=3 {
+        world.disk(id).fault = Some(Box::new(no_room));
+    }
+    let told = error(world.call(at, &["SET", "k", "2"]));
+    assert!(told.starts_with("UNKNOWN "), "it was handed to the disk: {told}");
+    for id in 1..=3 {
+        let at = world.connect(id);
+        let told = error(world.call(at, &["SET", "k", "3"]));
+        assert!(told.starts_with("DISKFULL ") && told.contains("was not applied"), "n{id}: {told}");
+    }
+    for id in 1..=3 {
+        world.disk(id).fault = None;
+    }
+    world.until("somebody leads again", |world| world.leader(0).is_some());
+    assert_eq!(world.call(at, &["SET", "k", "4"]), Reply::OK);
+    assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"4"));
+}
