@@ -338,15 +338,25 @@ impl Call {
     }
 }
 
-/// The node lost what its mode of fsync does not promise to keep, or was given an empty disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The node lost what its mode of fsync does not promise to keep, or was given an empty disk; or an operator
+/// had a replica elected that did not hold everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
+    /// Of which groups of keys; of all if none is named.
+    pub groups: Option<Vec<Group>>,
     /// When it crashed.
     pub from: Order,
     /// When it served again.
     pub to: Order,
     /// What is left.
     pub left: Left,
+}
+
+impl Loss {
+    /// Whether keys of this group may be lost.
+    pub(crate) fn concerns(&self, group: Group) -> bool {
+        self.groups.as_ref().is_none_or(|groups| groups.contains(&group))
+    }
 }
 
 /// What a [`Loss`] leaves, the least first.

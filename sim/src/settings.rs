@@ -181,6 +181,8 @@ pub struct Settings {
     pub latency_us: (u64, u64),
     /// How long a client thinks between calls, at most, in ms.
     pub think_ms: u64,
+    /// How long a client waits for an answer, in ms.
+    pub patience_ms: u64,
     /// How many commands a client sends before it waits for an answer, at most.
     pub pipeline: u64,
     /// Groups of keys.
@@ -248,6 +250,7 @@ impl Settings {
             pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..30) },
             latency_us: (latency, latency * c.of(2..8)),
             think_ms: c.of(90..360),
+            patience_ms: 4_000,
             pipeline: if c.percent(60) { 1 } else { c.of(2..9) },
             groups: c.of(3..14) as u16,
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),

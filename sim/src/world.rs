@@ -303,7 +303,7 @@ impl World {
             node.losing.take()
         });
         if let Some((from, left)) = loss {
-            record.history.losses.push(Loss { from, to: order, left });
+            record.history.losses.push(Loss { groups: None, from, to: order, left });
         }
         life
     }

@@ -38,7 +38,10 @@ fn is_explained(history: &History, at: usize) -> bool {
         return false;
     };
     let keys: Vec<Key> = watched.iter().map(|(key, _)| *key).collect();
-    let lost = |loss: &Loss| loss.from < until.order && loss.to > since.order;
+    let lost = |loss: &Loss| {
+        let concerned = keys.iter().any(|key| loss.concerns(key.group));
+        concerned && loss.from < until.order && loss.to > since.order
+    };
     let struck = history.strikes.iter().any(|&order| since.order < order && order < until.order);
     let others = history.calls.iter().enumerate().filter(|&(i, _)| i != at).map(|(_, call)| call);
     struck

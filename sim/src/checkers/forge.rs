@@ -96,7 +96,7 @@ impl Forge {
     pub(super) fn loss(&mut self, left: Left) -> &mut Self {
         let (from, to) = (self.moment().order, self.moment().order);
         self.clock.life += 1;
-        self.history.losses.push(Loss { from, to, left });
+        self.history.losses.push(Loss { groups: None, from, to, left });
         self
     }
 

@@ -37,7 +37,7 @@ pub(super) fn check(history: &History) -> (Vec<Violation>, Vec<Group>) {
     let mut violations = Vec::new();
     let mut undecided = Vec::new();
     for (group, calls) in by_group(history) {
-        let (ops, of_ops) = operations(history, &calls);
+        let (ops, of_ops) = operations(history, group, &calls);
         match search(&ops, MEMORY_WORDS_MAX) {
             Found::Order => {}
             Found::NoOrder(stuck) => {
@@ -72,9 +72,14 @@ fn by_group(history: &History) -> BTreeMap<Group, Vec<usize>> {
 }
 
 /// What is to be put in order, and which call each operation is.
-fn operations<'a>(history: &'a History, calls: &[usize]) -> (Vec<Op<'a>>, Vec<Option<usize>>) {
+fn operations<'a>(
+    history: &'a History,
+    group: Group,
+    calls: &[usize],
+) -> (Vec<Op<'a>>, Vec<Option<usize>>) {
     let of_calls = calls.iter().filter_map(|&i| Some((operation(&history.calls[i])?, Some(i))));
-    let of_losses = history.losses.iter().map(|loss| {
+    let losses = history.losses.iter().filter(|loss| loss.concerns(group));
+    let of_losses = losses.map(|loss| {
         let what = What::Loss(loss.left);
         (Op { session: None, from: loss.from, to: loss.to, required: true, what }, None)
     });
@@ -135,7 +140,8 @@ fn violation(
     };
     part("with, at the same time,\n", &meanwhile);
     part("and before that\n", &before);
-    for loss in history.losses.iter().filter(|loss| loss.from < returned) {
+    let losses = history.losses.iter().filter(|loss| loss.concerns(group));
+    for loss in losses.filter(|loss| loss.from < returned) {
         let interval = words::interval(loss.from, Some(loss.to));
         text.push_str(&format!("and a loss that left {:?} {interval}\n", loss.left));
     }

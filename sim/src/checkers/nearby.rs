@@ -5,11 +5,11 @@
 //! A connection knows of a call if it made it and was answered, or has seen what it wrote; of a call that
 //! wrote what a read shows, that read knows too. Whatever a call of which it knows has taken away (see
 //! [`stale`](super::stale)) it does not see again. Nothing is said of keys that are not there, nor where
-//! another key may have been renamed to this one.
+//! another key may have been renamed to this one, or a loss have undone what was taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sights::{Facts, KeyFacts, seen, tokens_of};
+use super::sights::{Fact, Facts, KeyFacts, may_be_lost, seen, tokens_of};
 use super::{Violation, words};
 use crate::history::{Call, History, Key, Order, Outcome, Token};
 
@@ -45,7 +45,7 @@ fn check_session(history: &History, facts: &Facts, calls: &[usize]) -> Vec<Viola
         }
         known.extend(writers(facts, read));
         for (key, token) in tokens(read) {
-            let Some(by) = taken_away(history, facts, key, token, &known) else { continue };
+            let Some(by) = taken_away(history, facts, (key, token), &known, read) else { continue };
             let text = format!(
                 "t{} is seen by a connection that knows of what took it away:\n  {}\n  {}",
                 token.id,
@@ -62,9 +62,9 @@ fn check_session(history: &History, facts: &Facts, calls: &[usize]) -> Vec<Viola
 fn taken_away(
     history: &History,
     facts: &Facts,
-    key: Key,
-    token: Token,
+    (key, token): (Key, Token),
     known: &BTreeSet<usize>,
+    read: &Call,
 ) -> Option<usize> {
     let &(writer, home) = facts.writers.get(&token)?;
     let own: &KeyFacts = facts.keys.get(&key)?;
@@ -73,7 +73,9 @@ fn taken_away(
         return None;
     }
     let since: Order = facts.there_since(history, token)?;
-    let after = own.cleared.iter().filter(|fact| fact.from > since);
+    let until = read.returned.map_or(Order::MAX, |returned| returned.order);
+    let lost = |fact: &&Fact<()>| may_be_lost(history, key, fact, until);
+    let after = own.cleared.iter().filter(|fact| fact.from > since && !lost(fact));
     after.filter_map(|fact| fact.call).find(|call| known.contains(call))
 }
 

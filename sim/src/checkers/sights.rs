@@ -57,7 +57,8 @@ impl Facts {
         }
         for loss in history.losses.iter().filter(|loss| loss.left == Left::Nothing) {
             let fact = Fact { call: None, from: loss.from, to: loss.to, what: () };
-            facts.keys.values_mut().for_each(|key| key.cleared.push(fact.clone()));
+            let lost = facts.keys.iter_mut().filter(|(key, _)| loss.concerns(key.group));
+            lost.for_each(|(_, key)| key.cleared.push(fact.clone()));
         }
         for key in facts.keys.values_mut() {
             key.seen.sort_by_key(|fact| fact.from);
@@ -136,7 +137,7 @@ impl Facts {
                         after.iter().take_while(|fact| fact.from < sight.from).find(|fact| {
                             fact.to < sight.from
                                 && gone(&fact.what, token)
-                                && !may_be_lost(history, fact, sight.to)
+                                && !may_be_lost(history, key, fact, sight.to)
                         });
                     if let (Some(fact), Some(sight)) = (dead, sight.call) {
                         let resurrection = Resurrection { token, writer, by: fact.call, sight };
@@ -163,9 +164,10 @@ pub(super) struct Resurrection {
     pub(super) sight: usize,
 }
 
-/// Whether a loss that began before `seen` may have undone the fact.
-fn may_be_lost<T>(history: &History, fact: &Fact<T>, seen: Order) -> bool {
-    history.losses.iter().any(|loss| match loss.left {
+/// Whether a loss that began before `seen` may have undone the fact about the key.
+pub(super) fn may_be_lost<T>(history: &History, key: Key, fact: &Fact<T>, seen: Order) -> bool {
+    let mut losses = history.losses.iter().filter(|loss| loss.concerns(key.group));
+    losses.any(|loss| match loss.left {
         Left::Prefix(kept) => kept < fact.to && loss.from < seen && loss.to > fact.from,
         Left::Nothing => false,
     })

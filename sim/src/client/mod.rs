@@ -30,9 +30,6 @@ use workload::{Habit, Wish, Workload};
 
 pub(crate) use workload::MIX;
 
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(4);
-
 /// How many times as fast clients ask while something happens that they should see.
 const HURRY: u64 = 4;
 const HURRY_PERCENT: u64 = 80;
@@ -241,7 +238,8 @@ impl Client {
             if connection.waiting.len() <= left {
                 return Some(last);
             }
-            match timeout(PATIENCE, connection.inlet.receive(&self.world)).await {
+            let patience = Duration::from_millis(self.world.settings.patience_ms);
+            match timeout(patience, connection.inlet.receive(&self.world)).await {
                 Ok(Some(Packet::Reply(reply))) => last = self.on_reply(&reply).or(last),
                 Ok(Some(Packet::Hello(_) | Packet::Command(_))) => {}
                 Ok(None) => {
@@ -251,7 +249,7 @@ impl Client {
                 }
                 Err(_) => {
                     self.world.see(Seen::Impatient);
-                    let since_ns = self.world.now_ns() - PATIENCE.as_nanos() as u64;
+                    let since_ns = self.world.now_ns() - patience.as_nanos() as u64;
                     let first = connection.waiting.front().map(Waiting::text).unwrap_or_default();
                     self.world.gave_up(self.id, self.node, since_ns, &first);
                     self.hang_up("no answer in time");

@@ -139,9 +139,13 @@ impl Process {
         let Some(shard) = &self.shard else { return };
         let look = {
             let watch = lock(&self.world.watch);
-            let life = self.world.life(self.id);
-            lock(&self.world.replicas).look(self.id, life, shard.replicas(), watch.map())
+            let (life, order) = (self.world.life(self.id), self.world.order());
+            let whose = (self.id, life);
+            lock(&self.world.replicas).look(whose, shard.replicas(), watch.map(), order)
         };
+        for (partition, kept) in look.lost {
+            self.world.lose(partition, kept);
+        }
         for news in look.news {
             self.world.tell(self.lane(), Kind::Role, &news, || news.clone());
         }

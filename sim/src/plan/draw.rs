@@ -61,6 +61,7 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
         plan.extend(crate::replication::draw::isolations(settings, chance));
         plan.extend(crate::replication::draw::no_room(settings, chance));
         plan.extend(crate::replication::draw::hunts(settings, chance));
+        plan.extend(crate::replication::draw::losses(settings, chance));
     }
     plan.sort_by_key(|planned| planned.at_ms);
     plan

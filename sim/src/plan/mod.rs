@@ -227,6 +227,8 @@ pub enum Trap {
     /// A replica that was away comes back, and the leader dies just before it is in sync again, or
     /// just after.
     Entry,
+    /// A replica is left behind, all who are in sync go down, and an operator has it elected.
+    Copy,
 }
 
 /// In which direction nothing goes.
@@ -321,7 +323,7 @@ pub enum Class {
 
 impl Class {
     /// All of them; hunts, which are drawn apart from the others, stand last.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -363,6 +365,7 @@ impl Class {
         Self::Hunt(Trap::Reign),
         Self::Hunt(Trap::Lease),
         Self::Hunt(Trap::Entry),
+        Self::Hunt(Trap::Copy),
     ];
 
     /// Those that are drawn by weights.
@@ -385,7 +388,7 @@ impl Class {
 
     /// Whether it needs replicas of partitions.
     pub fn is_of_replicas(self) -> bool {
-        matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry))
+        matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry | Trap::Copy))
     }
 
     /// Its name, as tables print it.
@@ -434,6 +437,7 @@ impl Class {
             Self::Hunt(Trap::Reign) => "hunt-reigns",
             Self::Hunt(Trap::Lease) => "hunt-leases",
             Self::Hunt(Trap::Entry) => "hunt-entries",
+            Self::Hunt(Trap::Copy) => "hunt-copies",
         }
     }
 }

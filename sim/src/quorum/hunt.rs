@@ -54,6 +54,7 @@ impl Nemesis {
             Trap::Reign => self.hunt_reigns(until_ns).await,
             Trap::Lease => self.hunt_leases(until_ns).await,
             Trap::Entry => self.hunt_entries(until_ns).await,
+            Trap::Copy => self.hunt_copies(until_ns).await,
         }
     }
 

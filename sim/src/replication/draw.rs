@@ -44,13 +44,19 @@ pub(crate) fn isolations(settings: &Settings, chance: &mut Chance) -> Plan {
 /// In how many of a hundred runs all disks are full at once for a while.
 const FULL_PERCENT: u64 = 15;
 
+/// How long, and in how many of a hundred of them for longer than a command looks for a leader.
+const FULL_MS: Range<u64> = 500..5_000;
+const LONG_FULL_MS: Range<u64> = 7_000..14_000;
+const LONG_FULL_PERCENT: u64 = 50;
+
 /// A write finds no room at whoever leads.
 pub(crate) fn no_room(settings: &Settings, chance: &mut Chance) -> Plan {
     if !chance.percent(FULL_PERCENT) {
         return Plan::new();
     }
-    let at_ms = chance.of(3000..settings.duration_ms - 6000);
-    let for_ms = chance.of(500..5000);
+    let at_ms = chance.of(3000..settings.duration_ms - LONG_FULL_MS.end);
+    let is_long = chance.percent(LONG_FULL_PERCENT);
+    let for_ms = chance.of(if is_long { LONG_FULL_MS } else { FULL_MS });
     let full = |node, room| Planned { at_ms, fault: Fault::Full { node, room, for_ms } };
     (1..=settings.nodes).map(|node| full(node, chance.skewed(1..4096) - 1)).collect()
 }
@@ -79,6 +85,19 @@ pub(crate) fn hunts(settings: &Settings, chance: &mut Chance) -> Plan {
         }
     }
     hunts
+}
+
+/// In how many of a hundred runs an operator has an old copy elected, and how often.
+const COPIES_PERCENT: u64 = 20;
+
+/// Everybody in sync is gone for so long that an operator takes what there is.
+pub(crate) fn losses(settings: &Settings, chance: &mut Chance) -> Plan {
+    if settings.quorum.founding.replication_factor < 2 || !chance.percent(COPIES_PERCENT) {
+        return Plan::new();
+    }
+    let at_ms = chance.of(2000..settings.duration_ms / 2);
+    let fault = Fault::Hunt { trap: Trap::Copy, for_ms: chance.of(HUNT_MS) };
+    vec![Planned { at_ms, fault }]
 }
 
 /// How many of a hundred runs have this class at all.

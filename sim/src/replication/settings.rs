@@ -37,7 +37,7 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
         ReadMode::Lease => c.pick(&DRIFT_PPM_WITH_LEASES),
         ReadMode::Confirm => c.pick(&[0, 200, 50_000]),
     };
-    Settings {
+    let settings = Settings {
         nodes,
         clients: c.of(3..7) as u32,
         readers: c.pick(&[0, 1, 1, 1, 2, 2]),
@@ -56,7 +56,9 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
         replication,
         quorum,
         ..usual
-    }
+    };
+    // Half of them hear what a node says that has looked for a leader in vain.
+    Settings { patience_ms: c.pick(&[4_000, 8_000]), ..settings }
 }
 
 fn replication(c: &mut Chance) -> Replication {

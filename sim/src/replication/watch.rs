@@ -17,6 +17,7 @@ use super::checkers::reigns::Reigns;
 use super::checkers::watermark::{self, Standing};
 use super::checkers::{Found, complete};
 use super::log::{Log, written};
+use crate::history::Order;
 
 /// See the module's header.
 #[derive(Default)]
@@ -34,8 +35,10 @@ pub(crate) struct Watch {
     asked: BTreeMap<PartitionId, AlterPartition>,
     /// The latest clock that a leader has had committed, in ms.
     clocks: BTreeMap<PartitionId, u64>,
-    /// Led by an operator's word: what was committed may be lost.
-    unclean: BTreeSet<PartitionId>,
+    /// From this reign on led by one that may lack what was committed, and has not begun yet.
+    unclean: BTreeMap<PartitionId, Epoch>,
+    /// The last of those that have.
+    begun: BTreeMap<PartitionId, Epoch>,
     /// The committed map that was looked at last, by its place, and whom it had in sync.
     applied: Index,
     in_sync: BTreeMap<PartitionId, Vec<Life>>,
@@ -54,11 +57,15 @@ struct Seen {
 /// What a look has shown.
 #[derive(Default)]
 pub(crate) struct Look {
+    /// When it is.
+    at: Order,
     pub(crate) found: Vec<Found>,
     /// What is new, for the story.
     pub(crate) news: Vec<String>,
     /// Somebody begins or ceases to lead, or to serve.
     pub(crate) leaders_changed: bool,
+    /// What is committed in a partition is lost, by a decree, but for what was so before this.
+    pub(crate) lost: Vec<(PartitionId, Order)>,
 }
 
 impl Watch {
@@ -164,15 +171,15 @@ impl Watch {
         self.committed.leads("", partition, log, NEVER).is_none()
     }
 
-    /// Looks at the replicas of a node after an event. `map`: the committed one.
+    /// Looks at the replicas of a node after an event, at this moment. `map`: the committed one.
     pub(crate) fn look(
         &mut self,
-        node: u32,
-        life: u64,
+        (node, life): (u32, u64),
         glances: impl Iterator<Item = ReplicaGlance>,
         map: &Map,
+        at: Order,
     ) -> Look {
-        let mut look = Look::default();
+        let mut look = Look { at, ..Look::default() };
         look.found.extend(self.enter(map));
         for glance in glances {
             let key = (node, glance.partition);
@@ -196,20 +203,27 @@ impl Watch {
             return found;
         }
         for (p, held) in map.partitions() {
-            if held.doubt.is_some() {
-                self.unclean.insert(p);
-            }
+            self.doubts(p, held);
             let before = self.in_sync.insert(p, held.isr_lives()).unwrap_or_default();
             let entered = held.isr.iter().filter(|seat| !before.contains(&seat.life));
             for seat in entered.filter(|seat| self.has(seat.life.node, seat.directory)) {
                 let node = seat.life.node;
                 let log = self.logs.get(&(node.0, p));
-                if let Some(log) = log.filter(|_| !self.unclean.contains(&p)) {
+                if let Some(log) = log.filter(|_| !self.unclean.contains_key(&p)) {
                     found.extend(self.committed.enters(&node.to_string(), p, log));
                 }
             }
         }
         found
+    }
+
+    /// A leader is elected that may lack what is committed: which it is shows when it begins.
+    fn doubts(&mut self, p: PartitionId, held: &Partition) {
+        if let Some(doubt) = held.doubt
+            && self.begun.get(&p).is_none_or(|begun| *begun < doubt.epoch)
+        {
+            self.unclean.insert(p, doubt.epoch);
+        }
     }
 
     /// Whether the node still has this directory, as far as is known.
@@ -231,8 +245,8 @@ impl Watch {
         if now.open && log.cut(now.log_end) {
             look.news.push(format!("{p}: the log ends at {}", now.log_end.0));
         }
-        if map.partition(p).is_some_and(|held| held.doubt.is_some()) {
-            self.unclean.insert(p);
+        if let Some(held) = map.partition(p) {
+            self.doubts(p, held);
         }
         let (led, leads) = (before.and_then(|before| before.leads), now.leads);
         if let Some(epoch) = leads
@@ -241,9 +255,18 @@ impl Watch {
             look.leaders_changed = true;
             look.news.push(format!("{p}: leads in {epoch}, log end {}", now.log_end.0));
             look.found.extend(self.reigns.leads(p, epoch, (node, life)));
-            if !self.unclean.contains(&p) {
-                look.found.extend(self.committed.leads(&who, p, &self.logs[&(node, p)], epoch));
+            let log = &self.logs[&(node, p)];
+            if self.unclean.get(&p).is_some_and(|since| epoch >= *since) {
+                self.unclean.remove(&p);
+                self.begun.insert(p, epoch);
+                if let Some(kept) = self.committed.loses(p, log, epoch) {
+                    look.news.push(format!("{p}: what was committed after {kept} is lost"));
+                    look.lost.push((p, kept));
+                    // Its clock may be behind, too.
+                    self.clocks.remove(&p);
+                }
             }
+            look.found.extend(self.committed.leads(&who, p, log, epoch));
         }
         if led.is_some() && leads.is_none() {
             look.leaders_changed = true;
@@ -269,12 +292,15 @@ impl Watch {
         let was = before.filter(|before| before.open).map_or(Offset(0), |b| b.watermark);
         if now.open && now.watermark != was {
             look.news.push(format!("{p}: committed to {}", now.watermark.0));
-            if now.watermark > was && !self.unclean.contains(&p) {
+            if now.watermark > was {
                 let log = &self.logs[&(node, p)];
                 let range = (was, now.watermark);
                 let follows = now.follows.map(|(_, epoch)| epoch);
                 let reign = leads.or(follows).unwrap_or(NEVER);
-                look.found.extend(self.committed.covers(&who, p, log, range, reign));
+                // Who has just opened knows of it by its log alone, whomever it follows by now.
+                let told = leads.or(follows).filter(|_| before.is_some_and(|b| b.open));
+                let heard = (reign, told.unwrap_or(now.epoch), look.at);
+                look.found.extend(self.committed.covers(&who, p, log, range, heard));
             }
         }
         if let Some(epoch) = leads {
@@ -288,9 +314,7 @@ impl Watch {
             let whose = format!("{who} for {p}");
             look.found.extend(watermark::check(&whose, before, stands(epoch, now), count));
         }
-        if !self.unclean.contains(&p) {
-            look.found.extend(self.complete(p, map));
-        }
+        look.found.extend(self.complete(p, map));
     }
 
     /// How many replicas the node has taken to be in sync since the last look, and how many it needs.

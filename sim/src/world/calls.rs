@@ -162,6 +162,30 @@ impl World {
         reads.collect()
     }
 
+    /// What comes next in the sequence of the run is behind this.
+    pub(crate) fn order(&self) -> Order {
+        lock(&self.record).order
+    }
+
+    /// What was committed in the partition is lost, but for what was so at `kept`.
+    pub(crate) fn lose(&self, partition: PartitionId, kept: Order) {
+        // The probe has a group of its own.
+        let groups = (0..=self.settings.groups).map(Group);
+        let groups: Vec<Group> = groups.filter(|&g| self.partition_of(g) == partition).collect();
+        let mut record = lock(&self.record);
+        let (from, to) = (record.order + 1, record.order + 2);
+        record.order = to;
+        let is_lost = |call: &&mut Call| {
+            call.returned.is_none()
+                && group_of(&call.action).is_none_or(|group| groups.contains(&group))
+        };
+        // The clock of who leads now may be behind that of those who led.
+        let under_way = record.history.calls.iter_mut().filter(is_lost);
+        under_way.for_each(|call| call.invoked.clock.committed_ms = 0);
+        let left = Left::Prefix(kept);
+        record.history.losses.push(Loss { groups: Some(groups), from, to, left });
+    }
+
     /// How many calls there were.
     pub(crate) fn calls(&self) -> usize {
         lock(&self.record).history.calls.len()

@@ -450,6 +450,6 @@ fn a_search_of_too_much_is_given_up() {
     }
     let read = forge.call(1000, get(1), is(1));
     let calls: Vec<usize> = (0..=read).collect();
-    let (ops, _) = operations(forge.history(), &calls);
+    let (ops, _) = operations(forge.history(), Group(0), &calls);
     assert_eq!(search(&ops, 100_000), Found::Undecided);
 }

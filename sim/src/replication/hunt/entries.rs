@@ -96,7 +96,7 @@ impl Nemesis {
         self.bring_back(&led);
     }
 
-    fn in_sync(&self, partition: PartitionId) -> Vec<u32> {
+    pub(super) fn in_sync(&self, partition: PartitionId) -> Vec<u32> {
         let watch = lock(&self.world.watch);
         let held = watch.map().partition(partition);
         held.into_iter().flat_map(|held| &held.isr).map(|seat| seat.life.node.0).collect()

@@ -4,10 +4,12 @@
 //! - [`Trap::Lease`](crate::plan::Trap::Lease): two who take themselves for the leader, and clients that read through the old one
 //!   (Gray and Cheriton, 1989; dissertation §6.4).
 //! - [`Trap::Entry`](crate::plan::Trap::Entry): the seat of who lacks what the leader of before had committed (KIP-966).
+//! - [`Trap::Copy`](crate::plan::Trap::Copy): an operator's election, of one that is not in sync, once all who are do not come back.
 //!
 //! Whoever is put in the place of another is so by an operator's word; that an old leader is no replica
 //! any more spares the new one the wait for it, and it becomes one again later.
 
+mod copies;
 mod entries;
 mod leases;
 mod reigns;
