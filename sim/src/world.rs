@@ -8,7 +8,8 @@ mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::marks::Marks;
@@ -62,6 +63,8 @@ pub(crate) struct World {
     focus: Mutex<Vec<Group>>,
     /// When a replica was last to be taken away from a partition, in ns.
     taken_ns: Mutex<Option<u64>>,
+    /// How many tokens clients have drawn: none writes what another has written.
+    pub(crate) tokens: Arc<AtomicU32>,
     time: Mutex<Option<TimeHandle>>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
@@ -139,6 +142,7 @@ impl World {
             settings,
             wires: Mutex::default(),
             windows: Mutex::default(),
+            tokens: Arc::default(),
             time: Mutex::new(None),
             trace: Mutex::new(Trace::new(keep)),
             nodes: Mutex::default(),

@@ -80,8 +80,6 @@ impl Client {
     pub(crate) fn new(world: Arc<World>, id: u32) -> Self {
         let mut chance = Chance::new(world.seed, Purpose::Client(id));
         let wishes = Chance::new(chance.any(), Purpose::Client(id));
-        // A later client of the same number writes other tokens.
-        let first_token = id * 1_000_000 + world.calls() as u32;
         // A leader that can reach nobody answers no write, and who waits for one reads nothing.
         let clients = world.settings.clients;
         let habit = if id <= world.settings.readers {
@@ -91,7 +89,7 @@ impl Client {
         } else {
             Habit::Any
         };
-        let workload = Workload::new(&world.settings, first_token, wishes, habit);
+        let workload = Workload::new(&world.settings, (id, world.tokens.clone()), wishes, habit);
         // Clients stand behind the nodes in the address plan.
         let address = SocketAddr::from(([10, 0, 1, id as u8], 0));
         Self {

@@ -1,5 +1,8 @@
 //! What clients ask: a mixture of actions, whose weights each seed draws for itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::chance::Chance;
 use crate::history::{Action, Group, Key, Token, Ttl, Val, When};
 use crate::settings::Settings;
@@ -100,14 +103,20 @@ pub(super) struct Workload {
     value_bytes_max: u64,
     record_bytes: Option<u64>,
     ttl_ms_max: u64,
-    /// The last token given out; the client's number is in the high digits.
-    next_token: u32,
+    /// The client's number, for the high digits of its tokens, and how many there are of all clients.
+    client: u32,
+    tokens: Arc<AtomicU32>,
     /// The value that each key was last seen with, for conditions that hold now and then.
     seen: std::collections::BTreeMap<Key, Option<Val>>,
 }
 
 impl Workload {
-    pub(super) fn new(settings: &Settings, first_token: u32, chance: Chance, habit: Habit) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        (client, tokens): (u32, Arc<AtomicU32>),
+        chance: Chance,
+        habit: Habit,
+    ) -> Self {
         let mut weights = settings.mix.clone();
         // Whatever the seed says, there is something to read and something to find.
         for (sort, least) in [(Sort::Get, 12), (Sort::Set, 8), (Sort::MGet, 4)] {
@@ -135,7 +144,8 @@ impl Workload {
             value_bytes_max: settings.value_bytes_max,
             record_bytes: settings.record_bytes,
             ttl_ms_max: settings.ttl_ms_max,
-            next_token: first_token,
+            client,
+            tokens,
             seen: std::collections::BTreeMap::new(),
         }
     }
@@ -276,13 +286,13 @@ impl Workload {
     }
 
     fn token(&mut self, bytes: Option<u32>) -> Token {
-        self.next_token += 1;
+        let id = self.client * 1_000_000 + self.tokens.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(bytes) = bytes {
-            return Token { id: self.next_token, bytes };
+            return Token { id, bytes };
         }
         let max = self.value_bytes_max.max(u64::from(Token::BYTES_MIN) + 1);
         let bytes = self.chance.skewed(u64::from(Token::BYTES_MIN)..max) as u32;
-        Token { id: self.next_token, bytes }
+        Token { id, bytes }
     }
 }
 
