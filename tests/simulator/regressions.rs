@@ -134,3 +134,11 @@ fn a_watch_that_was_refused_stood_all_the_same() {
 fn a_forgotten_voter_left_a_lost_one_in_every_majority() {
     holds(Profile::Cluster, 1_003_226, None);
 }
+
+/// A FLUSHALL was refused by one partition ("nothing was changed") and unknown in another, which had
+/// applied it: its client was told that nothing was changed. Mended by "core: what is unknown in one
+/// partition is not called refused".
+#[test]
+fn a_command_over_partitions_was_refused_though_one_may_have_applied_it() {
+    holds(Profile::Replication, 2000333, None);
+}

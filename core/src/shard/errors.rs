@@ -32,6 +32,12 @@ pub(super) fn dropped(partition: usize, what: Dropped, parts: bool) -> Reply {
     })
 }
 
+/// Whether the command may have been applied, or was in part.
+pub(super) fn is_in_doubt(reply: &Reply) -> bool {
+    let Reply::Error(text) = reply else { return false };
+    ["UNKNOWN ", "PARTIAL "].iter().any(|code| text.starts_with(code))
+}
+
 /// For a command whose part in one partition was dropped for certain, and applied in others.
 pub(super) fn applied_in_part(partition: usize, what: Dropped) -> Reply {
     let (happened, then) = match what {
@@ -199,11 +205,11 @@ pub(super) fn unconfirmed(lacking: &Lacking, applied: bool) -> Reply {
         false => format!("{}", Silent(silent)),
     };
     let nobody = Nobody(*headless, "to change the in-sync set");
+    let Unanswered { code, what, then: todo } = part_unanswered(applied);
     Reply::error_owned(format!(
-        "TRYAGAIN {me} can not make sure that it leads partition {partition} still, since {silent} \
-         not said so{nobody}: {}; {}, and see kvnode status",
-        changed(applied),
-        then("try again", headless.is_some())
+        "{code} {me} can not make sure that it leads partition {partition} still, since {silent} not \
+         said so{nobody}: {what}; {}, and see kvnode status",
+        then(todo, headless.is_some())
     ))
 }
 
@@ -314,15 +320,27 @@ pub(super) fn elsewhere() -> Reply {
 
 /// For a read whose leader may have been none any more; `applied` if it has changed keys elsewhere.
 pub(super) fn moved(partition: usize, applied: bool) -> Reply {
+    let Unanswered { code, what, then } = part_unanswered(applied);
     Reply::error_owned(format!(
-        "TRYAGAIN the leadership of partition p{partition} moved while the command was being \
-         answered: {}; try again",
-        changed(applied)
+        "{code} the leadership of partition p{partition} moved while the command was being answered: \
+         {what}; {then}"
     ))
 }
 
-fn changed(applied: bool) -> &'static str {
-    if applied { "its other part was applied" } else { "nothing was changed" }
+/// What a command is told of which one part could not be answered; `applied` if others were.
+struct Unanswered {
+    code: &'static str,
+    what: &'static str,
+    then: &'static str,
+}
+
+fn part_unanswered(applied: bool) -> Unanswered {
+    let (code, what, then) = match applied {
+        // A client library sends again by itself what is told TRYAGAIN.
+        true => ("PARTIAL", "its other part was applied", "read it back"),
+        false => ("TRYAGAIN", "nothing was changed", "try again"),
+    };
+    Unanswered { code, what, then }
 }
 
 /// For a write while too few replicas are in sync.

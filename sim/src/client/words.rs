@@ -144,9 +144,6 @@ pub fn outcome(action: &mut Action, reply: &Reply) -> Outcome {
     if let Reply::Error(text) = reply {
         return match text.split(' ').next().unwrap_or_default() {
             "UNKNOWN" | "PARTIAL" => Outcome::Unknown(text.to_string()),
-            "TRYAGAIN" if text.contains("its other part was applied") => {
-                Outcome::Unknown(text.to_string())
-            }
             "DOWN" | "LOADING" | "DISKFULL" | "CORRUPT" | "EXECABORT" | "CLUSTERDOWN"
             | "TRYAGAIN" | "NOREPLICAS" => Outcome::Refused(text.to_string()),
             "ERR" if text.contains("this one was not applied") => {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::message::Command;
 use super::transaction::Watches;
 use crate::reply::Reply;
+use crate::shard::errors;
 use crate::{Epoch, Instant, NodeId, PartitionId};
 
 /// A command under way in other places.
@@ -87,7 +88,9 @@ impl Call {
         assert!(replies.len() == parts, "it is done");
         let failed = |reply: &&Reply| matches!(reply, Reply::Error(_));
         let done = parts - replies.iter().filter(failed).count();
-        if let Some(error) = replies.iter().find(failed) {
+        // What may have been applied in one partition must not be called refused for what another says.
+        let in_doubt = replies.iter().find(|reply| errors::is_in_doubt(reply));
+        if let Some(error) = in_doubt.or_else(|| replies.iter().find(failed)) {
             if let Reply::Error(text) = error
                 && done > 0
                 && !self.reads
@@ -134,5 +137,40 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
             let reply = replies.into_iter().next().expect("a step is one part");
             super::split::scanned(reply, partition, partitions)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    fn told(replies: &[Reply]) -> String {
+        let part = |(i, reply): (usize, &Reply)| Part {
+            partition: PartitionId(i as u32),
+            commands: Vec::new(),
+            reply: Some(reply.clone()),
+            no_room: false,
+        };
+        let parts = replies.iter().enumerate().map(part).collect();
+        let call =
+            Call { parts, merge: Merge::First, reads: false, pinned: None, until: Instant(0) };
+        match call.compose() {
+            Reply::Error(text) => text.into(),
+            reply => alloc::format!("{reply:?}"),
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_applied_in_one_partition_is_refused_by_none() {
+        let refused = || Reply::error("TRYAGAIN its leader moved: nothing was changed");
+        let unknown = || Reply::error("UNKNOWN it may or may not have been applied");
+        assert!(told(&[refused(), unknown(), refused()]).starts_with("UNKNOWN "));
+        assert!(told(&[unknown(), refused()]).starts_with("UNKNOWN "));
+        assert!(told(&[refused(), refused()]).starts_with("TRYAGAIN "));
+        let text = told(&[refused(), Reply::OK, unknown()]);
+        assert!(text.starts_with("PARTIAL ") && text.contains("1 of 3"), "{text}");
+        assert!(text.contains("UNKNOWN it may or may not"), "{text}");
     }
 }
