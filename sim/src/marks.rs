@@ -47,11 +47,13 @@ pub enum Seen {
     JoinsInSync,
     /// A follower was told to begin again from zero.
     FromZero,
+    /// A client was told how many replicas have what it wrote.
+    Counted,
 }
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
@@ -70,6 +72,7 @@ impl Seen {
         Self::LeavesInSync,
         Self::JoinsInSync,
         Self::FromZero,
+        Self::Counted,
     ];
 
     /// Its name, as campaigns print it.
@@ -93,6 +96,7 @@ impl Seen {
             Self::LeavesInSync => "replica to leave the in-sync set",
             Self::JoinsInSync => "replica to join the in-sync set",
             Self::FromZero => "follower told to begin from zero",
+            Self::Counted => "client told who has its write",
         }
     }
 

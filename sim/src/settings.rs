@@ -181,6 +181,8 @@ pub struct Settings {
     pub latency_us: (u64, u64),
     /// How long a client thinks between calls, at most, in ms.
     pub think_ms: u64,
+    /// How many of a hundred turns of a client end with WAIT or WAITAOF.
+    pub waits_percent: u64,
     /// How long a client waits for an answer, in ms.
     pub patience_ms: u64,
     /// How many commands a client sends before it waits for an answer, at most.
@@ -251,6 +253,7 @@ impl Settings {
             latency_us: (latency, latency * c.of(2..8)),
             think_ms: c.of(90..360),
             patience_ms: 4_000,
+            waits_percent: 0,
             pipeline: if c.percent(60) { 1 } else { c.of(2..9) },
             groups: c.of(3..14) as u16,
             mix: (0..crate::client::MIX).map(|_| c.skewed(1..33) - 1).collect(),

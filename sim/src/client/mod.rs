@@ -6,7 +6,7 @@
 pub mod words;
 mod workload;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use kvnode_core::args::OwnedArgs;
 use kvnode_core::reply::Reply;
+use kvnode_core::shard::FsyncMode;
 use madsim::net::Endpoint;
 use madsim::time::{sleep, timeout};
 
 use crate::chance::{Chance, Purpose};
 use crate::checkers::words as told;
-use crate::history::{Action, Answer, Group, Key, Moment, Outcome, Ttl, When};
+use crate::history::{Action, Answer, Group, Key, Moment, Outcome, Ttl, Val, When};
 use crate::marks::Seen;
 use crate::net::{Inlet, Packet, WireId};
 use crate::node::address;
@@ -33,6 +34,9 @@ pub(crate) use workload::MIX;
 /// How many times as fast clients ask while something happens that they should see.
 const HURRY: u64 = 4;
 const HURRY_PERCENT: u64 = 80;
+
+/// The longest that a client waits for replicas, in ms.
+const WAIT_MS_MAX: u64 = 2_000;
 
 /// A client of one node at a time.
 pub(crate) struct Client {
@@ -56,6 +60,8 @@ struct Connection {
     waiting: VecDeque<Waiting>,
     /// The last command that is no call was refused.
     refused: bool,
+    /// What was written on it and answered, of each group the latest.
+    written: BTreeMap<Group, (Key, Val)>,
     _endpoint: Endpoint,
 }
 
@@ -63,6 +69,8 @@ struct Connection {
 enum Waiting {
     /// Its reply tells how the call ended.
     Call(usize, Action),
+    /// Its reply tells who has what was written: a number, or with `true` (WAITAOF) two.
+    Count(bool),
     /// Its reply should be this simple string; another spoils the transaction that it belongs to.
     Simple(&'static str),
 }
@@ -71,6 +79,7 @@ impl Waiting {
     fn text(&self) -> String {
         match self {
             Self::Call(call, action) => format!("call {call}: {}", told::action(action)),
+            Self::Count(_) => "how many have what was written".to_owned(),
             Self::Simple(text) => format!("what is answered by {text}"),
         }
     }
@@ -148,7 +157,7 @@ impl Client {
         };
         let waiting = VecDeque::new();
         self.connection =
-            Some(Connection { wire, inlet, waiting, refused: false, _endpoint: endpoint });
+            Some(Connection { wire, inlet, waiting, refused: false, written: BTreeMap::new(), _endpoint: endpoint });
         if self.nearby {
             send(&self.world, self.id, wire, &[b"READONLY".to_vec()]);
             let connection = self.connection.as_mut().expect("it was made just now");
@@ -164,6 +173,10 @@ impl Client {
                 Wish::Plain(action) => self.ask(action, None),
                 Wish::Watched(keys, steps) => self.transact(&keys, steps).await,
             }
+        }
+        let (wants, writes) = (self.world.settings.waits_percent, self.has_written());
+        if wants > 0 && writes && self.chance.percent(wants) {
+            self.count();
         }
         let left = if self.chance.percent(80) { 0 } else { breath as usize / 2 };
         self.settle(left).await;
@@ -190,6 +203,56 @@ impl Client {
         }
         send(&self.world, self.id, connection.wire, &last);
         connection.waiting.push_back(Waiting::Call(call, action));
+    }
+
+    fn has_written(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.written.is_empty())
+    }
+
+    /// WAIT or WAITAOF.
+    fn count(&mut self) {
+        let replicas = self.chance.below(u64::from(self.world.settings.nodes)).to_string();
+        let timeout_ms = self.chance.skewed(1..WAIT_MS_MAX).to_string();
+        let local = self.chance.percent(30).then(|| self.chance.below(2).to_string());
+        let mut command = vec![replicas, timeout_ms];
+        let name = if local.is_some() { "WAITAOF" } else { "WAIT" };
+        let of_disk = local.is_some();
+        // In other modes of fsync no replica says what is durable.
+        if of_disk && self.world.settings.fsync != FsyncMode::Always {
+            command[0] = "0".to_owned();
+        }
+        let command: Vec<Vec<u8>> = std::iter::once(name.to_owned())
+            .chain(local)
+            .chain(command)
+            .map(String::into_bytes)
+            .collect();
+        let Some(connection) = &mut self.connection else { return };
+        self.world.tell(Lane::Client(self.id), Kind::Call, &command, || name.to_owned());
+        send(&self.world, self.id, connection.wire, &command);
+        connection.waiting.push_back(Waiting::Count(of_disk));
+    }
+
+    /// What WAIT or WAITAOF tells is so of whatever was written on this connection.
+    fn on_count(&self, of_disk: bool, reply: &Reply) {
+        let Some(connection) = &self.connection else { return };
+        let (local, replicas) = match (of_disk, reply) {
+            (false, Reply::Int(replicas)) => (false, *replicas),
+            (true, Reply::Array(both)) => match both[..] {
+                [Reply::Int(local @ (0 | 1)), Reply::Int(replicas)] => (local == 1, replicas),
+                _ => return self.is_garbage(reply),
+            },
+            (_, Reply::Error(_)) => return,
+            _ => return self.is_garbage(reply),
+        };
+        self.world.see(Seen::Counted);
+        for (key, val) in connection.written.values() {
+            self.world.told_acked((key, val), replicas, local);
+        }
+    }
+
+    fn is_garbage(&self, reply: &Reply) {
+        let told = crate::net::reply_text(reply);
+        self.world.violation("garbage", format!("a number of replicas was due, {told} came"));
     }
 
     /// WATCH, GET of each key, MULTI … EXEC.
@@ -268,6 +331,10 @@ impl Client {
                 }
                 None
             }
+            Some(Waiting::Count(of_disk)) => {
+                self.on_count(of_disk, reply);
+                None
+            }
             Some(Waiting::Call(call, mut action)) => {
                 let mut outcome = words::outcome(&mut action, reply);
                 if self.may_be_damaged() {
@@ -305,10 +372,23 @@ impl Client {
         match (action, answer) {
             (Action::Get(key), Answer::Val(val)) => self.workload.saw(*key, Some(val.clone())),
             (Action::Get(key), Answer::Nil) => self.workload.saw(*key, None),
-            (Action::Set { key, val, get: false, .. }, Answer::Done) => {
+            (Action::Set { key, val, ttl, get: false, .. }, Answer::Done) => {
                 self.workload.saw(*key, Some(val.clone()));
+                // One that is over when it is written leaves a tombstone in its place.
+                if matches!(ttl, Ttl::None | Ttl::Keep) {
+                    self.wrote(*key, val.clone());
+                }
+            }
+            (Action::MSet(pairs), Answer::Done) => {
+                pairs.iter().for_each(|(key, val)| self.wrote(*key, val.clone()));
             }
             _ => {}
+        }
+    }
+
+    fn wrote(&mut self, key: Key, val: Val) {
+        if let Some(connection) = &mut self.connection {
+            connection.written.insert(key.group, (key, val));
         }
     }
 

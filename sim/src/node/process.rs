@@ -222,6 +222,9 @@ impl Process {
             self.world.tell(self.lane(), Kind::DiskDone, (io, &result), || {
                 format!("{} {}: {}", describe::io(io), describe::op(&op), describe::result(&result))
             });
+            if !describe::is_of_control(io) {
+                lock(&self.world.replicas).answered(self.id, io, result.is_ok());
+            }
             if describe::is_of_control(io) {
                 self.hand_control(control::Input::Disk(io, result));
             } else {
@@ -287,7 +290,7 @@ impl Process {
         });
         self.world.met(|windows| windows.meet_operation(self.id));
         if self.world.settings.profile.has_control() && !describe::is_of_control(io) {
-            let found = lock(&self.world.replicas).submits(self.id, &op);
+            let found = lock(&self.world.replicas).submits(self.id, io, &op);
             self.world.found(found);
         }
         let now_ns = self.world.now_ns();

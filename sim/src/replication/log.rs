@@ -132,7 +132,8 @@ pub(crate) fn written(op: &DiskOp) -> Vec<(PartitionId, Offset, Entry)> {
     records
 }
 
-fn fingerprint(bytes: &[u8]) -> u64 {
+/// Of a key or a value.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()

@@ -58,7 +58,8 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
         ..usual
     };
     // Half of them hear what a node says that has looked for a leader in vain.
-    Settings { patience_ms: c.pick(&[4_000, 8_000]), ..settings }
+    let patience_ms = c.pick(&[4_000, 8_000]);
+    Settings { patience_ms, waits_percent: c.pick(&[0, 3, 10]), ..settings }
 }
 
 fn replication(c: &mut Chance) -> Replication {

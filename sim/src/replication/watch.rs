@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
 use kvnode_core::control::View;
-use kvnode_core::disk::DiskOp;
+use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::shard::ReplicaGlance;
-use kvnode_core::{DirectoryId, Epoch, Index, NodeId, Offset, PartitionId};
+use kvnode_core::{DirectoryId, Epoch, Index, IoId, NodeId, Offset, PartitionId};
 
+use super::checkers::acks::{Acks, Written};
 use super::checkers::committed::{Committed, NEVER};
 use super::checkers::matching::LogMatching;
 use super::checkers::progress::{self, Progress};
@@ -25,6 +26,11 @@ pub(crate) struct Watch {
     reigns: Reigns,
     matching: LogMatching,
     committed: Committed,
+    acks: Acks,
+    /// What each file holds that no fsync was asked for since, and what one that is under way will make
+    /// durable.
+    unsynced: BTreeMap<(u32, File), Vec<Written>>,
+    syncing: BTreeMap<(u32, IoId), Vec<Written>>,
     logs: BTreeMap<(u32, PartitionId), Log>,
     replicas: BTreeMap<(u32, PartitionId), Seen>,
     /// What the shard of each node was shown last.
@@ -70,10 +76,19 @@ pub(crate) struct Look {
 
 impl Watch {
     /// A node asks its disk for something.
-    pub(crate) fn submits(&mut self, node: u32, op: &DiskOp) -> Vec<Found> {
+    pub(crate) fn submits(&mut self, node: u32, io: IoId, op: &DiskOp) -> Vec<Found> {
+        if let DiskOp::Sync(file) = op
+            && let Some(written) = self.unsynced.remove(&(node, *file))
+        {
+            self.syncing.insert((node, io), written);
+        }
         let who = format!("n{node}");
         let mut found = Vec::new();
         for (partition, offset, entry) in written(op) {
+            if let DiskOp::Write { file, .. } = op {
+                let record = (partition, entry.content.key, entry.content.value);
+                self.unsynced.entry((node, *file)).or_default().push(record);
+            }
             let log = self.logs.entry((node, partition)).or_default();
             if log.write(offset, entry) && !entry.is_gap() {
                 let before = offset.0.checked_sub(1).and_then(|at| log.at(Offset(at)));
@@ -82,6 +97,19 @@ impl Watch {
             }
         }
         found
+    }
+
+    /// The disk has answered.
+    pub(crate) fn answered(&mut self, node: u32, io: IoId, is_done: bool) {
+        let written = self.syncing.remove(&(node, io)).filter(|_| is_done);
+        for record in written.into_iter().flatten() {
+            self.acks.makes_durable(node, record);
+        }
+    }
+
+    /// A client whose write this is was told so by WAIT or WAITAOF.
+    pub(crate) fn told(&self, written: Written, replicas: i64, local: bool) -> Option<Found> {
+        self.acks.told(written, replicas, local)
     }
 
     /// A node is shown the cluster. What is behind what it has seen it does not act upon: its control
@@ -118,6 +146,8 @@ impl Watch {
     pub(crate) fn died(&mut self, node: u32) {
         self.views.remove(&node);
         self.stale.remove(&node);
+        self.unsynced.retain(|(at, _), _| *at != node);
+        self.syncing.retain(|(at, _), _| *at != node);
         for (_, seen) in self.replicas.iter_mut().filter(|((at, _), _)| *at == node) {
             seen.is_up = false;
             seen.glance.open = false;
@@ -259,7 +289,8 @@ impl Watch {
             if self.unclean.get(&p).is_some_and(|since| epoch >= *since) {
                 self.unclean.remove(&p);
                 self.begun.insert(p, epoch);
-                if let Some(kept) = self.committed.loses(p, log, epoch) {
+                if let Some((cut, kept)) = self.committed.loses(p, log, epoch) {
+                    self.acks.gives_up(p, cut);
                     look.news.push(format!("{p}: what was committed after {kept} is lost"));
                     look.lost.push((p, kept));
                     // Its clock may be behind, too.
@@ -302,6 +333,12 @@ impl Watch {
                 let heard = (reign, told.unwrap_or(now.epoch), look.at);
                 look.found.extend(self.committed.covers(&who, p, log, range, heard));
             }
+        }
+        let acked = before.filter(|before| before.open).map_or(Offset(0), |b| b.acked_end);
+        if now.open && now.acked_end > acked {
+            let (log, range) = (&self.logs[&(node, p)], (acked, now.acked_end));
+            let records = log.range(range.0, range.1).map(|(at, entry)| (at, entry.content));
+            self.acks.acknowledges(node, p, range, records);
         }
         if let Some(epoch) = leads {
             let stands = |epoch, glance: ReplicaGlance| Standing {

@@ -1,6 +1,7 @@
 //! What clients have called, and what they were told.
 
 use super::*;
+use crate::replication::log;
 
 impl World {
     /// A client sends a WATCH.
@@ -160,6 +161,16 @@ impl World {
             }
         });
         reads.collect()
+    }
+
+    /// A client that has written this and was told that it is done is told of so many replicas besides the
+    /// leader that have it, and whether it is durable there.
+    pub(crate) fn told_acked(&self, (key, val): (&Key, &Val), replicas: i64, local: bool) {
+        let partition = self.partition_of(key.group);
+        let key = log::fingerprint(key.to_string().as_bytes());
+        let written = (partition, key, log::fingerprint(&val.encode()));
+        let found = lock(&self.replicas).told(written, replicas, local);
+        self.found(found);
     }
 
     /// What comes next in the sequence of the run is behind this.

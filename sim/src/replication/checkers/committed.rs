@@ -68,19 +68,19 @@ impl Committed {
     }
 
     /// Somebody begins to lead in this reign with this log, and may lack what is committed: that is lost.
-    /// When the first of it was committed, if anything is.
+    /// Where it begins, and when that was committed, if anything is.
     pub(crate) fn loses(
         &mut self,
         partition: PartitionId,
         log: &Log,
         reign: Epoch,
-    ) -> Option<Order> {
+    ) -> Option<(Offset, Order)> {
         let known = self.known.get_mut(&partition)?;
         let first = known.iter().find(|(offset, known)| !has(log, **offset, &known.entry));
         let (&cut, &Known { at, .. }) = first?;
         drop(known.split_off(&cut));
         self.cuts.entry(partition).or_default().push((cut, reign));
-        Some(at)
+        Some((cut, at))
     }
 
     /// Somebody begins to lead in this reign with this log.
@@ -169,7 +169,7 @@ mod tests {
             (Epoch(1), Epoch(1), 9),
         );
         assert_eq!(committed.loses(p, &log(&[1, 1, 1, 1]), Epoch(2)), None, "it has all");
-        assert_eq!(committed.loses(p, &log(&[1]), Epoch(2)), Some(9));
+        assert_eq!(committed.loses(p, &log(&[1]), Epoch(2)), Some((Offset(1), 9)));
         assert_eq!(committed.leads("n3", p, &log(&[1]), Epoch(3)), None);
         assert!(committed.leads("n3", p, &log(&[]), Epoch(3)).is_some(), "that was not");
         let all = (Offset(0), Offset(3));
