@@ -134,7 +134,7 @@ impl World {
             tcp: Mutex::new(Tcp::new(seed)),
             watch: Mutex::new(Watch::new(settings.quorum.session_timeout)),
             atlas: Mutex::default(),
-            replicas: Mutex::default(),
+            replicas: Mutex::new(replication::watch::Watch::new(settings.fsync)),
             parcels: Mutex::default(),
             post: Mutex::default(),
             focus: Mutex::default(),
@@ -334,7 +334,10 @@ impl World {
                     None
                 }
                 Some(Lost::All) => Some(Left::Nothing),
-                Some(Lost::Unsynced) if relaxed => Some(Left::Prefix(node.durable.max(promised))),
+                // What is lost of a partition is another's to tell.
+                Some(Lost::Unsynced) if relaxed && !replicated => {
+                    Some(Left::Prefix(node.durable.max(promised)))
+                }
                 Some(Lost::Unsynced) | None => None,
             };
             if let Some(left) = left {

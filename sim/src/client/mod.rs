@@ -156,8 +156,14 @@ impl Client {
             return false;
         };
         let waiting = VecDeque::new();
-        self.connection =
-            Some(Connection { wire, inlet, waiting, refused: false, written: BTreeMap::new(), _endpoint: endpoint });
+        self.connection = Some(Connection {
+            wire,
+            inlet,
+            waiting,
+            refused: false,
+            written: BTreeMap::new(),
+            _endpoint: endpoint,
+        });
         if self.nearby {
             send(&self.world, self.id, wire, &[b"READONLY".to_vec()]);
             let connection = self.connection.as_mut().expect("it was made just now");

@@ -139,13 +139,15 @@ impl Process {
         let Some(shard) = &self.shard else { return };
         let look = {
             let watch = lock(&self.world.watch);
-            let (life, order) = (self.world.life(self.id), self.world.order());
+            let life = self.world.life(self.id);
+            let at = (self.world.order(), self.world.now_ns());
             let whose = (self.id, life);
-            lock(&self.world.replicas).look(whose, shard.replicas(), watch.map(), order)
+            lock(&self.world.replicas).look(whose, shard.replicas(), watch.map(), at)
         };
         for (partition, kept) in look.lost {
             self.world.lose(partition, kept);
         }
+        look.served.into_iter().for_each(|partition| self.world.has_lost(partition));
         for news in look.news {
             self.world.tell(self.lane(), Kind::Role, &news, || news.clone());
         }

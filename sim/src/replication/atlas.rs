@@ -4,6 +4,7 @@
 //! another stays that has it all: one that the committed map names in sync, that nobody is about to take
 //! out, and whose log, as far as it was seen written, holds everything that any watermark has covered. A
 //! node that holds nothing of what is committed, or nothing that others have not, is free to lose its disk.
+//! Where a loss of power takes what was acknowledged (relaxed fsync), nobody is known to have it all.
 
 use kvnode_core::PartitionId;
 use kvnode_core::cluster::Map;
@@ -19,6 +20,9 @@ pub(crate) fn may_lose(
     is_intact: impl Fn(u32) -> bool,
 ) -> bool {
     let survives = |p: PartitionId| {
+        if watch.is_relaxed() {
+            return false;
+        }
         let Some(held) = map.partition(p) else { return true };
         let others = held.isr.iter().filter(|seat| {
             let own = map.node(seat.life.node);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::replication::{ReadMode, Settings as Replication};
-use kvnode_core::shard::FsyncMode;
 
 use crate::chance::Chance;
 use crate::disk::Pace;
@@ -44,7 +43,6 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
         nearby: c.pick(&[0, 0, 1, 1]),
         groups: c.of(3..10) as u16,
         strays_per_mille: c.pick(&[0, 0, 3, 20]),
-        fsync: FsyncMode::Always,
         drift_ppm_max,
         pace: Pace { min_ns: quick_ns, max_ns: quick_ns * c.of(2..20) },
         latency_us: (usual.latency_us.0, usual.latency_us.1.min(8000)),

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kvnode_core::cluster::{AlterPartition, Life, Map, Partition};
+use kvnode_core::cluster::{AlterPartition, Cause, Life, Map, Partition};
 use kvnode_core::control::View;
 use kvnode_core::disk::{DiskOp, File};
-use kvnode_core::shard::ReplicaGlance;
+use kvnode_core::shard::{FsyncMode, ReplicaGlance};
 use kvnode_core::{DirectoryId, Epoch, Index, IoId, NodeId, Offset, PartitionId};
 
 use super::checkers::acks::{Acks, Written};
@@ -16,7 +16,7 @@ use super::checkers::matching::LogMatching;
 use super::checkers::progress::{self, Progress};
 use super::checkers::reigns::Reigns;
 use super::checkers::watermark::{self, Standing};
-use super::checkers::{Found, complete};
+use super::checkers::{Found, complete, recovered};
 use super::log::{Log, written};
 use crate::history::Order;
 
@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     matching: LogMatching,
     committed: Committed,
     acks: Acks,
+    /// What was acknowledged may be lost with the power: only who speaks in the life of its seat has it.
+    relaxed: bool,
     /// What each file holds that no fsync was asked for since, and what one that is under way will make
     /// durable.
     unsynced: BTreeMap<(u32, File), Vec<Written>>,
@@ -48,6 +50,9 @@ pub(crate) struct Watch {
     /// The committed map that was looked at last, by its place, and whom it had in sync.
     applied: Index,
     in_sync: BTreeMap<PartitionId, Vec<Life>>,
+    /// Who was in sync last, and since when the longest log may be taken, in ns.
+    last: BTreeMap<PartitionId, Vec<NodeId>>,
+    recoverable_ns: BTreeMap<PartitionId, u64>,
     /// What is to become committed.
     progress: Progress,
 }
@@ -63,8 +68,8 @@ struct Seen {
 /// What a look has shown.
 #[derive(Default)]
 pub(crate) struct Look {
-    /// When it is.
-    at: Order,
+    /// When it is, in the order of the run and in ns.
+    at: (Order, u64),
     pub(crate) found: Vec<Found>,
     /// What is new, for the story.
     pub(crate) news: Vec<String>,
@@ -72,9 +77,20 @@ pub(crate) struct Look {
     pub(crate) leaders_changed: bool,
     /// What is committed in a partition is lost, by a decree, but for what was so before this.
     pub(crate) lost: Vec<(PartitionId, Order)>,
+    /// Somebody serves who may lead after such a loss, so that nobody serves any more who did before.
+    pub(crate) served: Vec<PartitionId>,
 }
 
 impl Watch {
+    pub(crate) fn new(fsync: FsyncMode) -> Self {
+        Self { relaxed: fsync != FsyncMode::Always, ..Self::default() }
+    }
+
+    /// Whether what was acknowledged may be lost with the power.
+    pub(crate) fn is_relaxed(&self) -> bool {
+        self.relaxed
+    }
+
     /// A node asks its disk for something.
     pub(crate) fn submits(&mut self, node: u32, io: IoId, op: &DiskOp) -> Vec<Found> {
         if let DiskOp::Sync(file) = op
@@ -207,10 +223,10 @@ impl Watch {
         (node, life): (u32, u64),
         glances: impl Iterator<Item = ReplicaGlance>,
         map: &Map,
-        at: Order,
+        at: (Order, u64),
     ) -> Look {
         let mut look = Look { at, ..Look::default() };
-        look.found.extend(self.enter(map));
+        look.found.extend(self.enter(map, at.1));
         for glance in glances {
             let key = (node, glance.partition);
             let before = self.replicas.get(&key).filter(|seen| seen.life == life).copied();
@@ -227,15 +243,25 @@ impl Watch {
 
     /// Whoever has a seat in the map that it had not before holds all that is committed. Who has lost
     /// its disk since can not lead.
-    fn enter(&mut self, map: &Map) -> Vec<Found> {
+    fn enter(&mut self, map: &Map, now_ns: u64) -> Vec<Found> {
         let mut found = Vec::new();
         if std::mem::replace(&mut self.applied, map.applied()) == map.applied() {
             return found;
         }
         for (p, held) in map.partitions() {
-            self.doubts(p, held);
+            if self.doubts(p, held) {
+                found.extend(self.recovers(p, held, map, now_ns));
+            }
+            self.last.insert(p, held.last_isr.clone());
+            if map.is_recoverable(held) {
+                self.recoverable_ns.entry(p).or_insert(now_ns);
+            } else {
+                self.recoverable_ns.remove(&p);
+            }
             let before = self.in_sync.insert(p, held.isr_lives()).unwrap_or_default();
             let entered = held.isr.iter().filter(|seat| !before.contains(&seat.life));
+            // One that is not whole can not be elected without a doubt.
+            let entered = entered.filter(|seat| seat.whole && self.speaks(seat.life));
             for seat in entered.filter(|seat| self.has(seat.life.node, seat.directory)) {
                 let node = seat.life.node;
                 let log = self.logs.get(&(node.0, p));
@@ -247,18 +273,46 @@ impl Watch {
         found
     }
 
-    /// A leader is elected that may lack what is committed: which it is shows when it begins.
-    fn doubts(&mut self, p: PartitionId, held: &Partition) {
-        if let Some(doubt) = held.doubt
-            && self.begun.get(&p).is_none_or(|begun| *begun < doubt.epoch)
-        {
-            self.unclean.insert(p, doubt.epoch);
+    /// A leader is elected that may lack what is committed: which it is shows when it begins. Whether that is
+    /// new.
+    fn doubts(&mut self, p: PartitionId, held: &Partition) -> bool {
+        let Some(doubt) = held.doubt else { return false };
+        let is_due = self.begun.get(&p).is_none_or(|begun| *begun < doubt.epoch);
+        is_due && self.unclean.insert(p, doubt.epoch) != Some(doubt.epoch)
+    }
+
+    /// Whether the longest log is taken, as far as all who were in sync last were waited for.
+    fn recovers(&self, p: PartitionId, held: &Partition, map: &Map, now_ns: u64) -> Option<Found> {
+        let since_ns = self.recoverable_ns.get(&p).copied().unwrap_or(now_ns);
+        let elected = held.leader.filter(|_| now_ns - since_ns < RECOVERY_WAIT_NS)?;
+        if held.doubt.is_none_or(|doubt| doubt.cause != Cause::UncleanStop) {
+            return None;
         }
+        let log = self.logs.get(&(elected.0, p))?;
+        let lacks = self.committed.first_lacking(p, log);
+        let last = self.last.get(&p).into_iter().flatten();
+        let is_there = |node: &&NodeId| {
+            let life = map.node(**node).filter(|node| node.is_active()).map(|node| node.life());
+            let speaks = self.views.get(&node.0).is_some_and(|view| view.life == life);
+            life.is_some() && speaks && self.replica(node.0, p).is_some_and(|own| own.open)
+        };
+        let holds = |node: &NodeId| {
+            let log = self.logs.get(&(node.0, p)).zip(lacks);
+            (*node, log.is_some_and(|(log, at)| self.committed.is_in(p, at, log)))
+        };
+        let there: Vec<_> = last.filter(is_there).map(holds).collect();
+        recovered::check(p, elected, lacks, &there)
     }
 
     /// Whether the node still has this directory, as far as is known.
     fn has(&self, node: NodeId, directory: DirectoryId) -> bool {
         self.views.get(&node.0).is_some_and(|view| view.me.directory == directory)
+    }
+
+    /// Whether who speaks for the node has what it acknowledged in this life, as far as is known.
+    fn speaks(&self, life: Life) -> bool {
+        let view = self.views.get(&life.node.0);
+        !self.relaxed || view.is_some_and(|view| view.life == Some(life))
     }
 
     fn is(
@@ -274,9 +328,6 @@ impl Watch {
         let log = self.logs.entry((node, p)).or_default();
         if now.open && log.cut(now.log_end) {
             look.news.push(format!("{p}: the log ends at {}", now.log_end.0));
-        }
-        if let Some(held) = map.partition(p) {
-            self.doubts(p, held);
         }
         let (led, leads) = (before.and_then(|before| before.leads), now.leads);
         if let Some(epoch) = leads
@@ -311,12 +362,16 @@ impl Watch {
         if idle(now) && before.is_some_and(|before| !idle(before)) {
             look.news.push(format!("{p}: neither leads nor follows"));
         }
+        let reigns_on = self.begun.get(&p).is_none_or(|begun| leads >= Some(*begun));
         if now.serves && !before.is_some_and(|before| before.serves) {
+            if reigns_on {
+                look.served.push(p);
+            }
             // What an earlier leader had committed becomes so here, under those who watch already.
             look.leaders_changed = true;
             look.news.push(format!("{p}: serves"));
         }
-        if now.serves {
+        if now.serves && reigns_on {
             let clock = self.clocks.entry(p).or_default();
             *clock = now.committed_clock.max(*clock);
         }
@@ -330,7 +385,7 @@ impl Watch {
                 let reign = leads.or(follows).unwrap_or(NEVER);
                 // Who has just opened knows of it by its log alone, whomever it follows by now.
                 let told = leads.or(follows).filter(|_| before.is_some_and(|b| b.open));
-                let heard = (reign, told.unwrap_or(now.epoch), look.at);
+                let heard = (reign, told.unwrap_or(now.epoch), look.at.0);
                 look.found.extend(self.committed.covers(&who, p, log, range, heard));
             }
         }
@@ -369,11 +424,13 @@ impl Watch {
         let glance = self.replica(leader.0, p).filter(|own| own.leads == Some(held.epoch))?;
         // Who has lost its disk since holds nothing, and can not lead.
         let seats = held.isr.iter().filter(|seat| self.has(seat.life.node, seat.directory));
+        let seats = seats.filter(|seat| self.speaks(seat.life));
         let mut members: BTreeSet<NodeId> = seats.map(|seat| seat.life.node).collect();
         if self.is_asked(p, map) {
             let present = |life: &&Life| {
                 let node = map.node(life.node).filter(|node| node.life() == **life);
-                node.is_some_and(|node| self.has(life.node, node.registration.directory))
+                let has = |directory| self.has(life.node, directory) && self.speaks(**life);
+                node.is_some_and(|node| has(node.registration.directory))
             };
             members.extend(self.asked[&p].isr.iter().filter(present).map(|life| life.node));
         }
@@ -479,6 +536,9 @@ fn reign(map: &Map, partition: PartitionId) -> Option<(NodeId, Epoch)> {
     Some((held.leader?, held.epoch))
 }
 
+/// How long a controller waits for those who were in sync last, less what it may begin before that shows.
+const RECOVERY_WAIT_NS: u64 = 29_000_000_000;
+
 #[cfg(test)]
 mod tests {
     use kvnode_core::cluster::{Command, Founding};
@@ -579,5 +639,23 @@ mod tests {
         watch.died(1);
         watch.shown(1, &view(old));
         assert_eq!(watch.count(1, P), (0, 2), "another process has seen nothing yet");
+    }
+
+    /// Seed 2110334: a leader took in who had acknowledged all, and had lost its power before the
+    /// controller agreed; its next process had read the map and not yet registered.
+    #[test]
+    fn a_process_speaks_for_the_life_that_it_has_registered() {
+        let maps = maps();
+        let map = &maps[maps.len() - 1];
+        let life = map.node(NodeId(1)).expect("it is registered").life();
+        let mut watch = Watch::new(FsyncMode::Never);
+        watch.shown(1, &view(map));
+        assert!(!watch.speaks(life), "it has not registered");
+        let registered = View { life: Some(life), ..(*view(map)).clone() };
+        watch.shown(1, &Arc::new(registered));
+        assert!(watch.speaks(life));
+        watch.died(1);
+        assert!(!watch.speaks(life));
+        assert!(Watch::new(FsyncMode::Always).speaks(life), "nothing is lost with the power");
     }
 }

@@ -178,14 +178,27 @@ impl World {
         lock(&self.record).order
     }
 
-    /// What was committed in the partition is lost, but for what was so at `kept`.
+    /// Whoever served the partition before a loss serves it no more.
+    pub(crate) fn has_lost(&self, partition: PartitionId) {
+        let mut record = lock(&self.record);
+        record.order += 1;
+        let order = record.order;
+        let is_due = |loss: &&mut Loss| {
+            let group = loss.groups.as_ref().and_then(|groups| groups.first());
+            loss.to == Order::MAX && group.is_some_and(|g| self.partition_of(*g) == partition)
+        };
+        record.history.losses.iter_mut().filter(is_due).for_each(|loss| loss.to = order);
+    }
+
+    /// What was committed in the partition is lost, but for what was so at `kept`: from now on until the next
+    /// leader serves, for the one before may show it that long.
     pub(crate) fn lose(&self, partition: PartitionId, kept: Order) {
         // The probe has a group of its own.
         let groups = (0..=self.settings.groups).map(Group);
         let groups: Vec<Group> = groups.filter(|&g| self.partition_of(g) == partition).collect();
         let mut record = lock(&self.record);
-        let (from, to) = (record.order + 1, record.order + 2);
-        record.order = to;
+        record.order += 1;
+        let (from, to) = (record.order, Order::MAX);
         let is_lost = |call: &&mut Call| {
             call.returned.is_none()
                 && group_of(&call.action).is_none_or(|group| groups.contains(&group))

@@ -58,7 +58,8 @@ impl Acks {
 
     /// What stands there and behind is given up.
     pub(crate) fn gives_up(&mut self, partition: PartitionId, from: Offset) {
-        let lost = self.held.iter_mut().filter(|((p, ..), held)| *p == partition && held.at >= from);
+        let lost =
+            self.held.iter_mut().filter(|((p, ..), held)| *p == partition && held.at >= from);
         lost.for_each(|(_, held)| held.is_given_up = true);
     }
 

@@ -75,9 +75,9 @@ impl Committed {
         log: &Log,
         reign: Epoch,
     ) -> Option<(Offset, Order)> {
+        let cut = self.first_lacking(partition, log)?;
         let known = self.known.get_mut(&partition)?;
-        let first = known.iter().find(|(offset, known)| !has(log, **offset, &known.entry));
-        let (&cut, &Known { at, .. }) = first?;
+        let at = known[&cut].at;
         drop(known.split_off(&cut));
         self.cuts.entry(partition).or_default().push((cut, reign));
         Some((cut, at))
@@ -99,6 +99,19 @@ impl Committed {
     pub(crate) fn enters(&self, who: &str, partition: PartitionId, log: &Log) -> Option<Found> {
         let lacks = self.lacks(partition, log, NEVER)?;
         Some(("in-sync set complete", format!("{who} is in sync for {partition} {lacks}")))
+    }
+
+    /// Where the first record stands that is committed and not in the log.
+    pub(crate) fn first_lacking(&self, partition: PartitionId, log: &Log) -> Option<Offset> {
+        let known = self.known.get(&partition)?;
+        let lacks = |(offset, known): &(&Offset, &Known)| !has(log, **offset, &known.entry);
+        known.iter().find(lacks).map(|(offset, _)| *offset)
+    }
+
+    /// Whether the log holds what is committed there.
+    pub(crate) fn is_in(&self, partition: PartitionId, at: Offset, log: &Log) -> bool {
+        let known = self.known.get(&partition).and_then(|known| known.get(&at));
+        known.is_some_and(|known| has(log, at, &known.entry))
     }
 
     /// What was committed in reigns before this one and is not in the log.

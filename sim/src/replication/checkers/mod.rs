@@ -8,6 +8,7 @@
 //! | [`complete`] | whoever is, or may be, in the in-sync set has acknowledged all that is before the leader's watermark, and all that is committed when it is let in ([`committed`]) | PacificA §2.2; KIP-497 |
 //! | [`watermark`] | a watermark does not go back in a reign, nor beyond its replica's own end, and stands below min-ISR | KIP-101; Kafka's min.insync.replicas |
 //! | [`progress`] | what all in sync have acknowledged becomes committed | KIP-497; Kafka's shrinking of the in-sync set |
+//! | [`recovered`] | the longest log is taken of those who were in sync last and are there, when nobody can be elected without a doubt | KIP-966 |
 //! | [`acks`] | whoever WAIT counts has acknowledged what the client wrote | Redis's WAIT and WAITAOF |
 //! | [`contents`] | replicas at rest say the same | Schneider 1990 |
 //!
@@ -19,6 +20,7 @@ pub(crate) mod complete;
 pub(crate) mod contents;
 pub(crate) mod matching;
 pub(crate) mod progress;
+pub(crate) mod recovered;
 pub(crate) mod reigns;
 pub(crate) mod watermark;
 
