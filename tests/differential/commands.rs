@@ -3,6 +3,7 @@
 //! Left out:
 //!
 //! - `SET … IFEQ` and `DELIFEQ`: Valkey's, which Redis 7.0 lacks.
+//! - What [`server`] says of commands about users, clients and the server.
 //! - `COMMAND` but for COUNT and GETKEYS: it describes the server's own table. `COMMAND GETKEYS`
 //!   with fewer than two words behind it, which Redis refuses before 7.2.
 //! - Relative times of expiry under 100 seconds: a key must not expire between the two servers.
@@ -26,6 +27,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::Union;
+
+use super::server;
 
 type Args = Vec<Vec<u8>>;
 
@@ -126,8 +130,6 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("TIME", &[]),
     ("INFO", &["section"]),
     ("COMMAND COUNT", &[]),
-    ("COMMAND GETKEYS MSET key value key value", &[]),
-    ("COMMAND GETKEYS GET key", &[]),
     ("COMMAND NOSUCH", &[]),
     ("FLUSHDB", &["SYNC", "ASYNC"]),
     ("FLUSHALL", &["SYNC", "ASYNC"]),
@@ -157,19 +159,9 @@ const OPTIONS_MAX: usize = 3;
 
 /// Any command, now and then misspelt.
 pub(crate) fn command() -> BoxedStrategy<Args> {
-    let commands = COMMANDS.iter().map(|(call, options)| {
-        let options: Vec<_> = options.iter().map(|option| words(option)).collect();
-        let options = if options.is_empty() {
-            Just(Vec::new()).boxed()
-        } else {
-            vec(proptest::strategy::Union::new(options), 0..=OPTIONS_MAX).boxed()
-        };
-        (words(call), options).prop_map(|(mut args, options)| {
-            args.extend(options.into_iter().flatten());
-            args
-        })
-    });
-    let spelt = proptest::strategy::Union::new(commands.collect::<Vec<_>>());
+    let about_keys = || any_of(COMMANDS);
+    let spelt =
+        prop_oneof![20 => about_keys(), 6 => any_of(server::COMMANDS), 1 => asked_of(about_keys())];
     (spelt, option::weighted(0.08, damage()), vec(any::<bool>(), 0..8))
         .prop_map(|(mut args, damage, lower)| {
             // Damaged, it may ask for the server's own table.
@@ -185,6 +177,29 @@ pub(crate) fn command() -> BoxedStrategy<Args> {
             args
         })
         .boxed()
+}
+
+fn any_of(commands: &'static [(&str, &[&str])]) -> impl Strategy<Value = Args> {
+    Union::new(commands.iter().map(|(call, options)| {
+        let options: Vec<_> = options.iter().map(|option| words(option)).collect();
+        let options = if options.is_empty() {
+            Just(Vec::new()).boxed()
+        } else {
+            vec(Union::new(options), 0..=OPTIONS_MAX).boxed()
+        };
+        (words(call), options).prop_map(|(mut args, options)| {
+            args.extend(options.into_iter().flatten());
+            args
+        })
+    }))
+}
+
+/// What the keys of a command are, and what is done to them.
+fn asked_of(command: impl Strategy<Value = Args>) -> impl Strategy<Value = Args> {
+    let asked = select(vec!["GETKEYS", "GETKEYSANDFLAGS"]);
+    (asked, command.prop_filter("two words", |args| args.len() > 1)).prop_map(|(asked, args)| {
+        [b"COMMAND", asked.as_bytes()].map(<[u8]>::to_vec).into_iter().chain(args).collect()
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -433,6 +448,9 @@ fn argument(word: &'static str) -> BoxedStrategy<Vec<u8>> {
         "name" => from(&["me", "", "a b", "é"]),
         "section" => from(&["server", "all", "everything", "default", "nosuch", "SERVER"]),
         literal => {
+            if let Some(drawn) = server::argument(literal) {
+                return drawn;
+            }
             assert!(literal.bytes().all(|b| !b.is_ascii_lowercase()));
             Just(literal.as_bytes().to_vec()).boxed()
         }

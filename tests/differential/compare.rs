@@ -15,6 +15,10 @@
 //! | MEMORY USAGE | not at all, where a SET gives a time of expiry that may be past: Redis measures such a key until it sweeps it |
 //! | OBJECT IDLETIME | only whether the key is there: kvnode counts no idle times and says so |
 //! | DUMP | its kind, where Redis has compressed the value |
+//! | CLIENT ID, INFO, LIST, ACL GENPASS, LATENCY HISTOGRAM | their kind: they speak of the server itself, or are random |
+//! | ACL DRYRUN of what is not allowed | without the user, whom Redis does not name before 7.2 |
+//! | ACL GETUSER | without the commands, which Redis before 7.2 puts in another order, and `sanitize-payload`, which a new user has since 7.2; what it may do is compared by ACL DRYRUN |
+//! | ACL LIST | the number of users, for the same reasons |
 //! | EXEC of a HELLO | the number of replies: Redis writes those before it in the old protocol, kvnode all in the new one |
 //!
 //! In a transaction each reply is compared as that of the command it belongs to.
@@ -137,6 +141,18 @@ impl Comparer {
                 same_shape(one, two)
             }
             (b"COMMAND", Frame::Int(_), _) => same_shape(one, two),
+            (b"CLIENT", ..) if [&b"ID"[..], b"INFO", b"LIST"].contains(&&*subcommand) => {
+                same_kind(one, two)
+            }
+            (b"ACL", ..) if subcommand == b"GENPASS" => same_kind(one, two),
+            (b"ACL", Frame::Bulk(one), Frame::Bulk(two)) if subcommand == b"DRYRUN" => {
+                same_refusal(one, two)
+            }
+            (b"ACL", ..) if subcommand == b"LIST" => same_shape(one, two),
+            (b"ACL", ..) if subcommand == b"GETUSER" => {
+                equal(&without_commands(one), &without_commands(two))
+            }
+            (b"LATENCY", ..) if subcommand == b"HISTOGRAM" => same_kind(one, two),
             _ => equal(one, two),
         }
     }
@@ -144,6 +160,40 @@ impl Comparer {
 
 fn equal(one: &Frame, two: &Frame) -> Result<(), &'static str> {
     if one == two { Ok(()) } else { Err("different replies") }
+}
+
+/// What a user may not do, whoever that is.
+fn same_refusal(one: &[u8], two: &[u8]) -> Result<(), &'static str> {
+    let what = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        text.split_once(" has no permissions to ").map(|(_, what)| what.to_owned())
+    };
+    if what(one).is_some() && what(one) == what(two) { Ok(()) } else { Err("different refusals") }
+}
+
+/// A user as ACL GETUSER describes it, without what differs.
+fn without_commands(frame: &Frame) -> Frame {
+    let (commands, sanitize) = (Frame::bulk("commands"), Frame::bulk("sanitize-payload"));
+    let all = |frames: &[Frame]| {
+        let mut kept: Vec<Frame> = Vec::new();
+        let mut is_value = false;
+        for frame in frames.iter().filter(|frame| **frame != sanitize) {
+            // In RESP2 what a map has at a name follows it.
+            if !std::mem::replace(&mut is_value, *frame == commands) {
+                kept.push(without_commands(frame));
+            }
+        }
+        kept
+    };
+    match frame {
+        Frame::Array(frames) => Frame::Array(all(frames)),
+        Frame::Set(frames) => Frame::Set(all(frames)),
+        Frame::Map(pairs) => {
+            let others = pairs.iter().filter(|(name, _)| *name != commands);
+            Frame::Map(others.map(|(n, v)| (n.clone(), without_commands(v))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn near(one: i64, two: i64, tolerance: i64) -> Result<(), &'static str> {
@@ -168,7 +218,12 @@ fn same_shape(one: &Frame, two: &Frame) -> Result<(), &'static str> {
         (Frame::Map(ones), Frame::Map(twos)) => {
             ones.iter().map(|(key, _)| key).eq(twos.iter().map(|(key, _)| key))
         }
-        _ => std::mem::discriminant(one) == std::mem::discriminant(two),
+        _ => return same_kind(one, two),
     };
     if same { Ok(()) } else { Err("replies of different shape") }
+}
+
+fn same_kind(one: &Frame, two: &Frame) -> Result<(), &'static str> {
+    let same = std::mem::discriminant(one) == std::mem::discriminant(two);
+    if same { Ok(()) } else { Err("replies of different kind") }
 }

@@ -3,7 +3,7 @@
 //! Random sequences of commands over few keys go to both, from two connections, pipelined or not,
 //! in RESP2 and RESP3; every reply is compared byte for byte ([`compare`] names the exceptions),
 //! and so are the keys, values and times of expiry that are left in the end. What is sent and what
-//! is left out is in [`commands`]. A difference is shrunk to a short sequence that shows it.
+//! is left out is in [`commands`] and [`server`]. A difference is shrunk to a short sequence that shows it.
 //!
 //! `KVNODE_DIFFERENTIAL_CASES` sets how many sequences are tried.
 
@@ -11,6 +11,7 @@ mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod server;
 mod table;
 mod users;
 
@@ -135,7 +136,9 @@ struct Pair<'a> {
 
 /// Plays one sequence against both.
 fn play(redis: &Endpoint, other: &Endpoint, steps: &[Step]) -> Result<(), String> {
-    let clients = [connect(redis, other)?, connect(redis, other)?];
+    let steps = &server::without_refused(steps)[..];
+    let mut clients = [connect(redis, other)?, connect(redis, other)?];
+    clients[0].iter_mut().try_for_each(server::begin_anew)?;
     let comparer = Comparer::new(steps.iter().map(|step| &step.args));
     let comparers = [comparer.clone(), comparer];
     let mut pair = Pair { redis, other, clients, comparers };

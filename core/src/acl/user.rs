@@ -186,8 +186,8 @@ impl User {
             b"resetpass" => (self.no_password, self.passwords) = (false, Vec::new()),
             b"reset" => *self = Self::new(),
             b"clearselectors" => self.others.clear(),
-            // What RESTORE is given is always checked.
-            b"sanitize-payload" => {}
+            // What RESTORE is given is always checked; an empty rule is none.
+            b"sanitize-payload" | b"" => {}
             _ => match rule {
                 [b'>', password @ ..] => self.add_password(PasswordHash::of(password))?,
                 [b'#', hash @ ..] => {

@@ -114,7 +114,8 @@ pub(super) fn dryrun(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
         (Some(base), [_, sub, ..]) if !base.subcommands.is_empty() => find_subcommand(base, sub),
         (found, _) => found,
     };
-    let Some(command) = command.or_else(|| find_full(args[0])) else {
+    let by_full_name = || if find(args[0]).is_none() { find_full(args[0]) } else { None };
+    let Some(command) = command.or_else(by_full_name) else {
         return refuse(format!("ERR Command '{}' not found", shown(args[0])));
     };
     if !command.accepts(args.len()) {

@@ -129,8 +129,13 @@ pub(super) fn get(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let server = txn.view().server();
     let all = parameters(server, clustered);
     let found = all.iter().filter(|(name, _)| asked_for(name));
+    // One that is named as a whole is called what it was called.
+    let called = |name: &str| {
+        let name = name.as_bytes();
+        args[2..].iter().find(|arg| arg.eq_ignore_ascii_case(name)).map_or(name, |arg| arg).to_vec()
+    };
     let pair = |(name, value): (&&str, &String)| {
-        (Reply::bulk(name.as_bytes()), Reply::bulk(value.as_bytes()))
+        (Reply::bulk(&called(name)), Reply::bulk(value.as_bytes()))
     };
     Ok(Reply::Map(found.map(pair).collect()))
 }
@@ -161,11 +166,11 @@ pub(super) fn set(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     let server = txn.view().server();
     let (pairs, []) = args[2..].as_chunks::<2>() else { return Err(Stop::SYNTAX) };
     let known = parameters(server, clustered);
-    let mut chosen: Vec<(&Parameter, &[u8], &[u8])> = Vec::new();
+    let mut chosen: Vec<(&Parameter, &[u8])> = Vec::new();
     for &[name, value] in pairs {
         let lower = name.to_ascii_lowercase();
         let Some(parameter) = PARAMETERS.iter().find(|p| p.name.as_bytes() == lower) else {
-            if known.keys().any(|known| known.as_bytes() == lower) {
+            if let Some(name) = known.keys().find(|known| known.as_bytes() == lower) {
                 return failed(name, "can't set immutable config");
             }
             let name = shown(name);
@@ -173,15 +178,15 @@ pub(super) fn set(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
                 "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
             ))));
         };
-        if chosen.iter().any(|(other, ..)| other.name == parameter.name) {
-            return failed(name, "duplicate parameter");
+        if chosen.iter().any(|(other, _)| other.name == parameter.name) {
+            return failed(parameter.name, "duplicate parameter");
         }
-        chosen.push((parameter, name, value));
+        chosen.push((parameter, value));
     }
     let mut draft = Draft { settings: server.settings.clone(), acl: server.acl.clone() };
-    for (parameter, name, value) in chosen {
+    for (parameter, value) in chosen {
         if let Err(why) = (parameter.set)(&mut draft, value) {
-            return failed(name, &why);
+            return failed(parameter.name, &why);
         }
     }
     let Draft { settings, acl } = draft;
@@ -198,8 +203,7 @@ pub(super) fn rewrite(_: Args<'_>, _: &mut Txn<'_>) -> Result<Reply, Stop> {
     Err(Stop::error("ERR The server is running without a config file"))
 }
 
-fn failed(name: &[u8], why: &str) -> Result<Reply, Stop> {
-    let name = shown(name);
+fn failed(name: &str, why: &str) -> Result<Reply, Stop> {
     Err(Stop::Error(Reply::error_owned(format!(
         "ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"
     ))))

@@ -67,12 +67,12 @@ fn config_changes_all_or_nothing() {
         "
         CONFIG GET slowlog-* -> *['slowlog-log-slower-than', '10000', 'slowlog-max-len', '128']
         CONFIG GET nosuch -> *[]
-        CONFIG GET SAVE MaxMemory-Policy -> *['maxmemory-policy', 'noeviction', 'save', '']
+        CONFIG GET SAVE MaxMemory-Policy -> *['MaxMemory-Policy', 'noeviction', 'SAVE', '']
         CONFIG SET slowlog-max-len 5 maxclients 7 -> +OK
         CONFIG SET slowlog-max-len 9 maxclients 0 -> -ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument must be between 1 and 4294967295 inclusive
         CONFIG SET slowlog-max-len 9 nosuch 1 -> -ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'
         CONFIG GET slowlog-max-len maxclients -> *['maxclients', '7', 'slowlog-max-len', '5']
-        CONFIG SET databases 3 -> -ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config
+        CONFIG SET DATABASES 3 -> -ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config
         CONFIG SET maxmemory 1 -> -ERR CONFIG SET failed (possibly related to argument 'maxmemory') - can't set immutable config
         CONFIG SET slowlog-max-len x -> -ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - argument couldn't be parsed into an integer
         CONFIG SET slowlog-max-len 1 slowlog-max-len 2 -> -ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - duplicate parameter
