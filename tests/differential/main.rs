@@ -136,7 +136,7 @@ struct Pair<'a> {
 
 /// Plays one sequence against both.
 fn play(redis: &Endpoint, other: &Endpoint, steps: &[Step]) -> Result<(), String> {
-    let steps = &server::without_refused(steps)[..];
+    let steps = &commands::without_left_out(server::without_refused(steps))[..];
     let mut clients = [connect(redis, other)?, connect(redis, other)?];
     clients[0].iter_mut().try_for_each(server::begin_anew)?;
     let comparer = Comparer::new(steps.iter().map(|step| &step.args));

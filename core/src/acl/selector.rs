@@ -180,6 +180,9 @@ impl Selector {
     }
 
     fn add_pattern(&mut self, rule: &[u8]) -> Result<(), RuleError> {
+        if self.all_keys {
+            return Err(RuleError::AfterAllKeys);
+        }
         let end = rule.iter().position(|&b| b == b'~').ok_or(RuleError::Syntax)?;
         let (access, text) = (&rule[..end], &rule[end + 1..]);
         let (read, write) = match access.to_ascii_uppercase().as_slice() {
@@ -188,9 +191,6 @@ impl Selector {
             b"%W" => (false, true),
             _ => return Err(RuleError::Syntax),
         };
-        if self.all_keys {
-            return Err(RuleError::AfterAllKeys);
-        }
         if text.iter().any(|&b| b == 0 || b.is_ascii_whitespace()) {
             return Err(RuleError::Syntax);
         }

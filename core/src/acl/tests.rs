@@ -123,6 +123,7 @@ fn a_wrong_rule_changes_nothing() {
         ("off %X~a", "'%X~a': Syntax error"),
         ("off %~a", "'%~a': Syntax error"),
         ("off ~* ~b", "'~b': Adding a pattern after the * pattern"),
+        ("off ~* %~b", "'%~b': Adding a pattern after the * pattern"),
         ("off <other", "'<other': The password you are trying to remove"),
         ("off #12", "'#12': The password hash must be exactly 64 characters"),
         ("off &news", "'&news': There is no Pub/Sub here"),
