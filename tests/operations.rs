@@ -58,6 +58,26 @@ fn a_killed_client_is_closed() {
 }
 
 #[test]
+fn a_client_that_says_nothing_is_closed_in_time() {
+    let node = Node::start(&[]);
+    let (mut busy, mut idle) = (node.client(), node.client());
+    let mut half = node.client();
+    assert_eq!(idle.call(["PING"]), Frame::Simple("PONG".into()));
+    assert_eq!(busy.call(["CONFIG", "SET", "timeout", "1"]), Frame::ok());
+    half.send_raw(b"*2\r\n$4\r\nECHO\r\n$99999\r\n").unwrap();
+    let mut sent = 0;
+    wait_until("the idle client to be gone", || {
+        // Who asks is not idle, nor is who is in the middle of a command.
+        half.send_raw(b"x").unwrap();
+        sent += 1;
+        (busy.call(["CLIENT", "LIST"]).text().lines().count() == 2).then_some(())
+    });
+    assert!(idle.is_closed());
+    half.send_raw(&[&b"x".repeat(99999 - sent)[..], b"\r\n"].concat()).unwrap();
+    assert_eq!(half.receive().unwrap(), Frame::bulk("x".repeat(99999)));
+}
+
+#[test]
 fn a_client_that_wants_no_replies_gets_none() {
     let node = Node::start(&[]);
     let mut client = node.client();
