@@ -58,7 +58,9 @@ pub(crate) struct Args {
 /// What is asked for.
 #[derive(clap::Subcommand)]
 enum What {
-    /// Let another replica lead that is in sync: nothing is lost
+    /// Let another replica lead that is in sync, now and from now on: nothing is lost
+    ///
+    /// It becomes the partition's preferred leader: it leads again when it has been away.
     Move {
         /// The partition, as p0
         #[arg(value_parser = partition)]

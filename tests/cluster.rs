@@ -46,6 +46,27 @@ fn three_processes_make_a_cluster_and_status_tells_of_it() {
 }
 
 #[test]
+fn a_node_that_comes_back_leads_what_it_led_before() {
+    let mut cluster = Cluster::started(3, &["--partitions", "6", "--balance-after", "1"]);
+    let led = |said: &Value| {
+        let partitions = said["partitions"].as_array().expect("a list");
+        partitions.iter().map(|partition| partition["leader"].clone()).collect::<Vec<_>>()
+    };
+    let before = led(&cluster.whole());
+    let two = before.iter().filter(|leader| leader.as_u64() == Some(2)).count();
+    assert_eq!(two, 2, "leaders are spread evenly: {before:?}");
+    cluster.kill(2);
+    wait_until("others to lead", || {
+        let now = led(&status(cluster.node(1)));
+        now.iter().all(|leader| matches!(leader.as_u64(), Some(1 | 3))).then_some(())
+    });
+    cluster.start(2);
+    wait_until("all to be as before", || (led(&status(cluster.node(1))) == before).then_some(()));
+    let mut client = cluster.node(3).client();
+    assert_eq!(client.call(["SET", "k", "v"]).text(), "OK");
+}
+
+#[test]
 fn clients_made_for_redis_cluster_find_every_leader() {
     let cluster = Cluster::started(3, &["--partitions", "4"]);
     cluster.whole();
@@ -283,6 +304,7 @@ fn wrong_command_lines_are_told_what_is_wrong() {
         (&["--id", "1", "--cluster", "nonsense"], "is no ID@HOST:PORT"),
         (&["--id", "1", "--cluster", "1@a:1", "--replication-factor", "3"], "as many nodes"),
         (&["--rack", "r"], "it needs --cluster"),
+        (&["--balance-after", "5"], "it needs --cluster"),
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_kvnode"))
             .arg("run")

@@ -14,6 +14,9 @@ use kvnode_io::ClusterOptions;
 /// Partitions of a cluster, if not said.
 const PARTITIONS: u32 = 16;
 
+/// How long a preferred leader is well before it leads again, in seconds.
+const BALANCE_AFTER_S: u64 = 30;
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct Membership {
@@ -55,6 +58,11 @@ pub(super) struct Membership {
     /// Milliseconds after which a follower that has not caught up leaves the in-sync set
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
     replica_lag_max: u64,
+
+    /// Seconds for which the first of a partition's replicas, its preferred leader, is in sync and
+    /// well before it leads again; 0: never. The same on every node
+    #[arg(long, value_name = "S", default_value_t = BALANCE_AFTER_S, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    balance_after: u64,
 
     /// What fails together with this node: replicas are spread over racks
     #[arg(long, value_name = "NAME")]
@@ -150,6 +158,8 @@ impl Membership {
             founding: FoundingOptions { partitions, replication_factor, min_isr },
             stated,
             replication,
+            balance_after: (self.balance_after > 0)
+                .then(|| Duration::from_secs(self.balance_after)),
             redirect,
         }))
     }
@@ -162,6 +172,7 @@ impl Membership {
             ("--rack", self.rack.is_some()),
             ("--read-mode", self.read_mode != ReadMode::Lease),
             ("--redirect", self.redirect != Redirection::Forward),
+            ("--balance-after", self.balance_after != BALANCE_AFTER_S),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => {
@@ -221,6 +232,7 @@ mod tests {
             read_mode: ReadMode::Lease,
             redirect: Redirection::Forward,
             replica_lag_max: 2_000,
+            balance_after: BALANCE_AFTER_S,
             rack: None,
         }
     }

@@ -62,6 +62,8 @@ pub struct ClusterOptions {
     pub stated: Stated,
     /// How partitions are replicated.
     pub replication: replication::Settings,
+    /// How long the preferred leader of a partition is able to lead it before it does; none: never.
+    pub balance_after: Option<Duration>,
     /// What becomes of its clients' commands about what another node leads.
     pub redirect: Redirect,
 }

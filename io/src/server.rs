@@ -197,6 +197,7 @@ fn join_cluster(
         election: kvnode_core::election::Settings::default(),
         links: kvnode_core::peer::Settings::default(),
         session_timeout: SESSION_TIMEOUT,
+        balance_after: cluster.balance_after,
         durable: options.fsync == FsyncMode::Always,
         segment_bytes: CONTROL_SEGMENT_BYTES,
         snapshot_every: SNAPSHOT_EVERY,

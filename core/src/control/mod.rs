@@ -90,6 +90,8 @@ pub struct Config {
     pub links: peer::Settings,
     /// How long a node may be silent before it is fenced.
     pub session_timeout: Duration,
+    /// See [`controller::Settings`](cluster::controller::Settings::balance_after).
+    pub balance_after: Option<Duration>,
     /// Every write of the node's partitions is fsynced before it is acknowledged. If not, what a
     /// process had acknowledged may be missing after it ended, and each of its lives begins unclean.
     pub durable: bool,

@@ -43,6 +43,7 @@ impl Control {
         };
         let controller = controller::Settings {
             session_timeout: self.config.session_timeout,
+            balance_after: self.config.balance_after,
             ..controller::Settings::new(founding)
         };
         let options = member::Options {

@@ -28,6 +28,7 @@ scripts! {
     a_wanted_isr_is_asked_for_until_the_map_has_moved_on
     an_epoch_is_never_used_twice
     features_rise_when_all_nodes_understand
+    leaders_go_back_to_where_they_were_placed
     nobody_in_sync_means_offline_until_one_returns
     only_an_operator_elects_out_of_sync
     partitions_are_placed_when_the_nodes_are_there

@@ -7,7 +7,7 @@
 //! `accept-loss pN` · `unregister N` · `feature LEVEL` · `members N…` (registers and unfences).
 //! A node is `2`, a life of it `2@7`; without, the life is the registered one.
 //!
-//! The controller: `office N rf= …` · `join N dir= …` (a message) · `beat N stop applied= wall=
+//! The controller: `office N rf= … balance=MS` · `join N dir= …` (a message) · `beat N stop applied= wall=
 //! p0=e1/10 unfit=p0` · `ask pN isr= …` (a message) · `gone N` · `request ID WHAT …`.
 //!
 //! Brokers: `start n1 dir= seed= unclean` · `stop n1` · `kill n1` · `want n1 pN isr=` · `cut N` ·
@@ -133,7 +133,10 @@ impl Script {
             "office" => {
                 world.office = NodeId(pos(args)?.parse()?);
                 self.founding(args)?;
-                let settings = Settings::new(self.world.founding.clone());
+                let mut settings = Settings::new(self.world.founding.clone());
+                if let Some(ms) = args.take_key("balance") {
+                    settings.balance_after = Some(Duration::from_millis(ms.parse()?));
+                }
                 self.world.take_office(settings);
             }
             "join" => {

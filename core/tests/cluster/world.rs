@@ -8,7 +8,8 @@ use std::time::Duration;
 use kvnode_core::cluster::broker::{self, Broker};
 use kvnode_core::cluster::controller::{self, Controller};
 use kvnode_core::cluster::{
-    BrokerMessage, Changes, Command, ControllerMessage, Founding, Heartbeat, Life, Map, Refusal,
+    BrokerMessage, Changes, Command, ControllerMessage, Founding, Heartbeat, Life, LogEnd, Map,
+    Refusal,
 };
 use kvnode_core::{ClusterId, Index, Instant, NodeId, Now};
 
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) office: NodeId,
     /// By name, so that two processes may have one id.
     pub(crate) processes: BTreeMap<String, Process>,
+    /// What each node last said of its replicas, where no process runs.
+    ends: BTreeMap<NodeId, Vec<LogEnd>>,
     /// Nodes that hear and say nothing.
     pub(crate) cut: BTreeSet<NodeId>,
     /// Proposals are not committed before they are told to be.
@@ -63,6 +66,7 @@ impl World {
             held: false,
             proposed: VecDeque::new(),
             bytes: false,
+            ends: BTreeMap::new(),
             said: String::new(),
         }
     }
@@ -170,11 +174,12 @@ impl World {
             incarnation: self.life(node).incarnation,
             applied: self.map.applied(),
             wall_ms: self.now().wall_us / 1000,
-            log_ends: Vec::new(),
+            log_ends: self.ends.get(&node).cloned().unwrap_or_default(),
             resigned: Vec::new(),
             wants_stop: false,
         };
         change(&mut heartbeat);
+        self.ends.insert(node, heartbeat.log_ends.clone());
         let message = BrokerMessage::Heartbeat(heartbeat);
         self.control(controller::Input::Message(node, message));
     }

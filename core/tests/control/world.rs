@@ -82,6 +82,7 @@ impl World {
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),
+            balance_after: None,
             durable: true,
             segment_bytes: 4096,
             snapshot_every: 20,

@@ -126,6 +126,7 @@ impl World {
             election: Default::default(),
             links: Default::default(),
             session_timeout: Duration::from_millis(1500),
+            balance_after: None,
             durable: setup.fsync == FsyncMode::Always,
             segment_bytes: 16 << 10,
             snapshot_every: 200,

@@ -339,6 +339,7 @@ fn control_config(world: &World, id: u32, seed: u64) -> control::Config {
         election: settings.election,
         links: settings.links.clone(),
         session_timeout: settings.session_timeout,
+        balance_after: settings.balance_after,
         durable: world.settings.fsync == FsyncMode::Always,
         segment_bytes: settings.segment_bytes,
         snapshot_every: settings.snapshot_every,

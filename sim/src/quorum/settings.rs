@@ -19,6 +19,8 @@ pub struct Quorum {
     pub links: peer::Settings,
     /// How long a node may be silent before it is fenced.
     pub session_timeout: Duration,
+    /// How long a preferred leader is able to lead before it does.
+    pub balance_after: Option<Duration>,
     /// Entries from one snapshot to the next.
     pub snapshot_every: u64,
     /// Size at which the store's segments roll.
@@ -69,6 +71,7 @@ impl Quorum {
             election,
             links,
             session_timeout: ms(c.of(600..3000)),
+            balance_after: None,
             snapshot_every: c.skewed(3..60),
             segment_bytes: c.skewed(1 << 10..16 << 10),
             window_bytes: c.pick(&[2 << 10, 16 << 10, 256 << 10]),
@@ -95,6 +98,7 @@ impl Quorum {
             pair("tail entries", &e.tail_entries),
             pair("link silent to", &self.links.silent_max),
             pair("session timeout", &self.session_timeout),
+            pair("leaders go back after", &self.balance_after),
             pair("snapshot every", &self.snapshot_every),
             pair("control segment bytes", &self.segment_bytes),
             pair("window bytes", &self.window_bytes),

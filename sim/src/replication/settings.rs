@@ -57,7 +57,10 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
     };
     // Half of them hear what a node says that has looked for a leader in vain.
     let patience_ms = c.pick(&[4_000, 8_000]);
-    Settings { patience_ms, waits_percent: c.pick(&[0, 3, 10]), ..settings }
+    let mut settings = Settings { patience_ms, waits_percent: c.pick(&[0, 3, 10]), ..settings };
+    let balance_after = c.pick(&[None, None, Some(300), Some(3_000)]);
+    settings.quorum.balance_after = balance_after.map(Duration::from_millis);
+    settings
 }
 
 fn replication(c: &mut Chance) -> Replication {

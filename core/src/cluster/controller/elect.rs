@@ -40,12 +40,20 @@ pub(super) struct Offline {
 
 /// How little a candidate is wished for: the least is elected.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Demerits {
+pub(super) struct Demerits {
     stopping: bool,
     off_clock: bool,
     unfit: bool,
     silent: bool,
     log: Reverse<Option<(Epoch, Offset)>>,
+}
+
+impl Demerits {
+    /// Whether it is wished for; how long its log is says nothing where another leads.
+    pub(super) fn are_none(&self) -> bool {
+        let Self { stopping, off_clock, unfit, silent, log: Reverse(log) } = self;
+        !(*stopping || *off_clock || *unfit || *silent) && log.is_some()
+    }
 }
 
 impl Controller {
@@ -115,7 +123,7 @@ impl Controller {
             .min_by(|(_, a), (_, b)| a.cmp(b))
     }
 
-    fn demerits(&self, now: Now, id: PartitionId, node: NodeId) -> Option<Demerits> {
+    pub(super) fn demerits(&self, now: Now, id: PartitionId, node: NodeId) -> Option<Demerits> {
         let session = self.sessions.get(&node)?;
         let log_end = session.log_end(id);
         Some(Demerits {
@@ -154,7 +162,7 @@ impl Controller {
         }
     }
 
-    fn propose_leader(
+    pub(super) fn propose_leader(
         &mut self,
         now: Now,
         map: &Map,

@@ -9,6 +9,7 @@
 //! - [`sessions`]: a node that is heard of is unfenced; one that is not, or is known to have died,
 //!   is fenced, and its partitions get other leaders.
 //! - [`elect`]: who leads a partition, and what is done when nobody in sync is there.
+//! - [`balance`]: leaders go back to where they were placed.
 //! - [`placing`]: the founding and the first placement.
 //! - [`requests`]: what operators ask for.
 //! - [`proposals`]: each proposal is under way once, until it is applied or given up.
@@ -17,6 +18,7 @@
 //! what it was about to do. A proposal that was lost or lost its race is made again, or not, by the
 //! same rule.
 
+mod balance;
 mod elect;
 mod placing;
 mod proposals;
@@ -31,7 +33,7 @@ use super::command::Command;
 use super::map::{Changes, Map};
 use super::message::{BrokerMessage, ControllerMessage};
 use super::refusal::Refusal;
-use super::words::Founding;
+use super::words::{Founding, Life};
 use crate::shard::Severity;
 use crate::{Incarnation, Instant, NodeId, Now, PartitionId};
 
@@ -57,6 +59,9 @@ pub struct Settings {
     pub recovery_wait: Duration,
     /// After how long a proposal that was not applied is made again.
     pub proposal_timeout: Duration,
+    /// How long the preferred leader of a partition is able to lead it before it does; none: it is
+    /// left to operators.
+    pub balance_after: Option<Duration>,
 }
 
 impl Settings {
@@ -69,6 +74,7 @@ impl Settings {
             placement_grace: Duration::from_secs(5),
             recovery_wait: Duration::from_secs(30),
             proposal_timeout: Duration::from_secs(1),
+            balance_after: None,
         }
     }
 }
@@ -135,6 +141,8 @@ pub enum Reason {
     Recovery,
     /// When an operator is told that the outcome is unknown.
     Request,
+    /// When it looks which partitions could go back to their preferred leaders.
+    Balance,
     /// When the controller looks at the clock, so that it notices when it was not run.
     Pulse,
 }
@@ -152,6 +160,10 @@ pub struct Controller {
     placeable_since: Option<Instant>,
     /// Since when each partition without a whole seat could take the longest log.
     recoveries: BTreeMap<PartitionId, Instant>,
+    /// Since when the preferred leader of each partition that another one leads could lead it.
+    away: BTreeMap<PartitionId, (Life, Instant)>,
+    /// When that is looked at next.
+    balance_at: Option<Instant>,
     /// Partitions without a leader.
     offline: BTreeMap<PartitionId, Offline>,
     /// Partitions to be looked at again.
@@ -172,12 +184,15 @@ impl Controller {
             clock_median_ms: None,
             placeable_since: None,
             recoveries: BTreeMap::new(),
+            away: BTreeMap::new(),
+            balance_at: None,
             offline: BTreeMap::new(),
             dirty: map.partitions().map(|(id, _)| id).collect(),
             last_run: now.mono,
             outputs: VecDeque::new(),
         };
         controller.open_sessions(now, map);
+        controller.balance(now, map);
         controller.go_on(now, map);
         controller
     }
@@ -223,6 +238,7 @@ impl Controller {
         let all = all.chain(waits.filter(later).map(|at| (at, Reason::Recovery)));
         let all = all.chain(requests.map(|at| (at, Reason::Request)));
         let all = all.chain(placement.filter(later).map(|at| (at, Reason::Placement)));
+        let all = all.chain(self.balance_at.map(|at| (at, Reason::Balance)));
         let all = all.chain([(pulse, Reason::Pulse)]);
         all.min_by_key(|&(at, _)| at)
     }
@@ -233,6 +249,9 @@ impl Controller {
         self.lapse_sessions(now, map);
         self.dirty.extend(self.recoveries.keys());
         self.report_offline(now, map);
+        if self.balance_at.is_some_and(|at| at <= now.mono) {
+            self.balance(now, map);
+        }
     }
 
     /// Proposes what is missing.

@@ -56,7 +56,7 @@ impl Controller {
         self.under_way.contains_key(&key)
     }
 
-    fn elections_under_way(&self) -> bool {
+    pub(super) fn elections_under_way(&self) -> bool {
         self.under_way.keys().next_back().copied().is_some_and(is_election)
     }
 
@@ -76,7 +76,11 @@ impl Controller {
         command: &Command,
         outcome: &Result<Changes, Refusal>,
     ) {
-        self.settle_requests(command, outcome.as_ref().map(|_| ()).map_err(|&refusal| refusal));
+        self.settle_requests(
+            map,
+            command,
+            outcome.as_ref().map(|_| ()).map_err(|&refusal| refusal),
+        );
         let key = key_of(command);
         let own = key.filter(|key| self.under_way.get(key).is_some_and(|u| u.command == *command));
         if let Some(key) = own {

@@ -65,6 +65,8 @@ pub enum RequestError {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
+    request: Request,
+    /// What is under way for it.
     command: Command,
     pub(super) until: Instant,
 }
@@ -109,7 +111,7 @@ impl Controller {
                 self.notice(Severity::Warn, format!("an operator asks: {request}"));
                 self.outputs.push_back(Output::Propose(command.clone()));
                 let until = now.mono.after(self.settings.proposal_timeout);
-                self.requests.insert(id, Pending { command, until });
+                self.requests.insert(id, Pending { request, command, until });
             }
             Err(refusal) => self.reply(id, Err(RequestError::Refused(refusal))),
         }
@@ -123,7 +125,10 @@ impl Controller {
         };
         match *request {
             Request::ElectUnclean(id, node) => elect(id, node, Right::Operator),
-            Request::MoveLeader(id, node) => elect(id, node, Right::InSync),
+            Request::MoveLeader(id, node) => match Self::preference(map, id, node) {
+                Some(command) => Ok(command),
+                None => elect(id, node, Right::InSync),
+            },
             Request::Reassign(partition, ref replicas) => {
                 let entry = map.partition(partition).ok_or(Refusal::UnknownPartition)?;
                 if replicas.len() > REPLICAS_MAX {
@@ -146,13 +151,37 @@ impl Controller {
         map.node(node).map(|n| n.life()).ok_or(Refusal::UnknownNode(node))
     }
 
-    pub(super) fn settle_requests(&mut self, command: &Command, outcome: Result<(), Refusal>) {
-        let settled = |pending: &Pending| pending.command == *command;
-        let first = self.requests.iter().find(|(_, pending)| settled(pending)).map(|(&id, _)| id);
-        if let Some(id) = first {
-            self.requests.remove(&id);
-            self.reply(id, outcome.map_err(RequestError::Refused));
+    /// Whom an operator had lead the partition is its preferred leader, or it would not stay.
+    fn preference(map: &Map, partition: PartitionId, node: NodeId) -> Option<Command> {
+        let held = map.partition(partition).filter(|held| held.leader == Some(node))?;
+        if held.replicas.first() == Some(&node) {
+            return None;
         }
+        let rest = held.replicas.iter().copied().filter(|&replica| replica != node);
+        let replicas = core::iter::once(node).chain(rest).collect();
+        let partition_epoch = held.partition_epoch;
+        Some(Command::Reassign(Reassign { partition, partition_epoch, replicas }))
+    }
+
+    pub(super) fn settle_requests(
+        &mut self,
+        map: &Map,
+        command: &Command,
+        outcome: Result<(), Refusal>,
+    ) {
+        let settled = |pending: &Pending| pending.command == *command;
+        let mut pending = self.requests.iter_mut().filter(|(_, pending)| settled(pending));
+        let Some((&id, first)) = pending.next() else { return };
+        // What was refused for what has changed meanwhile is tried again until it is given up.
+        if let Request::MoveLeader(partition, node) = first.request
+            && outcome.err().is_none_or(Refusal::is_lost_race)
+            && let Some(next) = Self::preference(map, partition, node)
+        {
+            first.command = next.clone();
+            return self.outputs.push_back(Output::Propose(next));
+        }
+        self.requests.remove(&id);
+        self.reply(id, outcome.map_err(RequestError::Refused));
     }
 
     pub(super) fn give_up_requests(&mut self, now: Now) {

@@ -60,6 +60,10 @@ fn does(command: &Command, request: &Request) -> bool {
         (Command::ElectLeader(elect), &Request::MoveLeader(partition, node)) => {
             (elect.partition, elect.leader.node, elect.right) == (partition, node, Right::InSync)
         }
+        // Who leads already becomes the preferred leader.
+        (Command::Reassign(reassign), &Request::MoveLeader(partition, node)) => {
+            (reassign.partition, reassign.replicas.first()) == (partition, Some(&node))
+        }
         (Command::Reassign(reassign), Request::Reassign(partition, replicas)) => {
             (&reassign.partition, &reassign.replicas) == (partition, replicas)
         }
