@@ -187,14 +187,17 @@ pub const PEER_FORWARD_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 20);
 /// Most bytes of records in one atomic batch of a replicated partition: it goes to followers in one
 /// frame.
 pub const REPLICATED_BATCH_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 19);
-/// Bytes of control frames that may wait to be sent to one peer.
+/// Bytes of control frames beyond which no more waits to be sent to one peer.
 pub const PEER_CONTROL_QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Control frames that may wait to be sent to one peer.
 pub const PEER_CONTROL_QUEUE_FRAMES_MAX: usize = 1 << 10;
-/// Bytes of other frames that may wait to be sent to one peer. A longer frame may wait alone.
+/// Bytes of records, and of clients' commands, beyond which no more waits to be sent to one peer.
 pub const PEER_BULK_QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Other frames that may wait to be sent to one peer.
 pub const PEER_BULK_QUEUE_FRAMES_MAX: usize = 1 << 14;
+/// Bytes of forwarded commands and answers that wait for the link to one peer, above which nothing
+/// more is asked of it or evaluated for it.
+pub const FORWARD_BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// Connections from peers that have not said who they are. One more ends the oldest of them.
 pub const PEER_STRANGERS_MAX: usize = 64;
 

@@ -97,6 +97,8 @@ pub enum Mark {
     Joined,
     /// A message could not be sent for want of a link.
     SentInVain,
+    /// A link had no room for clients' commands or answers.
+    LinkFull,
     /// An operator's request was handed to the controller of another node.
     RequestRelayed,
     /// It was not known whether the controller had done it.
@@ -125,7 +127,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
@@ -171,6 +173,7 @@ impl Mark {
         Self::Founded,
         Self::Joined,
         Self::SentInVain,
+        Self::LinkFull,
         Self::RequestRelayed,
         Self::RequestUnknown,
         Self::Forwarded,
@@ -241,6 +244,7 @@ impl Mark {
             Self::Founded => "cluster founded",
             Self::Joined => "cluster joined",
             Self::SentInVain => "message without a link",
+            Self::LinkFull => "link without room for commands",
             Self::RequestRelayed => "operator's request relayed",
             Self::RequestUnknown => "operator's request of unknown outcome",
             Self::Forwarded => "command forwarded",

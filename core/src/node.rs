@@ -27,6 +27,8 @@ pub enum ToShard {
     Unlinked(NodeId),
     /// From the shard of another node.
     Parcel(Parcel),
+    /// The link to the node has taken a parcel of the forward channel.
+    Taken(NodeId),
     /// There was no link, or no room on it: nothing of it was sent.
     Returned(Parcel),
     /// The node stops: others have taken over what it led. Nothing more is taken from clients; once
@@ -49,7 +51,8 @@ pub enum ToShard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToControl {
     /// To the shard of another node. Without a link, or room on it, it is
-    /// [returned](ToShard::Returned).
+    /// [returned](ToShard::Returned); that one of the forward channel was
+    /// [taken](ToShard::Taken) is said.
     Parcel(Parcel),
     /// A leader of this node wants another in-sync set: asked of the controller until the map has
     /// moved on or a refusal comes.

@@ -9,7 +9,7 @@ use crate::cluster::broker;
 use crate::election::Stored;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
-use crate::peer::{self, Channel, Links, RefusalKind};
+use crate::peer::{self, Channel, RefusalKind, SendError};
 use crate::shard::Severity;
 use crate::{Member, NodeId};
 
@@ -63,11 +63,18 @@ impl Control {
         match (said, &mut self.stage) {
             (ToControl::Parcel(Parcel { node, channel, body }), _) => {
                 let now = self.now;
-                let send = |links: &mut Links| links.send(now, node, channel, body.clone()).is_ok();
-                if !self.links.as_mut().is_some_and(send) {
-                    self.marks.hit(Mark::SentInVain);
+                let sent = match &mut self.links {
+                    Some(links) => links.send(now, node, channel, body.clone()),
+                    None => Err(SendError::Down),
+                };
+                self.marks.hit_if(sent == Err(SendError::Down), Mark::SentInVain);
+                if sent.is_err() {
+                    let is_full = sent == Err(SendError::Full) && channel == Channel::Forward;
+                    self.marks.hit_if(is_full, Mark::LinkFull);
                     let parcel = Parcel { node, channel, body };
                     self.out.push_back(Output::Shard(ToShard::Returned(parcel)));
+                } else if channel == Channel::Forward {
+                    self.out.push_back(Output::Shard(ToShard::Taken(node)));
                 }
             }
             (ToControl::Alter(alter), Stage::Member(member)) => member.on_alter(self.now, alter),

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::limits::PEER_BULK_QUEUE_BYTES_MAX;
 use crate::random::Random;
 
 /// The numbers that the links go by.
@@ -23,6 +24,9 @@ pub struct Settings {
     /// How long the acceptor hears nothing before it closes the connection. Nobody waits for this:
     /// it only frees what a vanished dialler has left behind.
     pub deserted_max: Duration,
+    /// Bytes of records, and as many of clients' commands, beyond which no more waits to be sent to
+    /// one peer; the last frame may be longer.
+    pub queue_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -35,6 +39,7 @@ impl Default for Settings {
             ping_after: Duration::from_millis(250),
             silent_max: Duration::from_secs(1),
             deserted_max: Duration::from_secs(10),
+            queue_bytes_max: PEER_BULK_QUEUE_BYTES_MAX,
         }
     }
 }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use self::up::Up;
 use super::backoff::Settings;
 use super::context::Context;
-use super::frame::{Allowed, Channel, Decoder, HEAD_BYTES};
+use super::frame::{Allowed, Channel, Decoder};
 use super::handshake::RefusalKind;
 use super::message::{Message, Nonce, Welcome};
 use super::outbox::Outbox;
@@ -106,7 +106,8 @@ impl Dialler {
         body: Bytes,
     ) -> Result<(), SendError> {
         let State::Up(up) = &mut self.state else { return Err(SendError::Down) };
-        if !up.outbox.has_room(channel, HEAD_BYTES + body.len()) {
+        let most = cx.settings.queue_bytes_max;
+        if !up.outbox.has_room(channel, most) {
             return Err(SendError::Full);
         }
         let bytes = cx.write(up.conn, channel, body);

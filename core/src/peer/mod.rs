@@ -74,7 +74,8 @@
 //!
 //! Nothing is queued while a link is down. While it is up, a frame counts until the system has taken
 //! it ([`Input::Sent`]); beyond the limits [`Links::send`] says [`SendError::Full`] and drops the
-//! message. Control has a queue limit of its own, which records can not fill.
+//! message. Control, records and clients' commands have a queue limit each, so that none fills
+//! another's.
 //!
 //! # Invariants
 //!

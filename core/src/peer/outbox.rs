@@ -1,15 +1,14 @@
 //! What has been handed to the driver for one connection and not yet to the system: back-pressure.
 //!
-//! Frames leave in one stream, but are counted in two classes: a backlog of records must not keep
-//! heartbeats out of the queue, only hold them up.
+//! Frames leave in one stream, but are counted in classes: a backlog of records must not keep
+//! heartbeats or clients' commands out of the queue, only hold them up.
 
 use alloc::collections::VecDeque;
 
 use super::frame::Channel;
 use crate::Instant;
 use crate::limits::{
-    PEER_BULK_QUEUE_BYTES_MAX, PEER_BULK_QUEUE_FRAMES_MAX, PEER_CONTROL_QUEUE_BYTES_MAX,
-    PEER_CONTROL_QUEUE_FRAMES_MAX,
+    PEER_BULK_QUEUE_FRAMES_MAX, PEER_CONTROL_QUEUE_BYTES_MAX, PEER_CONTROL_QUEUE_FRAMES_MAX,
 };
 
 /// See the module's header.
@@ -21,7 +20,8 @@ pub(super) struct Outbox {
     /// How much of it the system has.
     sent: u64,
     control: Load,
-    bulk: Load,
+    data: Load,
+    forward: Load,
     /// When something was last sent, or began to wait.
     moved: Instant,
 }
@@ -40,7 +40,8 @@ enum Class {
     /// Bounded by its sender: at most one ping, or one answer, at a time.
     Link,
     Control,
-    Bulk,
+    Data,
+    Forward,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,25 +51,22 @@ struct Load {
 }
 
 impl Load {
-    fn has_room(self, bytes: usize, bytes_max: usize, frames_max: usize) -> bool {
-        // A frame above the limit may wait alone.
-        self.frames == 0 || self.frames < frames_max && self.bytes + bytes <= bytes_max
+    /// However long the next frame is: a long one would never find room where short ones always do.
+    fn has_room(self, bytes_max: usize, frames_max: usize) -> bool {
+        self.frames < frames_max && self.bytes < bytes_max
     }
 }
 
 impl Outbox {
-    /// Whether a frame of `bytes` may wait too.
-    pub(super) fn has_room(&self, channel: Channel, bytes: usize) -> bool {
+    /// Whether another frame may wait; of records or commands, while less than `most` bytes do.
+    pub(super) fn has_room(&self, channel: Channel, most: usize) -> bool {
         match class(channel) {
             Class::Link => true,
-            Class::Control => self.control.has_room(
-                bytes,
-                PEER_CONTROL_QUEUE_BYTES_MAX,
-                PEER_CONTROL_QUEUE_FRAMES_MAX,
-            ),
-            Class::Bulk => {
-                self.bulk.has_room(bytes, PEER_BULK_QUEUE_BYTES_MAX, PEER_BULK_QUEUE_FRAMES_MAX)
+            Class::Control => {
+                self.control.has_room(PEER_CONTROL_QUEUE_BYTES_MAX, PEER_CONTROL_QUEUE_FRAMES_MAX)
             }
+            Class::Data => self.data.has_room(most, PEER_BULK_QUEUE_FRAMES_MAX),
+            Class::Forward => self.forward.has_room(most, PEER_BULK_QUEUE_FRAMES_MAX),
         }
     }
 
@@ -107,7 +105,8 @@ impl Outbox {
         match class {
             Class::Link => None,
             Class::Control => Some(&mut self.control),
-            Class::Bulk => Some(&mut self.bulk),
+            Class::Data => Some(&mut self.data),
+            Class::Forward => Some(&mut self.forward),
         }
     }
 
@@ -135,6 +134,7 @@ fn class(channel: Channel) -> Class {
     match channel {
         Channel::Link => Class::Link,
         Channel::Control => Class::Control,
-        Channel::Data | Channel::Forward => Class::Bulk,
+        Channel::Data => Class::Data,
+        Channel::Forward => Class::Forward,
     }
 }

@@ -484,6 +484,7 @@ impl Shard {
                 }
             }
         }
+        self.relieve();
     }
 
     /// What a client is told in place of the reply, if not all parts of its command went well.
@@ -612,7 +613,7 @@ impl Shard {
 
     /// Lets clients go on that had to wait for memory.
     pub(super) fn relieve(&mut self) {
-        let room = self.out_bytes == 0 && self.partitions.iter().all(|p| p.replica.has_room());
+        let room = self.out_bytes == 0 && !self.partitions.iter().any(super::Partition::presses);
         if self.pressed && room {
             self.pressed = false;
             let mut ids: Vec<ClientId> = self.clients.keys().copied().collect();
@@ -628,6 +629,12 @@ impl super::Partition {
     pub(super) fn is_stuck(&self) -> bool {
         let committed = self.replica.high_watermark();
         self.stuck_at == Some(committed) && committed < self.replica.log_end()
+    }
+
+    /// Whether it has to be waited for until it has room for more writes. Where none are taken there is
+    /// nothing to wait for, and others can be served.
+    pub(super) fn presses(&self) -> bool {
+        !self.replica.has_room() && !self.is_stuck()
     }
 
     /// Adds a waiter. Waiters stand in the order of their offsets, so a late one for an early

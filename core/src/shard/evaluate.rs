@@ -237,7 +237,7 @@ impl Shard {
             let mine = |(key, _): &&(Value, kv::Op)| count == 1 || homes.at(key) == Some(at);
             let ops = changes.ops().iter().filter(mine);
             let end = replica.append(clock, changes.flushes(), takes(at), ops);
-            self.pressed |= !replica.has_room();
+            self.pressed |= self.partitions[at].presses();
             self.notes.wrote(at, end);
             self.wanting.push(at);
         }

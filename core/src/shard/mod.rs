@@ -51,7 +51,9 @@ use crate::replication::{Promises, Round};
 use crate::server::Server;
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, ReadToken, Replica, Settings};
-use crate::{ClientId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId};
+use crate::{
+    ClientId, ClusterId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId,
+};
 
 use client::{Client, Confirm, Waiter};
 use clients::Standstill;
@@ -297,7 +299,7 @@ impl Shard {
                 if self.take_own_message() || self.run_agents() || self.finish_if_drained() {
                     continue;
                 }
-                if let Some(parcel) = self.forwarding.take_parcel() {
+                if let Some(parcel) = self.next_parcel() {
                     return Some(Output::Control(ToControl::Parcel(parcel)));
                 }
                 return self.leave();
@@ -506,6 +508,15 @@ impl Shard {
         }
     }
 
+    /// On all nodes of a cluster the index of a partition is of one seed, so that a SCAN that one leader
+    /// began goes on at the next and misses nothing.
+    fn index_seed(&self, id: PartitionId) -> u64 {
+        let cluster = self.cluster.as_ref().and_then(|view| view.cluster);
+        let seed =
+            cluster.map(|ClusterId(cluster)| Random((cluster ^ cluster >> 64) as u64).next());
+        seed.unwrap_or(self.config.seed) ^ u64::from(id.0)
+    }
+
     fn open_replica(&mut self, id: PartitionId) {
         let at = self.partitions.len();
         self.homes.open(id, at);
@@ -521,7 +532,7 @@ impl Shard {
             mark_first: false,
             must_exist: !member && self.directory.meta().complete,
             replicated: member,
-            seed: self.config.seed ^ u64::from(id.0),
+            seed: self.index_seed(id),
         };
         self.partitions.push(Partition {
             id,

@@ -5,6 +5,7 @@
     reason = "a test may fail at what it does not expect"
 )]
 
+mod clogged;
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;

@@ -9,6 +9,7 @@ use kvnode_core::cluster::Map;
 use kvnode_core::control::{self, Control, FoundingOptions, Stated, View};
 use kvnode_core::disk::NoCache;
 use kvnode_core::kv::Peer;
+use kvnode_core::peer;
 use kvnode_core::replication;
 use kvnode_core::reply::Reply;
 use kvnode_core::server;
@@ -55,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) fsync: FsyncMode,
     pub(crate) segment_bytes: u64,
     pub(crate) scrub: Option<ScrubSettings>,
+    /// Bytes that may wait for a link.
+    pub(crate) queue_bytes_max: usize,
 }
 
 impl Default for Setup {
@@ -68,6 +71,7 @@ impl Default for Setup {
             fsync: FsyncMode::Always,
             segment_bytes: 64 << 10,
             scrub: None,
+            queue_bytes_max: peer::Settings::default().queue_bytes_max,
         }
     }
 }
@@ -124,7 +128,10 @@ impl World {
             founding: setup.founding,
             stated: setup.stated,
             election: Default::default(),
-            links: Default::default(),
+            links: peer::Settings {
+                queue_bytes_max: setup.queue_bytes_max,
+                ..peer::Settings::default()
+            },
             session_timeout: Duration::from_millis(1500),
             balance_after: None,
             durable: setup.fsync == FsyncMode::Always,

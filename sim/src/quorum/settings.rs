@@ -97,6 +97,7 @@ impl Quorum {
             pair("chunk bytes", &e.chunk_bytes),
             pair("tail entries", &e.tail_entries),
             pair("link silent to", &self.links.silent_max),
+            pair("bytes that wait for a link", &self.links.queue_bytes_max),
             pair("session timeout", &self.session_timeout),
             pair("leaders go back after", &self.balance_after),
             pair("snapshot every", &self.snapshot_every),

@@ -106,6 +106,7 @@ impl Shard {
         while self.stop == super::super::Stop::No
             && self.clients.get(&id).is_some_and(Client::accepts)
             && !self.pressed
+            && !self.owes_too_much(id)
         {
             let agent = self.agent(id);
             if let Some(Command(args)) = agent.rest.pop_front() {
@@ -146,6 +147,12 @@ impl Shard {
                 agent.owed.push_back(owed);
             }
         }
+    }
+
+    /// Whether too many answers wait for the link to the node that it stands in for.
+    fn owes_too_much(&self, id: ClientId) -> bool {
+        let agent = self.clients[&id].agent.as_ref();
+        agent.is_some_and(|agent| self.forwarding.post.is_clogged(agent.node))
     }
 
     /// Whether what the agent is at may still be evaluated here: the reign goes on.

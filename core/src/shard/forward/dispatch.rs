@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::call::{Call, Merge, Otherwise, Part, Pinned};
 use super::message::{self, Ask, Command, Message, Outcome};
+use super::post::Post;
 use super::split::{About, about, owned};
 use super::transaction::Watches;
 use super::{ANSWER_MAX, CALL_MAX};
@@ -16,7 +17,6 @@ use crate::args::Args;
 use crate::limits::PEER_FORWARD_BYTES_MAX;
 use crate::marks::Mark;
 use crate::node::Parcel;
-use crate::peer::Channel;
 use crate::reply::Reply;
 use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
@@ -39,8 +39,8 @@ pub(in crate::shard) struct Forwarding {
     stalled: BTreeSet<ClientId>,
     /// When stalled parts are looked at again, and what waits too long.
     due: Option<Instant>,
-    /// Messages to be sent, by node.
-    outgoing: BTreeMap<NodeId, VecDeque<Vec<u8>>>,
+    /// Messages to be sent to other nodes.
+    pub(super) post: Post,
     /// Messages to this node itself.
     own: VecDeque<Message>,
     /// The clients that stand in for those of other nodes, and for this node's own.
@@ -79,9 +79,6 @@ pub(in crate::shard) struct Stalled {
 /// How often stalled parts are looked at although nothing has changed.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
-/// Bytes of messages to one node that leave in one parcel, but for the last of them.
-const PARCEL_BYTES: usize = 256 << 10;
-
 /// Most bytes of a command, beyond its arguments', on the way to its leader: per argument.
 const ARG_BYTES: usize = 10;
 
@@ -96,7 +93,7 @@ impl Forwarding {
             over: BTreeMap::new(),
             stalled: BTreeSet::new(),
             due: None,
-            outgoing: BTreeMap::new(),
+            post: Post::default(),
             own: VecDeque::new(),
             agents: BTreeMap::new(),
             last_agent: 0,
@@ -129,43 +126,15 @@ impl Forwarding {
 
     /// To be sent to the node, which may be this one.
     pub(in crate::shard) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
-        if node == me {
-            return self.own.push_back(message);
+        match node == me {
+            true => self.own.push_back(message),
+            false => self.post.put(node, message),
         }
-        let parcels = self.outgoing.entry(node).or_default();
-        let body = parcels.pop_back_if(|body| body.len() < PARCEL_BYTES).unwrap_or_default();
-        let begun = body.len();
-        let mut body = message::encode(&message, body);
-        if body.len() > PEER_FORWARD_BYTES_MAX {
-            // It does not fit behind others, and perhaps not at all.
-            let alone = body.split_off(begun);
-            if begun > 0 {
-                parcels.push_back(core::mem::take(&mut body));
-            }
-            body = match message {
-                Message::Answer { tag, .. } if alone.len() > PEER_FORWARD_BYTES_MAX => {
-                    let outcome = Outcome::error(errors::too_long_to_forward());
-                    message::encode(&Message::Answer { tag, outcome }, Vec::new())
-                }
-                Message::Ask(_)
-                | Message::Answer { .. }
-                | Message::Gone { .. }
-                | Message::Count { .. }
-                | Message::Counted { .. } => alone,
-            };
-        }
-        parcels.push_back(body);
     }
 
-    /// What is to be sent next.
-    pub(in crate::shard) fn take_parcel(&mut self) -> Option<Parcel> {
-        let mut first = self.outgoing.first_entry()?;
-        let node = *first.key();
-        let body = first.get_mut().pop_front();
-        if first.get().is_empty() {
-            first.remove();
-        }
-        Some(Parcel { node, channel: Channel::Forward, body: Bytes::from(body?) })
+    /// Whether everything that was said to other nodes has gone.
+    pub(in crate::shard) fn is_sent(&self) -> bool {
+        self.post.is_empty()
     }
 
     fn wake_at(&mut self, at: Instant) {
@@ -350,7 +319,7 @@ impl Shard {
         }
         let Some((node, epoch)) = self.route(partition) else { return false };
         let me = self.me();
-        if node != me && !self.linked.contains(&node) {
+        if node != me && (!self.linked.contains(&node) || self.forwarding.post.is_clogged(node)) {
             return false;
         }
         let proven = self.forwarding.proven.get(&partition) == Some(&epoch);
@@ -497,7 +466,7 @@ impl Shard {
             let overtaken = writes.get(&(asked.client, asked.partition)).is_some_and(|&w| tag < w);
             self.lose(asked, overtaken);
         }
-        self.forwarding.outgoing.remove(&node);
+        self.forwarding.post.forget(node);
         self.drop_agents(node);
     }
 
@@ -527,14 +496,25 @@ impl Shard {
         }
     }
 
+    /// The next parcel for another node.
+    pub(in crate::shard) fn next_parcel(&mut self) -> Option<Parcel> {
+        let (parcel, relieved) = self.forwarding.post.take(self.now.mono)?;
+        if relieved {
+            let agents = self.forwarding.agents.range((parcel.node, 0)..=(parcel.node, u64::MAX));
+            self.runnable.extend(agents.map(|(_, &agent)| agent));
+        }
+        Some(parcel)
+    }
+
+    /// The link has taken the parcel that was under way to it.
+    pub(in crate::shard) fn on_taken(&mut self, node: NodeId) {
+        self.forwarding.post.taken(node);
+    }
+
     /// The parcel could not be sent: nothing of it was.
-    pub(in crate::shard) fn on_returned(&mut self, mut body: Bytes) {
-        while let Some(message) = message::decode(&mut body) {
-            if let Message::Ask(ask) = message
-                && let Some(asked) = self.forwarding.asked.remove(&ask.tag)
-            {
-                self.stall(asked);
-            }
+    pub(in crate::shard) fn on_returned(&mut self, node: NodeId, body: Bytes) {
+        if let Some(at) = self.forwarding.post.returned(node, body, self.now.mono) {
+            self.forwarding.wake_at(at);
         }
     }
 
@@ -596,6 +576,9 @@ impl Shard {
         self.look_for_leaders();
         if !self.forwarding.asked.is_empty() || !self.forwarding.stalled.is_empty() {
             self.forwarding.wake_at(now.after(RETRY_EVERY));
+        }
+        if let Some(at) = self.forwarding.post.due() {
+            self.forwarding.wake_at(at);
         }
     }
 

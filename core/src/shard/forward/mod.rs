@@ -15,7 +15,8 @@
 //!   yet become leader between two of them; from then on, any number, for a reign that has ended does
 //!   not begin again;
 //! - a part that is refused *stalls*, and with it its client: nothing more is taken from it until
-//!   its stalled parts, in their order, have found a leader.
+//!   its stalled parts, in their order, have found a leader;
+//! - what one node says to another arrives in its order, or is lost with the link ([`post`]).
 //!
 //! # What can not be known
 //!
@@ -28,6 +29,7 @@ mod agent;
 mod call;
 mod dispatch;
 pub mod message;
+mod post;
 mod redirect;
 mod route;
 mod split;

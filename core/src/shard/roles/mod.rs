@@ -173,8 +173,9 @@ impl Shard {
                 self.on_forward(node, body);
             }
             ToShard::Parcel(_) => {}
-            ToShard::Returned(Parcel { channel: Channel::Forward, body, .. }) => {
-                self.on_returned(body);
+            ToShard::Taken(node) => self.on_taken(node),
+            ToShard::Returned(Parcel { node, channel: Channel::Forward, body }) => {
+                self.on_returned(node, body);
             }
             ToShard::Leaving => {
                 self.leaving = Some(Leaving::Waiting);
@@ -499,6 +500,7 @@ impl Shard {
         let waited_for = || {
             self.clients.values().any(crate::shard::client::Client::is_waiting)
                 || self.partitions.iter().any(|p| !p.waiters.is_empty() || !p.confirms.is_empty())
+                || !self.forwarding.is_sent()
         };
         if self.leaving != Some(Leaving::Waiting) || waited_for() {
             return None;
