@@ -198,6 +198,9 @@ pub const PEER_BULK_QUEUE_FRAMES_MAX: usize = 1 << 14;
 /// Bytes of forwarded commands and answers that wait for the link to one peer, above which nothing
 /// more is asked of it or evaluated for it.
 pub const FORWARD_BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// Bytes of commands that one peer was asked to evaluate and has not answered, above which it is asked
+/// nothing more.
+pub const FORWARD_ASKED_BYTES_MAX: usize = 64 << 20;
 /// Connections from peers that have not said who they are. One more ends the oldest of them.
 pub const PEER_STRANGERS_MAX: usize = 64;
 

@@ -142,3 +142,18 @@ fn a_scan_misses_nothing_when_the_leader_moves() {
     seen.dedup();
     assert_eq!((seen.len(), steps > 20), (500, true), "of 500 in {steps} steps");
 }
+
+#[test]
+fn commands_of_more_bytes_than_a_leader_is_asked_at_once_wait_their_turn() {
+    let (mut world, leader, other) = one_partition(16 << 20);
+    let value = vec![b'x'; 16 << 20];
+    let clients: Vec<At> = (0..12).map(|_| world.connect(other)).collect();
+    for (n, &client) in clients.iter().enumerate() {
+        world.send(client, &[b"SET", key(n as u32).as_bytes(), &value]);
+    }
+    for &client in &clients {
+        assert_eq!(world.reply(client, "SET"), Reply::OK);
+    }
+    let near = world.connect(leader);
+    assert_eq!(world.call(near, &["DBSIZE"]), Reply::Int(12));
+}

@@ -14,7 +14,7 @@ use super::split::{About, about, owned};
 use super::transaction::Watches;
 use super::{ANSWER_MAX, CALL_MAX};
 use crate::args::Args;
-use crate::limits::PEER_FORWARD_BYTES_MAX;
+use crate::limits::{FORWARD_ASKED_BYTES_MAX, PEER_FORWARD_BYTES_MAX};
 use crate::marks::Mark;
 use crate::node::Parcel;
 use crate::reply::Reply;
@@ -31,6 +31,8 @@ pub(in crate::shard) struct Forwarding {
     base: u64,
     last_tag: u64,
     asked: BTreeMap<u64, Asked>,
+    /// Bytes of what each node was asked and has not answered.
+    asked_bytes: BTreeMap<NodeId, usize>,
     /// The last reign of each partition that has answered.
     proven: BTreeMap<PartitionId, Epoch>,
     /// The last reign of each partition that had answered and then refused: it has ended.
@@ -58,6 +60,7 @@ struct Asked {
     /// The client's reply of this number, and which part of the command.
     number: u64,
     part: usize,
+    bytes: usize,
     /// When it is given up.
     until: Instant,
 }
@@ -89,6 +92,7 @@ impl Forwarding {
             base,
             last_tag: base,
             asked: BTreeMap::new(),
+            asked_bytes: BTreeMap::new(),
             proven: BTreeMap::new(),
             over: BTreeMap::new(),
             stalled: BTreeSet::new(),
@@ -104,6 +108,31 @@ impl Forwarding {
     pub(in crate::shard) fn next_tag(&mut self) -> u64 {
         self.last_tag = self.last_tag.wrapping_add(1);
         self.last_tag
+    }
+
+    /// A question is under way.
+    fn note_asked(&mut self, tag: u64, asked: Asked) {
+        *self.asked_bytes.entry(asked.node).or_default() += asked.bytes;
+        self.asked.insert(tag, asked);
+    }
+
+    /// It is so no more.
+    fn take_asked(&mut self, tag: u64) -> Option<Asked> {
+        let asked = self.asked.remove(&tag)?;
+        if let Some(bytes) = self.asked_bytes.get_mut(&asked.node) {
+            *bytes -= asked.bytes;
+            if *bytes == 0 {
+                self.asked_bytes.remove(&asked.node);
+            }
+        }
+        Some(asked)
+    }
+
+    /// Whether the node has enough to do with what it was asked, or what waits for it: it has to keep
+    /// all of that in memory.
+    fn is_busy(&self, node: NodeId) -> bool {
+        let asked = self.asked_bytes.get(&node).copied().unwrap_or_default();
+        asked > FORWARD_ASKED_BYTES_MAX || self.post.is_clogged(node)
     }
 
     /// A client of this node, as other nodes know it.
@@ -307,7 +336,8 @@ impl Shard {
 
     /// Asks for the part if a leader is known and the order allows it.
     fn ask(&mut self, id: ClientId, stalled: Stalled, partition: PartitionId) -> bool {
-        if part_bytes(self.part(id, stalled)) > PEER_FORWARD_BYTES_MAX {
+        let bytes = part_bytes(self.part(id, stalled));
+        if bytes > PEER_FORWARD_BYTES_MAX {
             let error = errors::too_long_to_forward();
             self.finish_part(id, stalled.number, stalled.part, error);
             return true;
@@ -319,7 +349,7 @@ impl Shard {
         }
         let Some((node, epoch)) = self.route(partition) else { return false };
         let me = self.me();
-        if node != me && (!self.linked.contains(&node) || self.forwarding.post.is_clogged(node)) {
+        if node != me && (!self.linked.contains(&node) || self.forwarding.is_busy(node)) {
             return false;
         }
         let proven = self.forwarding.proven.get(&partition) == Some(&epoch);
@@ -334,8 +364,8 @@ impl Shard {
         let tag = self.forwarding.next_tag();
         let Stalled { number, part } = stalled;
         let until = self.now.mono.after(ANSWER_MAX);
-        let asked = Asked { node, partition, epoch, client: id, number, part, until };
-        self.forwarding.asked.insert(tag, asked);
+        let asked = Asked { node, partition, epoch, client: id, number, part, bytes, until };
+        self.forwarding.note_asked(tag, asked);
         let pinned = self.call_of(id, stalled).pinned.as_ref();
         let watches = match pinned {
             Some(pinned) => pinned.watches,
@@ -354,7 +384,7 @@ impl Shard {
         if asked.node != from {
             return;
         }
-        self.forwarding.asked.remove(&tag);
+        self.forwarding.take_asked(tag);
         match outcome {
             Outcome::Reply { reply, seen, wrote } => {
                 if let Some(client) = self.clients.get_mut(&asked.client) {
@@ -462,7 +492,7 @@ impl Shard {
             }
         }
         for (tag, asked) in lost {
-            self.forwarding.asked.remove(&tag);
+            self.forwarding.take_asked(tag);
             let overtaken = writes.get(&(asked.client, asked.partition)).is_some_and(|&w| tag < w);
             self.lose(asked, overtaken);
         }
@@ -566,7 +596,7 @@ impl Shard {
         let late: Vec<(u64, Asked)> = late.map(|(&tag, &asked)| (tag, asked)).collect();
         for (tag, asked) in late {
             // Its answer, should it come yet, is no one's.
-            self.forwarding.asked.remove(&tag);
+            self.forwarding.take_asked(tag);
             self.on_part(asked, self.unanswered(asked, false));
         }
         // What is given up is known not to be under way: it is not asked once more.
