@@ -15,6 +15,12 @@ use crate::server::Server;
 const NO_AUTH: Reply =
     Reply::Error(alloc::borrow::Cow::Borrowed("NOAUTH Authentication required."));
 
+/// For a node that wants of a leader what it is to do for its client itself.
+const NOT_FOR_LEADERS: Reply = Reply::Error(alloc::borrow::Cow::Borrowed(
+    "ERR the command is about the connection or its node, and not for the leader of a partition: \
+     it was not evaluated",
+));
+
 impl Session {
     /// Whether it may run the command now; if not, what it is told. ACL LOG has it then.
     #[inline]
@@ -25,10 +31,13 @@ impl Session {
         server: &mut Server,
     ) -> Result<(), Reply> {
         self.note(command);
+        if self.is_trusted() {
+            return if command.is_for_leaders() { Ok(()) } else { Err(NOT_FOR_LEADERS) };
+        }
         if self.in_transaction() && changes_who_one_is(command, args) {
             return self.authorize_slowly(command, args, server);
         }
-        if self.is_unrestricted(&server.acl) || self.is_trusted() {
+        if self.is_unrestricted(&server.acl) {
             return Ok(());
         }
         self.authorize_slowly(command, args, server)

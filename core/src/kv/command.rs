@@ -216,6 +216,22 @@ impl Command {
         first > 0 && last != first.cast_signed() && !self.fan_out
     }
 
+    /// Whether it names no key and is about all of them, or all of a slot.
+    pub fn is_about_all_keys(&self) -> bool {
+        let Self { name, flags, keys, .. } = self;
+        let of_a_slot = || matches!(*name, "cluster|countkeysinslot" | "cluster|getkeysinslot");
+        keys.first == 0 && (flags.has(Flags::READONLY) || flags.has(Flags::WRITE) || of_a_slot())
+    }
+
+    /// Whether a leader evaluates it for the client of another node: it is about keys, or puts such
+    /// commands together, or asks what the leader knows of its replicas. All others are about the
+    /// connection or its node, which evaluates them.
+    pub(crate) fn is_for_leaders(&self) -> bool {
+        self.keys.first > 0
+            || self.is_about_all_keys()
+            || matches!(self.name, "multi" | "exec" | "wait" | "waitaof")
+    }
+
     /// Whether so many arguments, the name included, can be right.
     pub fn accepts(&self, args: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;

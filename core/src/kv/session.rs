@@ -122,6 +122,9 @@ pub(super) struct Transaction {
     pub(super) aborted: bool,
 }
 
+/// A command that has waited for EXEC, and where it stood.
+pub(crate) type Placed = (usize, &'static Command, OwnedArgs);
+
 /// A watched key at the time of WATCH.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watched {
@@ -360,6 +363,23 @@ impl Session {
     /// The commands that wait for EXEC.
     pub fn queued(&self) -> impl Iterator<Item = (&'static Command, &OwnedArgs)> {
         self.transaction.iter().flat_map(|t| t.queue.iter().map(|(command, args)| (*command, args)))
+    }
+
+    /// Takes those of the commands that wait for EXEC that are for the leader of their keys, and
+    /// tells where each stood. What EXEC evaluates then is the rest, which stood at the other places.
+    pub(crate) fn take_for_leader(&mut self) -> (Vec<Placed>, Vec<usize>) {
+        let queue = self.transaction.as_mut().map(|open| core::mem::take(&mut open.queue));
+        let (mut taken, mut rest) = (Vec::new(), Vec::new());
+        for (at, (command, args)) in queue.into_iter().flatten().enumerate() {
+            if command.is_for_leaders() {
+                taken.push((at, command, args));
+            } else {
+                rest.push(at);
+                let open = self.transaction.as_mut().expect("its queue was there");
+                open.queue.push((command, args));
+            }
+        }
+        (taken, rest)
     }
 
     /// The keys it watches.

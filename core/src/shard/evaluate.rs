@@ -66,17 +66,42 @@ impl Shard {
 
     /// Evaluates the command with what was read for it; `nearby`: followers may be shown.
     pub(super) fn run(&mut self, id: ClientId, args: Args<'_>, fetched: &Fetched, nearby: bool) {
+        let scope = self.scope(id);
+        let mut changes = core::mem::take(&mut self.changes);
+        let result = self.evaluate(id, args, fetched, nearby, &mut changes);
+        match result {
+            _ if self.notes.asks_leader => self.ask_leaders(id, args),
+            Err(Stop::Clock) if nearby => self.ask_leaders(id, args),
+            Ok(reply) => self.complete(id, args, reply, &changes, scope),
+            Err(Stop::Error(reply)) => self.reply(id, reply),
+            Err(Stop::Read) => self.wait_for_reads(id, args, fetched, nearby),
+            Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
+            Err(Stop::Server(request)) => self.on_request(id, request),
+            Err(Stop::Acks(wants)) => self.pause(id, wants),
+        }
+        changes.clear();
+        self.changes = changes;
+    }
+
+    /// Evaluates the command alone; what comes of it is the caller's to see to.
+    pub(super) fn evaluate(
+        &mut self,
+        id: ClientId,
+        args: Args<'_>,
+        fetched: &Fetched,
+        nearby: bool,
+        changes: &mut kv::Changes,
+    ) -> Result<Reply, Stop> {
         let facts = self.facts();
         let scope = self.scope(id);
         let is_transaction = args[0].eq_ignore_ascii_case(b"exec");
         let acked = if is_transaction { self.acked_here(id) } else { kv::Acked::default() };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
-        let mut changes = core::mem::take(&mut self.changes);
         self.notes.clear();
         let mut eye = Eye {
             partitions: &mut self.partitions,
             homes: &self.homes,
-            scope: scope.clone(),
+            scope,
             cache: &mut *self.config.cache,
             fetched,
             watched: &mut self.watched,
@@ -93,19 +118,7 @@ impl Shard {
             nearby: nearby.then_some(self.now.mono),
             acked,
         };
-        let result = kv::evaluate(&mut client.session, args, &mut eye, &mut changes);
-        match result {
-            _ if self.notes.asks_leader => self.ask_leaders(id, args),
-            Err(Stop::Clock) if nearby => self.ask_leaders(id, args),
-            Ok(reply) => self.complete(id, args, reply, &changes, scope),
-            Err(Stop::Error(reply)) => self.reply(id, reply),
-            Err(Stop::Read) => self.wait_for_reads(id, args, fetched, nearby),
-            Err(Stop::Clock) => self.wait_for_clock(id, args, fetched),
-            Err(Stop::Server(request)) => self.on_request(id, request),
-            Err(Stop::Acks(wants)) => self.pause(id, wants),
-        }
-        changes.clear();
-        self.changes = changes;
+        kv::evaluate(&mut client.session, args, &mut eye, changes)
     }
 
     /// Whether a command that has waited may be evaluated here still: what it is about is led here.

@@ -14,6 +14,7 @@ mod operator;
 mod readonly;
 mod redirect;
 mod topology;
+mod transactions;
 mod users;
 mod wait;
 mod watch;

@@ -1,7 +1,10 @@
 //! MULTI, EXEC and WATCH.
 
+use alloc::vec::Vec;
+
 use super::world::World;
-use crate::kv::Stop;
+use crate::ClientId;
+use crate::kv::{Session, Stop, commands};
 use crate::reply::Protocol;
 
 #[test]
@@ -233,4 +236,50 @@ fn the_commands_that_wait_can_be_seen() {
     let args = args.as_slices();
     let keys: alloc::vec::Vec<&[u8]> = command.keys(&args).collect();
     assert_eq!(keys, [b"a", b"b"]);
+}
+
+/// Its number is none that a client could be told.
+#[test]
+fn who_stands_in_for_a_client_of_another_node_runs_what_is_for_leaders_alone() {
+    let mut world = World::new();
+    world.session = Session::trusted(ClientId(u64::MAX));
+    let (mut refused, mut about_all) = (0, Vec::new());
+    for command in commands().flat_map(|c| core::iter::once(c).chain(c.subcommands)) {
+        if command.is_about_all_keys() {
+            about_all.push(command.name);
+        }
+        if command.is_for_leaders() || !command.subcommands.is_empty() {
+            continue;
+        }
+        let mut line = command.name.replace('|', " ");
+        let words = 1 + usize::from(command.name.contains('|'));
+        (words..command.arity.unsigned_abs() as usize).for_each(|_| line.push_str(" 1"));
+        let told = world.run(&line);
+        assert!(told.starts_with("-ERR the command is about the connection"), "{line}: {told}");
+        refused += 1;
+    }
+    assert!(refused > 80, "{refused} commands");
+    about_all.sort_unstable();
+    assert_eq!(
+        about_all,
+        [
+            "cluster|countkeysinslot",
+            "cluster|getkeysinslot",
+            "dbsize",
+            "flushall",
+            "flushdb",
+            "keys",
+            "randomkey",
+            "scan",
+        ]
+    );
+    world.story("MULTI -> +OK");
+    assert!(world.run("CLIENT ID").starts_with("-ERR the command is about the connection"));
+    world.story(
+        "
+        SET a 1 -> +QUEUED
+        EXEC -> -EXECABORT Transaction discarded because of previous errors.
+        GET a -> $-1
+        ",
+    );
 }

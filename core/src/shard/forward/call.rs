@@ -61,7 +61,8 @@ pub(super) struct Part {
 pub(super) enum Merge {
     /// There is one part.
     Only,
-    /// There is one part, a transaction; these of its commands were refused before it was sent.
+    /// There is one part, a transaction; these of its commands, in their order, were answered
+    /// before it was sent.
     Transaction(Vec<(usize, Reply)>),
     /// Numbers are added.
     Sum,
@@ -112,12 +113,10 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
         Merge::Only | Merge::First => {
             replies.into_iter().next().expect("a call has at least one part")
         }
-        Merge::Transaction(refused) => {
-            let mut reply = replies.into_iter().next().expect("a transaction is one part");
-            if let Reply::Array(items) = &mut reply {
-                refused.into_iter().for_each(|(at, refusal)| items.insert(at, refusal));
-            }
-            reply
+        Merge::Transaction(answered) => {
+            let reply = replies.into_iter().next().expect("a transaction is one part");
+            let Reply::Array(items) = reply else { return reply };
+            Reply::Array(put_in_place(items, answered))
         }
         Merge::Sum => Reply::Int(
             replies.iter().fold(
@@ -140,6 +139,19 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
     }
 }
 
+/// The replies of the leader with those between them that were given before.
+fn put_in_place(items: Vec<Reply>, answered: Vec<(usize, Reply)>) -> Vec<Reply> {
+    let mut all = Vec::with_capacity(items.len() + answered.len());
+    let mut items = items.into_iter();
+    for (at, reply) in answered {
+        let before = at.saturating_sub(all.len());
+        all.extend(items.by_ref().take(before));
+        all.push(reply);
+    }
+    all.extend(items);
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::string::String;
@@ -156,10 +168,8 @@ mod tests {
         let parts = replies.iter().enumerate().map(part).collect();
         let call =
             Call { parts, merge: Merge::First, reads: false, pinned: None, until: Instant(0) };
-        match call.compose() {
-            Reply::Error(text) => text.into(),
-            reply => alloc::format!("{reply:?}"),
-        }
+        let reply = call.compose();
+        if let Reply::Error(text) = reply { text.into() } else { alloc::format!("{reply:?}") }
     }
 
     #[test]

@@ -140,17 +140,18 @@ pub enum WireReply {
     Verbatim(String),
 }
 
-/// The simple replies that there are.
+/// The simple replies to commands for leaders.
 const SIMPLE: [&str; 6] = ["OK", "PONG", "QUEUED", "RESET", "none", "string"];
 
 impl From<Reply> for WireReply {
     fn from(reply: Reply) -> Self {
         let all = |items: Vec<Reply>| items.into_iter().map(Self::from).collect();
         match reply {
-            Reply::Simple(text) => {
-                let at = SIMPLE.iter().position(|&known| known == text);
-                Self::Simple(at.expect("SIMPLE lists all simple replies") as u8)
-            }
+            // One that is not listed no command for leaders gives; it travels as a bulk string.
+            Reply::Simple(text) => match SIMPLE.iter().position(|&known| known == text) {
+                Some(at) => Self::Simple(at as u8),
+                None => Self::Bulk(Value::copy_from(text.as_bytes())),
+            },
             Reply::Error(text) => Self::Error(text.into_owned()),
             Reply::Int(n) => Self::Int(n),
             Reply::Bulk(value) => Self::Bulk(value),
@@ -297,6 +298,23 @@ mod tests {
         };
         assert_eq!((Reply::from(told), seen, wrote), (reply, Offset(7), Offset(6)));
         assert_eq!(decode(&mut body), None);
+    }
+
+    #[test]
+    fn every_reply_can_travel() {
+        let text = || Box::<str>::from("x");
+        let replies = [
+            Reply::Simple("string"),
+            Reply::NullArray,
+            Reply::Double(text()),
+            Reply::Verbatim(text()),
+            Reply::Map(alloc::vec![(Reply::OK, Reply::Set(alloc::vec![Reply::Null]))]),
+        ];
+        for reply in replies {
+            assert_eq!(Reply::from(WireReply::from(reply.clone())), reply);
+        }
+        let unlisted = WireReply::from(Reply::Set(alloc::vec![Reply::Simple("write")]));
+        assert_eq!(Reply::from(unlisted), Reply::Set(alloc::vec![Reply::bulk(b"write")]));
     }
 
     #[test]

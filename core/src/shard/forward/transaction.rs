@@ -8,6 +8,10 @@
 //! A WATCH that is answered with an error watches nothing: what was watched before it is watched
 //! still, and if that is nothing, EXEC goes through like any other.
 //!
+//! With EXEC go the commands about keys. Those about the connection or its node (CLIENT ID, HELLO,
+//! INFO, TIME, PING) mean the client's own: they are evaluated here when EXEC comes, whatever becomes
+//! of the rest, and their replies are put in their places. An agent refuses them.
+//!
 //! That an agent has all that its client watches, and nothing of an earlier WATCH, shows by a number
 //! for the *generation* (one more with each EXEC, DISCARD and UNWATCH) and a count of the WATCH
 //! commands in it, which every ask carries.
@@ -22,6 +26,7 @@ use super::message::Command;
 use super::split::{About, about, owned};
 use crate::args::Args;
 use crate::reply::Reply;
+use crate::shard::evaluate::Fetched;
 use crate::shard::{Shard, errors};
 use crate::{ClientId, PartitionId, kv, slot};
 
@@ -127,33 +132,42 @@ impl Shard {
             let (commands, merge) = self.take_transaction(id, args);
             return self.call(id, alloc::vec![(partition, commands)], merge, reads);
         };
-        let (commands, merge) = self.take_transaction(id, args);
         if watching.partition != partition {
-            return self.enqueue(id, errors::scattered(), &[]);
+            return self.give_up(id, args, errors::scattered());
         }
         if watching.lost || !self.is_pinned_to(partition, watching.to) {
-            return self.enqueue(id, Reply::NullArray, &[]);
+            return self.give_up(id, args, Reply::NullArray);
         }
+        let (commands, merge) = self.take_transaction(id, args);
         let pinned = Pinned { to: watching.to, watches, otherwise: Otherwise::Aborted };
         let part = (partition, commands);
         self.call_pinned(id, alloc::vec![part], (merge, reads), Some(pinned));
     }
 
-    /// The transaction as it is sent, without the commands that its client may not run any more.
+    /// The transaction as it is sent. What is not for the leader is answered here, and so is what the
+    /// client may not run any more.
     fn take_transaction(&mut self, id: ClientId, args: Args<'_>) -> (Vec<Command>, Merge) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let mut commands = alloc::vec![Command(alloc::vec![b"MULTI"[..].into()])];
-        let mut refused = Vec::new();
-        for (at, (command, args)) in client.session.queued().enumerate() {
+        let mut answered = Vec::new();
+        let (taken, rest) = client.session.take_for_leader();
+        for (at, command, args) in taken {
             let args = args.as_slices();
             match client.session.authorize_queued(command, &args, &mut self.server) {
                 Ok(()) => commands.push(owned(&args)),
-                Err(refusal) => refused.push((at, refusal)),
+                Err(refusal) => answered.push((at, refusal)),
             }
         }
         commands.push(owned(args));
-        client.session.give_up(args).for_each(|key| self.watched.unwatch(&key));
-        (commands, Merge::Transaction(refused))
+        let mut changes = kv::Changes::default();
+        let replies = match self.evaluate(id, args, &Fetched::new(), false, &mut changes) {
+            Ok(Reply::Array(replies)) => replies,
+            result => unreachable!("nothing is watched here, and nothing waits: {result:?}"),
+        };
+        assert!(changes.is_empty(), "what changes keys is for their leader");
+        answered.extend(rest.into_iter().zip(replies));
+        answered.sort_unstable_by_key(|&(at, _)| at);
+        (commands, Merge::Transaction(answered))
     }
 
     /// The client watches nothing any more; its agent will hear of it with the next ask.

@@ -1,0 +1,84 @@
+//! MULTI by way of a node that does not lead the keys.
+
+use kvnode_core::reply::Reply;
+
+use crate::world::{Setup, World};
+use crate::{At, key_of};
+
+const QUEUED: Reply = Reply::Simple("QUEUED");
+
+/// The replies to these commands in one transaction.
+fn transact(world: &mut World, at: At, commands: &[&[&str]]) -> Vec<Reply> {
+    assert_eq!(world.call(at, &["MULTI"]), Reply::OK);
+    for command in commands {
+        assert_eq!(world.call(at, command), QUEUED, "{command:?}");
+    }
+    let Reply::Array(replies) = world.call(at, &["EXEC"]) else { panic!("it is run") };
+    replies
+}
+
+/// A client of a node that does not lead the partition.
+fn elsewhere(world: &mut World, partition: u32) -> At {
+    let leader = world.leader(partition).unwrap();
+    world.connect(leader % 3 + 1)
+}
+
+#[test]
+fn what_is_about_the_connection_or_its_node_is_answered_by_that() {
+    let mut world = World::new(Setup::default());
+    let name = &key_of(0)[..];
+    let at = elsewhere(&mut world, 0);
+    let commands: [&[&str]; 16] = [
+        &["CLIENT", "ID"],
+        &["HELLO"],
+        &["CLIENT", "GETNAME"],
+        &["COMMAND"],
+        &["COMMAND", "DOCS"],
+        &["COMMAND", "INFO", "GET"],
+        &["COMMAND", "GETKEYSANDFLAGS", "SET", "k", "v"],
+        &["COMMAND", "GETKEYS", "SET", "k", "v"],
+        &["COMMAND", "COUNT"],
+        &["COMMAND", "LIST"],
+        &["ECHO", "hello"],
+        &["PING"],
+        &["SELECT", "0"],
+        &["CLUSTER", "MYID"],
+        &["CLUSTER", "KEYSLOT", "k"],
+        &["MEMORY", "MALLOC-STATS"],
+    ];
+    let alone = commands.map(|command| world.call(at, command));
+    assert_eq!(world.call(at, &["SET", name, "v"]), Reply::OK);
+    let (get, strlen) = (["GET", name], ["STRLEN", name]);
+    let mut all = vec![&get[..]];
+    for command in &commands {
+        all.extend([command, &strlen[..]]);
+    }
+    let mut expected = vec![Reply::bulk(b"v")];
+    for reply in alone {
+        expected.extend([reply, Reply::Int(1)]);
+    }
+    assert_eq!(transact(&mut world, at, &all), expected);
+    assert_eq!(world.call(at, &["WATCH", name]), Reply::OK);
+    assert_eq!(transact(&mut world, at, &all), expected);
+    // What is watched alone says where the transaction goes.
+    assert_eq!(world.call(at, &["WATCH", name]), Reply::OK);
+    assert_eq!(transact(&mut world, at, &all[1..2]), expected[1..2]);
+}
+
+#[test]
+fn a_transaction_changes_the_connection_that_sent_it() {
+    let mut world = World::new(Setup::default());
+    let name = &key_of(0)[..];
+    let at = elsewhere(&mut world, 0);
+    let commands: [&[&str]; 4] = [
+        &["CLIENT", "SETNAME", "foo"],
+        &["CLIENT", "GETNAME"],
+        &["SET", name, "v"],
+        &["CLIENT", "SETNAME", "no name"],
+    ];
+    let replies = transact(&mut world, at, &commands);
+    assert_eq!(replies[..3], [Reply::OK, Reply::bulk(b"foo"), Reply::OK]);
+    assert!(matches!(replies[3], Reply::Error(_)), "{replies:?}");
+    assert_eq!(world.call(at, &["CLIENT", "GETNAME"]), Reply::bulk(b"foo"));
+    assert_eq!(world.call(at, &["GET", name]), Reply::bulk(b"v"));
+}
