@@ -109,3 +109,29 @@ fn a_watch_does_not_outlive_the_link_to_its_leader() {
         assert_eq!(set_in_transaction(&mut world, at, &name), done());
     }
 }
+
+#[test]
+fn discard_and_exec_without_multi_leave_what_is_watched() {
+    let mut world = World::new(Setup::default());
+    let name = key(1);
+    let leader = world.leader(home(&name, 4).0).unwrap();
+    for id in [leader, leader % 3 + 1] {
+        let (at, other) = (world.connect(id), world.connect(leader));
+        for (command, ends) in [
+            (&["DISCARD"][..], false),
+            (&["EXEC"], false),
+            (&["UNWATCH"], true),
+            (&["RESET"], true),
+            // It can not be right, and is an EXEC nevertheless.
+            (&["EXEC", "now"], true),
+        ] {
+            assert_eq!(world.call(at, &["WATCH", &name]), Reply::OK);
+            let told = world.call(at, command);
+            assert!(ends || error(told).ends_with(" without MULTI"), "{command:?}");
+            assert_eq!(world.call(other, &["SET", &name, "other"]), Reply::OK);
+            let expected = if ends { done() } else { Reply::NullArray };
+            let told = set_in_transaction(&mut world, at, &name);
+            assert_eq!(told, expected, "after {command:?} at n{id}");
+        }
+    }
+}

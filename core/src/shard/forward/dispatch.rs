@@ -176,11 +176,13 @@ impl Shard {
     /// Evaluates the command here, or has it evaluated where its keys are.
     pub(in crate::shard) fn dispatch(&mut self, id: ClientId, args: Args<'_>) {
         let partitions = self.homes.count();
-        let Ok(command) = kv::resolve(args) else { return self.run_here(id, args) };
+        let Ok(command) = kv::resolve(args) else { return self.refuse_here(id, args) };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.session.note(command);
-        // What is not allowed is refused here.
-        if partitions == 0 || !client.session.may(command, args, &self.server) {
+        if !client.session.may(command, args, &self.server) {
+            return self.refuse_here(id, args);
+        }
+        if partitions == 0 {
             return self.run_here(id, args);
         }
         if client.session.queues(command) {
@@ -196,7 +198,8 @@ impl Shard {
         match command.name {
             "exec" => return self.dispatch_exec(id, args),
             "watch" => return self.dispatch_watch(id, args),
-            "discard" | "unwatch" | "reset" => {
+            "discard" => return self.dispatch_discard(id, args),
+            "unwatch" | "reset" => {
                 self.forget_watch(id);
                 return self.run_here(id, args);
             }

@@ -93,8 +93,27 @@ impl Shard {
         self.call_pinned(id, alloc::vec![part], (Merge::Only, true), Some(pinned));
     }
 
+    /// A command that is refused before anything is evaluated. An EXEC ends its transaction and what
+    /// was watched all the same, as in Redis.
+    pub(super) fn refuse_here(&mut self, id: ClientId, args: Args<'_>) {
+        if kv::find(args[0]).is_some_and(|command| command.name == "exec") {
+            self.forget_watch(id);
+        }
+        self.run_here(id, args);
+    }
+
+    pub(super) fn dispatch_discard(&mut self, id: ClientId, args: Args<'_>) {
+        if self.clients[&id].session.in_transaction() {
+            self.forget_watch(id);
+        }
+        self.run_here(id, args);
+    }
+
     pub(super) fn dispatch_exec(&mut self, id: ClientId, args: Args<'_>) {
         let client = self.clients.get_mut(&id).expect("the caller has looked");
+        if !client.session.in_transaction() {
+            return self.run_here(id, args);
+        }
         let partitions = self.homes.count();
         let mut slots = BTreeSet::new();
         let mut reads = true;
@@ -108,7 +127,7 @@ impl Shard {
             generation: client.generation,
             count: watching.map_or(0, |watching| watching.count),
         };
-        let goes_on = client.session.in_transaction() && !client.session.is_aborted();
+        let goes_on = !client.session.is_aborted();
         self.forget_watch(id);
         if goes_on && let Some(error) = self.redirect(slots.iter().copied()) {
             return self.give_up(id, args, error);
