@@ -70,6 +70,11 @@ const DIFFERS: &[(&str, &str)] = &[
     ("object|freq", "As Redis without an LFU policy."),
     ("object|idletime", "An error: idle times are not kept."),
     ("object|refcount", "Always 1."),
+    (
+        "randomkey",
+        "In a cluster of each partition as likely as of another, if it has any: a key among few others \
+     comes more often.",
+    ),
     ("readonly", "Lets the node's own replica answer; see the README."),
     (
         "restore",

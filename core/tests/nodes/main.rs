@@ -10,6 +10,7 @@ mod clogged;
 #[path = "../world/disk.rs"]
 mod disk;
 mod full;
+mod keys;
 mod operator;
 mod readonly;
 mod redirect;
@@ -69,29 +70,6 @@ fn any_node_answers_any_command() {
     assert_eq!(world.call(clients[1], &["EXISTS", "key:1", "key:4", "key:5"]), Reply::Int(2));
     assert_eq!(world.call(clients[2], &["FLUSHALL"]), Reply::OK);
     assert_eq!(world.call(clients[1], &["DBSIZE"]), Reply::Int(0));
-}
-
-#[test]
-fn scan_walks_every_partition() {
-    let mut world = World::new(Setup::default());
-    let at = world.connect(2);
-    for n in 0..100 {
-        assert_eq!(world.call(at, &["SET", &key(n), "v"]), Reply::OK);
-    }
-    let (mut cursor, mut found) = (String::from("0"), std::collections::BTreeSet::new());
-    loop {
-        let Reply::Array(step) = world.call(at, &["SCAN", &cursor, "COUNT", "7"]) else { panic!() };
-        let [Reply::Bulk(next), Reply::Array(keys)] = &step[..] else { panic!("{step:?}") };
-        found.extend(keys.iter().map(|key| match key {
-            Reply::Bulk(key) => String::from_utf8(key.to_vec()).unwrap(),
-            other => panic!("{other:?}"),
-        }));
-        cursor = String::from_utf8(next.to_vec()).unwrap();
-        if cursor == "0" {
-            break;
-        }
-    }
-    assert_eq!(found.len(), 100);
 }
 
 #[test]

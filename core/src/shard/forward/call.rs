@@ -72,6 +72,8 @@ pub(super) enum Merge {
     Concat,
     /// All are alike.
     First,
+    /// One of those that are not null is chosen by this number.
+    OneOf(u64),
     /// A step of SCAN in this partition of so many; see [`cursor`](super::split).
     Scan(PartitionId, u32),
 }
@@ -132,6 +134,13 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
             Reply::Array(order.into_iter().map(next).collect())
         }
         Merge::Concat => Reply::Array(replies.into_iter().flat_map(items).collect()),
+        Merge::OneOf(random) => {
+            let mut found: Vec<_> = replies.into_iter().filter(|r| *r != Reply::Null).collect();
+            match found.len() as u64 {
+                0 => Reply::Null,
+                count => found.swap_remove((random % count) as usize),
+            }
+        }
         Merge::Scan(partition, partitions) => {
             let reply = replies.into_iter().next().expect("a step is one part");
             super::split::scanned(reply, partition, partitions)

@@ -237,10 +237,9 @@ impl Shard {
         if let Some(error) = self.redirect(command.keys(args).map(slot::slot)) {
             return self.enqueue(id, error, &[]);
         }
-        let partitions = self.homes.count();
         let reads = !command.flags.has(kv::Flags::WRITE);
         let random = self.draw();
-        match about(command, args, partitions, || (self.all_partitions(), random)) {
+        match about(command, args, (self.homes.count(), random), || self.all_partitions()) {
             About::Answered(reply) => self.enqueue(id, reply, &[]),
             About::Nothing | About::Scattered => self.run_here(id, args),
             About::One(partition) if self.runs_here(id, partition) => self.run_here(id, args),

@@ -29,15 +29,17 @@ fn home(key: &[u8], partitions: u32) -> PartitionId {
 }
 
 /// What `command` with these arguments is about. `all` gives the partitions, in order, of the keys that
-/// are meant where none is named, and a number that chooses where the choice is free.
+/// are meant where none is named; `random` chooses where the choice is free.
 pub(super) fn about(
     command: &kv::Command,
     args: Args<'_>,
-    partitions: u32,
-    all: impl FnOnce() -> (Vec<PartitionId>, u64),
+    (partitions, random): (u32, u64),
+    all: impl FnOnce() -> Vec<PartitionId>,
 ) -> About {
     let mut keys = command.keys(args).map(|key| home(key, partitions));
-    let Some(first) = keys.next() else { return over_all(command, args, partitions, all) };
+    let Some(first) = keys.next() else {
+        return over_all(command, args, (partitions, random), all);
+    };
     if keys.all(|other| other == first) {
         return About::One(first);
     }
@@ -64,31 +66,24 @@ pub(super) fn about(
 fn over_all(
     command: &kv::Command,
     args: Args<'_>,
-    partitions: u32,
-    all: impl FnOnce() -> (Vec<PartitionId>, u64),
+    (partitions, random): (u32, u64),
+    all: impl FnOnce() -> Vec<PartitionId>,
 ) -> About {
     let (merge, of_none) = match command.name {
         "dbsize" => (Merge::Sum, Reply::Int(0)),
         "keys" => (Merge::Concat, Reply::Array(Vec::new())),
         "flushdb" | "flushall" => (Merge::First, Reply::OK),
-        "scan" => return scan(args, partitions, &all().0),
+        "randomkey" => (Merge::OneOf(random), Reply::Null),
+        "scan" => return scan(args, partitions, &all()),
         "cluster|countkeysinslot" | "cluster|getkeysinslot" => {
             // What is no slot is refused by whoever evaluates it.
             let Some(slot) = kv::named_slot(args) else { return About::Nothing };
             let at = slot::partition(slot, partitions);
             return About::Parts(alloc::vec![(at, owned(args))], Merge::Only);
         }
-        "randomkey" => {
-            let (all, random) = all();
-            let count = all.len().max(1) as u64;
-            return match all.get((random % count) as usize) {
-                Some(&at) => About::Parts(alloc::vec![(at, owned(args))], Merge::Only),
-                None => About::Answered(Reply::Null),
-            };
-        }
         _ => return About::Nothing,
     };
-    let parts: Vec<_> = all().0.into_iter().map(|id| (id, owned(args))).collect();
+    let parts: Vec<_> = all().into_iter().map(|id| (id, owned(args))).collect();
     if parts.is_empty() { About::Answered(of_none) } else { About::Parts(parts, merge) }
 }
 

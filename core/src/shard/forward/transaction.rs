@@ -62,8 +62,7 @@ impl Shard {
         if let Some(error) = self.redirect(command.keys(args).map(slot::slot)) {
             return self.enqueue(id, error, &[]);
         }
-        let About::One(partition) = about(command, args, self.homes.count(), Default::default)
-        else {
+        let About::One(partition) = about(command, args, (self.homes.count(), 0), Vec::new) else {
             return self.enqueue(id, errors::scattered(), &[]);
         };
         let route = self.route(partition).map(|(node, epoch)| PinnedTo { node, epoch });
