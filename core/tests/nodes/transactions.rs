@@ -1,4 +1,4 @@
-//! MULTI by way of a node that does not lead the keys.
+//! Clients of a node that does not lead the keys: MULTI, and what their stand-ins must not show.
 
 use kvnode_core::reply::Reply;
 
@@ -63,6 +63,18 @@ fn what_is_about_the_connection_or_its_node_is_answered_by_that() {
     // What is watched alone says where the transaction goes.
     assert_eq!(world.call(at, &["WATCH", name]), Reply::OK);
     assert_eq!(transact(&mut world, at, &all[1..2]), expected[1..2]);
+}
+
+#[test]
+fn who_stands_in_for_clients_of_other_nodes_is_not_counted() {
+    let mut world = World::new(Setup::default());
+    let others: Vec<At> = (0..5).map(|_| elsewhere(&mut world, 0)).collect();
+    for at in others {
+        assert_eq!(world.call(at, &["SET", &key_of(0), "v"]), Reply::OK);
+    }
+    let at = world.connect(world.leader(0).unwrap());
+    let Reply::Verbatim(told) = world.call(at, &["INFO", "clients"]) else { panic!("no text") };
+    assert!(told.contains("connected_clients:1\r\n"), "{told}");
 }
 
 #[test]

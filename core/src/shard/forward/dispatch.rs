@@ -153,6 +153,11 @@ impl Forwarding {
         self.due
     }
 
+    /// How many of the shard's clients are agents.
+    pub(in crate::shard) fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
     /// To be sent to the node, which may be this one.
     pub(in crate::shard) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
         match node == me {
