@@ -30,10 +30,12 @@ const DIFFERS: &[(&str, &str)] = &[
     ),
     ("client|no-evict", "No client is ever closed to save memory."),
     ("client|no-touch", "No read leaves a trace in a key."),
+    ("cluster|countkeysinslot", NOT_AFTER_MULTI),
     (
         "cluster|forget",
         "By the node's name, once for all nodes; it must be down and hold no replica. See the README.",
     ),
+    ("cluster|getkeysinslot", NOT_AFTER_MULTI),
     (
         "config|get",
         "What is true of this node; `requirepass` shows as `(redacted)`. Not after MULTI.",
@@ -44,9 +46,18 @@ const DIFFERS: &[(&str, &str)] = &[
      `slowlog-log-slower-than`, `slowlog-max-len`, `tcp-keepalive` (up to 32767, for new connections) \
      and `timeout`; all others are immutable.",
     ),
+    ("dbsize", NOT_AFTER_MULTI),
     ("debug", "Always refused, as Redis does where it is not enabled."),
     ("delifeq", "Valkey's; Redis 7.2 has none."),
     ("dump", "Never compressed; says RDB version 10, so that Redis 7.0 takes it too."),
+    (
+        "exec",
+        "In a cluster what is about keys is done by their leader; what is about the connection or its \
+     node, by that node when EXEC comes, also if EXEC then fails.",
+    ),
+    ("flushall", NOT_AFTER_MULTI),
+    ("flushdb", NOT_AFTER_MULTI),
+    ("keys", NOT_AFTER_MULTI),
     ("lastsave", "When all that was acknowledged was last durable: with `--fsync always`, now."),
     ("latency|doctor", "Says in a line for each event what there was."),
     ("latency|history", "Events are `command`, `fast-command` and `commit`."),
@@ -73,7 +84,7 @@ const DIFFERS: &[(&str, &str)] = &[
     (
         "randomkey",
         "In a cluster of each partition as likely as of another, if it has any: a key among few others \
-     comes more often.",
+     comes more often. In a cluster not after MULTI.",
     ),
     ("readonly", "Lets the node's own replica answer; see the README."),
     (
@@ -83,6 +94,7 @@ const DIFFERS: &[(&str, &str)] = &[
     ),
     ("role", "Always `master`."),
     ("save", "Answers when what was logged is durable; there is nothing else to save."),
+    ("scan", NOT_AFTER_MULTI),
     ("select", "There is one database."),
     ("set", "Also Valkey's IFEQ."),
     ("shutdown", "Always a clean stop; NOSAVE and NOW lose nothing."),
@@ -99,6 +111,8 @@ const DIFFERS: &[(&str, &str)] = &[
     ("wait", "Of the partition where they are fewest; see the README."),
     ("waitaof", "`numreplicas` needs `--fsync always`; see the README."),
 ];
+
+const NOT_AFTER_MULTI: &str = "In a cluster not after MULTI.";
 
 const NO_MULTI: &str =
     "Not after MULTI, and so all that is about users, settings or other connections.";

@@ -179,8 +179,8 @@ pub(super) fn explain(denied: Denied<'_>, user: &[u8], command: &Command, verbos
     }
 }
 
-/// Whether what is queued behind the command would be allowed as somebody else's, or is about the
-/// node that evaluates it, which may be another than the client's.
+/// Whether what is queued behind the command would be allowed as somebody else's, or it is about
+/// users, settings or other connections, which a transaction does not change along with its keys.
 fn changes_who_one_is(command: &Command, args: Args<'_>) -> bool {
     let with_auth = || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"AUTH"));
     command.flags.has(Flags::NO_MULTI) || command.name == "hello" && with_auth()

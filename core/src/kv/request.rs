@@ -1,7 +1,7 @@
 //! What a command wants of the node beyond its keys: other clients, the driver, the process.
 //!
 //! Evaluation checks the arguments and stops with a [`Request`]; the [shard](crate::shard) sees to
-//! it and answers. None of them is taken inside a transaction, which another node may evaluate.
+//! it and answers. None of them is taken inside a transaction, which waits for nobody.
 
 use alloc::string::String;
 use alloc::vec::Vec;

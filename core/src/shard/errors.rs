@@ -115,6 +115,15 @@ pub(super) fn scattered() -> Reply {
     Reply::error("CROSSSLOT Keys in request don't hash to the same slot")
 }
 
+/// For a command about all keys, or those of a slot, after MULTI.
+pub(super) fn about_all_keys(name: &str) -> Reply {
+    let name = name.replace('|', " ").to_uppercase();
+    Reply::error_owned(format!(
+        "ERR {name} names no key, and in a cluster a transaction is of the partition of the keys that it \
+         names: it was not queued, and EXEC will do nothing; send it outside MULTI"
+    ))
+}
+
 /// For a command that found nobody to evaluate it.
 pub(super) fn no_leader(lacking: &Lacking) -> Reply {
     let Lacking { me, partition, leader, leader_reached, silent, headless, remedy } = lacking;

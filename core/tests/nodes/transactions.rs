@@ -1,9 +1,10 @@
 //! Clients of a node that does not lead the keys: MULTI, and what their stand-ins must not show.
 
+use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
 
 use crate::world::{Setup, World};
-use crate::{At, key_of};
+use crate::{At, error, key_of};
 
 const QUEUED: Reply = Reply::Simple("QUEUED");
 
@@ -75,6 +76,36 @@ fn who_stands_in_for_clients_of_other_nodes_is_not_counted() {
     let at = world.connect(world.leader(0).unwrap());
     let Reply::Verbatim(told) = world.call(at, &["INFO", "clients"]) else { panic!("no text") };
     assert!(told.contains("connected_clients:1\r\n"), "{told}");
+}
+
+#[test]
+fn what_is_about_all_keys_is_not_queued_at_any_node() {
+    for partitions in [1, 4] {
+        let founding = FoundingOptions { partitions, replication_factor: 3, min_isr: 2 };
+        let mut world = World::new(Setup { founding, ..Setup::default() });
+        for id in 1..=3 {
+            let at = world.connect(id);
+            for command in [
+                &["FLUSHALL"][..],
+                &["FLUSHDB", "ASYNC"],
+                &["DBSIZE"],
+                &["KEYS", "*"],
+                &["SCAN", "0"],
+                &["RANDOMKEY"],
+                &["CLUSTER", "COUNTKEYSINSLOT", "1"],
+                &["CLUSTER", "GETKEYSINSLOT", "1", "1"],
+            ] {
+                assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+                assert_eq!(world.call(at, &["MULTI"]), Reply::OK);
+                assert_eq!(world.call(at, &["DEL", "k"]), QUEUED);
+                let told = error(world.call(at, command));
+                assert!(told.contains("it was not queued"), "{told}");
+                let told = error(world.call(at, &["EXEC"]));
+                assert!(told.starts_with("EXECABORT "), "{told}");
+                assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"v"));
+            }
+        }
+    }
 }
 
 #[test]

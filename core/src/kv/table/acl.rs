@@ -7,7 +7,7 @@ use crate::kv::introspect;
 use Group::Server;
 use Handler::{Keys, Session};
 
-/// Not inside a transaction, which another node may evaluate.
+/// Not inside a transaction, the rest of which another node may evaluate.
 const USERS: Flags = CLIENT_FLAGS.with(Flags::ADMIN).with(Flags::NO_MULTI);
 
 pub(super) static ACL: &[Command] = &[

@@ -7,7 +7,7 @@ use crate::kv::introspect;
 use Group::Connection;
 use Handler::{Keys, Session};
 
-/// About this node: not inside a transaction, which another may evaluate.
+/// About this node: not inside a transaction, the rest of which another may evaluate.
 const HERE: Flags = CLIENT_FLAGS.with(Flags::NO_MULTI);
 const ADMIN: Flags = HERE.with(Flags::ADMIN);
 

@@ -6,7 +6,7 @@ use crate::kv::{config, introspect, operations, server, slowlog};
 use Group::Server;
 use Handler::{Keys, Session};
 
-/// About this node: not inside a transaction, which another may evaluate.
+/// About this node: not inside a transaction, the rest of which another may evaluate.
 const ADMIN: Flags = CLIENT_FLAGS.with(Flags::ADMIN).with(Flags::NO_MULTI);
 
 const SAVING: Flags =

@@ -180,18 +180,15 @@ impl Forwarding {
 impl Shard {
     /// Evaluates the command here, or has it evaluated where its keys are.
     pub(in crate::shard) fn dispatch(&mut self, id: ClientId, args: Args<'_>) {
-        let partitions = self.homes.count();
         let Ok(command) = kv::resolve(args) else { return self.refuse_here(id, args) };
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.session.note(command);
+        // What is not allowed is refused here.
         if !client.session.may(command, args, &self.server) {
             return self.refuse_here(id, args);
         }
-        if partitions == 0 {
-            return self.run_here(id, args);
-        }
         if client.session.queues(command) {
-            return match self.redirect(command.keys(args).map(slot::slot)) {
+            return match self.refuse_queued(command, args) {
                 None => self.run_here(id, args),
                 Some(error) => {
                     let client = self.clients.get_mut(&id).expect("it was there just now");
@@ -199,6 +196,9 @@ impl Shard {
                     self.enqueue(id, error, &[]);
                 }
             };
+        }
+        if self.homes.count() == 0 {
+            return self.run_here(id, args);
         }
         match command.name {
             "exec" => return self.dispatch_exec(id, args),

@@ -1,4 +1,4 @@
-//! WATCH and EXEC in a cluster: what is watched lies with the leader of its partition, in one reign.
+//! MULTI, WATCH and EXEC in a cluster: what is watched lies with the leader of its partition, in one reign.
 //!
 //! A client's WATCH goes to the [`agent`](super::agent) that stands in for it at the leader, and so
 //! does the EXEC that follows, with the commands that were queued here. Both are *pinned*: to that
@@ -10,7 +10,10 @@
 //!
 //! With EXEC go the commands about keys. Those about the connection or its node (CLIENT ID, HELLO,
 //! INFO, TIME, PING) mean the client's own: they are evaluated here when EXEC comes, whatever becomes
-//! of the rest, and their replies are put in their places. An agent refuses them.
+//! of the rest, and their replies are put in their places. An agent refuses them. What is about all
+//! keys, or those of a slot, has a part in each partition or looks through one, while a transaction is
+//! of the keys that it names: it is refused when it would be queued, however many partitions there
+//! are and whoever leads them, so that EXEC is aborted.
 //!
 //! That an agent has all that its client watches, and nothing of an earlier WATCH, shows by a number
 //! for the *generation* (one more with each EXEC, DISCARD and UNWATCH) and a count of the WATCH
@@ -90,6 +93,17 @@ impl Shard {
         let part = (partition, alloc::vec![owned(args)]);
         let pinned = Pinned { to: watching.to, watches, otherwise: Otherwise::Lost };
         self.call_pinned(id, alloc::vec![part], (Merge::Only, true), Some(pinned));
+    }
+
+    /// What a client is told of a command that can not be in a transaction.
+    pub(super) fn refuse_queued(&self, command: &kv::Command, args: Args<'_>) -> Option<Reply> {
+        if command.is_about_all_keys() {
+            return Some(errors::about_all_keys(command.name));
+        }
+        if self.homes.count() == 0 {
+            return None;
+        }
+        self.redirect(command.keys(args).map(slot::slot))
     }
 
     /// A command that is refused before anything is evaluated. An EXEC ends its transaction and what
