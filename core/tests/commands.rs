@@ -30,6 +30,11 @@ const DIFFERS: &[(&str, &str)] = &[
     ),
     ("client|no-evict", "No client is ever closed to save memory."),
     ("client|no-touch", "No read leaves a trace in a key."),
+    (
+        "client|pause",
+        "Also holds up what other nodes ask of this one for their clients, which tell these after six \
+     seconds that it was not answered: of a write, `UNKNOWN`. What other nodes lead goes on.",
+    ),
     ("cluster|countkeysinslot", NOT_AFTER_MULTI),
     (
         "cluster|forget",

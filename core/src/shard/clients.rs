@@ -93,20 +93,23 @@ impl Shard {
 
     /// Whether the client's command has to wait. It is kept then.
     pub(super) fn holds_back(&mut self, id: ClientId, args: Args<'_>) -> bool {
-        let Some(standstill) = self.standstill else { return false };
-        let client = self.clients.get_mut(&id).expect("the caller has looked");
-        let writes = |command: &kv::Command| command.flags.has(kv::Flags::WRITE);
+        let queued = || self.clients[&id].session.queued();
+        let is_exec = || kv::find(args[0]).is_some_and(|command| command.name == "exec");
         let may_write = || {
-            kv::find(args[0]).is_some_and(|command| {
-                writes(command)
-                    || command.name == "exec" && client.session.queued().any(|(c, _)| writes(c))
-            })
+            writes(args[0])
+                || is_exec() && queued().any(|(command, _)| command.flags.has(kv::Flags::WRITE))
         };
-        if standstill.writes_alone && !may_write() {
+        if !self.stands_still(may_write) {
             return false;
         }
+        let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.held_back = Some(OwnedArgs::copy_from(args));
         true
+    }
+
+    /// Whether a pause holds up what may write, or may not.
+    pub(super) fn stands_still(&self, may_write: impl FnOnce() -> bool) -> bool {
+        self.standstill.is_some_and(|standstill| !standstill.writes_alone || may_write())
     }
 
     /// Lets clients go on if the pause is over.
@@ -116,7 +119,8 @@ impl Shard {
         }
     }
 
-    /// Ends the pause: what was held back is run, in order of the clients.
+    /// Ends the pause: what was held back is run, in order of the clients, and then what other nodes
+    /// have asked.
     pub(super) fn go_on(&mut self) {
         self.standstill = None;
         let held = self.clients.iter().filter(|(_, client)| client.held_back.is_some());
@@ -129,6 +133,7 @@ impl Shard {
                 self.resume(id);
             }
         }
+        self.runnable.extend(self.forwarding.agents().rev());
     }
 
     /// Ends a client's WAIT. Whether it was in one.
@@ -146,4 +151,9 @@ impl Shard {
         }
         true
     }
+}
+
+/// Whether the command of this name does.
+pub(super) fn writes(name: &[u8]) -> bool {
+    kv::find(name).is_some_and(|command| command.flags.has(kv::Flags::WRITE))
 }

@@ -156,7 +156,7 @@ impl Shard {
 
     fn facts(&self) -> Facts {
         Facts {
-            clients: self.clients.len() - self.forwarding.agents(),
+            clients: self.clients.len() - self.forwarding.agents().len(),
             blocked_clients: self.paused.len(),
             durable_at: match self.config.fsync {
                 // What is acknowledged is durable then.

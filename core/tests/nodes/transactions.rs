@@ -1,5 +1,7 @@
 //! Clients of a node that does not lead the keys: MULTI, and what their stand-ins must not show.
 
+use std::time::Duration;
+
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
 
@@ -106,6 +108,38 @@ fn what_is_about_all_keys_is_not_queued_at_any_node() {
             }
         }
     }
+}
+
+#[test]
+fn a_pause_holds_up_what_other_nodes_ask() {
+    let mut world = World::new(Setup::default());
+    let name = &key_of(0)[..];
+    let leader = world.connect(world.leader(0).unwrap());
+    let (writer, reader) = (elsewhere(&mut world, 0), elsewhere(&mut world, 0));
+    let [pause, second] = [3, 1].map(Duration::from_secs);
+    for mode in ["WRITE", "ALL"] {
+        assert_eq!(world.call(writer, &["SET", name, "0"]), Reply::OK);
+        assert_eq!(world.call(leader, &["CLIENT", "PAUSE", "3000", mode]), Reply::OK);
+        let began = world.now;
+        for command in [&[&b"MULTI"[..]][..], &[b"INCR", name.as_bytes()], &[b"EXEC"]] {
+            world.send(writer, command);
+        }
+        assert!(matches!(world.call(reader, &["GET", name]), Reply::Bulk(_)));
+        assert_eq!(world.now.since(began) >= pause, mode == "ALL", "of a read by {mode}");
+        assert_eq!(world.reply(writer, "to MULTI"), Reply::OK);
+        assert_eq!(world.reply(writer, "to INCR"), QUEUED);
+        assert_eq!(world.reply(writer, "to EXEC"), Reply::Array(vec![Reply::Int(1)]));
+        let took = world.now.since(began);
+        assert!((pause..pause + second).contains(&took), "{took:?} of a write by {mode}");
+    }
+    // It ends sooner where that is wanted.
+    assert_eq!(world.call(leader, &["CLIENT", "PAUSE", "3000", "WRITE"]), Reply::OK);
+    world.send(writer, &[b"SET", name.as_bytes(), b"2"]);
+    world.pass(second);
+    let began = world.now;
+    assert_eq!(world.call(leader, &["CLIENT", "UNPAUSE"]), Reply::OK);
+    assert_eq!(world.reply(writer, "to SET"), Reply::OK);
+    assert!(world.now.since(began) < second);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! one's, where a command is not evaluated in place).
 //!
 //! An agent runs what it is asked one after the other, as any client's commands are run, and sends
-//! the reply to the last command of each ask.
+//! the reply to the last command of each ask. An ask that CLIENT PAUSE of its node holds up waits with
+//! those behind it, as long as the node that has asked waits for answers.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -13,6 +14,7 @@ use super::transaction::Watches;
 use crate::limits::CLIENT_REPLIES_MAX;
 use crate::reply::Reply;
 use crate::shard::client::Client;
+use crate::shard::clients::writes;
 use crate::shard::{Shard, errors};
 use crate::storage::replica::Replica;
 use crate::{ClientId, Epoch, NodeId, Offset, PartitionId};
@@ -116,6 +118,12 @@ impl Shard {
                 continue;
             }
             let Some(ask) = agent.inbox.pop_front() else { return };
+            if self
+                .stands_still(|| ask.commands.iter().flat_map(|c| c.0.first()).any(|n| writes(n)))
+            {
+                return self.agent(id).inbox.push_front(ask);
+            }
+            let agent = self.agent(id);
             let (node, watches) = (agent.node, agent.watches);
             if watches.generation != ask.watches.generation {
                 agent.watches = Watches { count: 0, ..ask.watches };

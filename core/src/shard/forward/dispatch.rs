@@ -153,9 +153,11 @@ impl Forwarding {
         self.due
     }
 
-    /// How many of the shard's clients are agents.
-    pub(in crate::shard) fn agents(&self) -> usize {
-        self.agents.len()
+    /// Those of the shard's clients that are agents.
+    pub(in crate::shard) fn agents(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = ClientId> + ExactSizeIterator {
+        self.agents.values().copied()
     }
 
     /// To be sent to the node, which may be this one.

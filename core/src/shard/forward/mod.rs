@@ -54,3 +54,5 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(6);
 
 // A leader gives up first what it can not commit, and knows best why.
 const _: () = assert!(ANSWER_MAX.as_millis() > WAIT_MAX.as_millis() + 2 * REPORT_EVERY.as_millis());
+
+const _: () = assert!(ANSWER_MAX.as_secs() == 6, "COMMANDS.md names it");
