@@ -25,6 +25,8 @@ pub struct Acked {
     pub local: bool,
     /// So many other replicas have acknowledged it.
     pub replicas: usize,
+    /// It is not in the log of who leads, or nobody knows whether it is: to wait is in vain.
+    pub lost: bool,
 }
 
 pub(super) fn wait(
@@ -89,8 +91,11 @@ fn timeout(text: &[u8], txn: &mut Txn<'_>) -> Result<u64, Stop> {
 }
 
 impl Acks {
-    /// Whether that is enough.
+    /// Whether there is nothing to wait for.
     pub fn are_met(&self, acked: Acked) -> bool {
+        if acked.lost {
+            return true;
+        }
         let local = acked.local || self.local != Some(true);
         local && usize::try_from(self.replicas).map_or(self.replicas < 0, |n| acked.replicas >= n)
     }

@@ -5,11 +5,13 @@
 //!
 //! What is counted: of each partition that the connection has written to, the replicas other than
 //! the leader that are up and have acknowledged what is before the end of its last write there; of those
-//! numbers the smallest. A connection that has written nothing is told how many replicas besides
-//! the leader are in sync where they are fewest.
+//! numbers the smallest. A write of which its client was told UNKNOWN is its last one as well. A
+//! connection that has written nothing is told how many have all that is committed, in the partition
+//! where they are fewest.
 //!
-//! The leader of the moment counts, whoever led when the write was made: an offset that was committed
-//! means the same record to every later leader. Where another node leads, that is asked, again and
+//! The leader of the moment counts, whoever led when the write was made: the record of that reign at that
+//! offset is the write, in whichever log it is. If the leader's has another one there, or if
+//! nobody knows where the write is, nobody has it, and nobody waits for it. Where another node leads, that is asked, again and
 //! again while the client waits, at a pace that slows down: a question leaves nothing behind at
 //! the leader, so that no answer, link, leader or client that is lost needs to be noticed there.
 //!
@@ -21,8 +23,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::client::Client;
 use super::forward::CALL_MAX;
-use super::forward::message::Message;
+use super::forward::message::{Message, Wrote};
 use super::roles::Role;
 use super::{Partition, Shard, Stop};
 use crate::kv::{Acked, Acks};
@@ -39,16 +42,13 @@ pub(super) struct Pause {
     /// When leaders elsewhere are asked next, and how long after that again.
     again: Instant,
     pace: Duration,
-    /// What leaders elsewhere were asked, and what they have said last.
-    told: BTreeMap<PartitionId, Told>,
+    /// The number of its questions, one for all: what is asked stays the same, and an answer that is
+    /// longer under way than the next question takes is true still.
+    tag: u64,
+    /// What leaders elsewhere have said last.
+    told: BTreeMap<PartitionId, Acked>,
     /// The driver was told that nothing more is taken from it.
     noticed: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    tag: u64,
-    acked: Option<Acked>,
 }
 
 /// How long after the first question the second follows, and the longest between two.
@@ -66,6 +66,19 @@ impl Partition {
             Role::Alone | Role::Idle | Role::Follower(_) => Vec::new(),
         }
     }
+
+    /// All that is logged.
+    fn logged(&self) -> Wrote {
+        Wrote { epoch: self.replica.epoch(), end: Some(self.replica.log_end()) }
+    }
+
+    /// Whether the write is in the log.
+    fn has(&self, Wrote { epoch, end }: Wrote) -> bool {
+        let in_log = |end: &Offset| *end <= self.replica.log_end();
+        let record = end.filter(in_log).and_then(|end| end.0.checked_sub(1));
+        let wrote = record.and_then(|at| self.replica.epochs().of_record(Offset(at)));
+        wrote == Some(epoch)
+    }
 }
 
 impl Shard {
@@ -79,6 +92,7 @@ impl Shard {
             until: timeout.map(|ms| now.after(Duration::from_millis(ms))),
             again: now,
             pace: PACE_MIN,
+            tag: self.forwarding.next_tag(),
             told: BTreeMap::new(),
             noticed: false,
         };
@@ -100,7 +114,7 @@ impl Shard {
         if client.owes_replies() {
             return;
         }
-        let (known, acked) = self.acked(&client.wrote, &pause.told);
+        let (known, acked) = self.acked(&self.counted(client), &pause.told);
         let is_late = ends || pause.until.is_some_and(|until| now >= until);
         let is_known = known || now >= pause.began.after(CALL_MAX);
         if is_late || is_known && pause.wants.are_met(acked) {
@@ -123,54 +137,79 @@ impl Shard {
         }
     }
 
-    /// What is before these ends is on so many replicas. Whether all of them were asked, and if not,
-    /// the others count as not having it.
+    /// What is counted for the client: its last write in each partition, or of every one what is
+    /// committed.
+    fn counted(&self, client: &Client) -> BTreeMap<PartitionId, Option<Wrote>> {
+        if client.wrote.is_empty() {
+            return (0..self.homes.count()).map(|id| (PartitionId(id), None)).collect();
+        }
+        client.wrote.iter().map(|(&id, &wrote)| (id, Some(wrote))).collect()
+    }
+
+    /// All of this is on so many replicas. Whether all leaders were asked, and if not, the others
+    /// count as not having it.
     fn acked(
         &self,
-        wrote: &BTreeMap<PartitionId, Offset>,
-        told: &BTreeMap<PartitionId, Told>,
+        counted: &BTreeMap<PartitionId, Option<Wrote>>,
+        told: &BTreeMap<PartitionId, Acked>,
     ) -> (bool, Acked) {
-        if wrote.is_empty() {
-            return (true, Acked { local: true, replicas: self.fewest_in_sync() });
-        }
-        let (mut known, mut least) = (true, Acked { local: true, replicas: usize::MAX });
-        for (&partition, &end) in wrote {
-            let abroad = || told.get(&partition).and_then(|told| told.acked);
-            let acked = self.count_acked(partition, end).or_else(abroad);
+        let (mut known, mut least) =
+            (true, Acked { local: true, replicas: usize::MAX, lost: false });
+        for (id, &wrote) in counted {
+            let acked = self.count_acked(*id, wrote).or_else(|| told.get(id).copied());
             known &= acked.is_some();
-            let Acked { local, replicas } = acked.unwrap_or_default();
+            let Acked { local, replicas, lost } = acked.unwrap_or_default();
             least.local &= local;
             least.replicas = least.replicas.min(replicas);
+            least.lost |= lost;
+        }
+        if counted.is_empty() {
+            least.replicas = 0;
         }
         (known, least)
     }
 
     /// What a transaction is told, which asks nobody: of partitions that are led elsewhere nothing
-    /// is known.
+    /// is known. Who stands in for a client does not know all that it wrote: all that is logged counts.
     pub(super) fn acked_here(&self, id: ClientId) -> Acked {
-        self.clients
-            .get(&id)
-            .map_or_else(Acked::default, |client| self.acked(&client.wrote, &BTreeMap::new()).1)
+        let Some(client) = self.clients.get(&id) else { return Acked::default() };
+        let mut counted = self.counted(client);
+        if client.wrote.is_empty() {
+            counted = self
+                .partitions
+                .iter()
+                .filter(|partition| partition.serves())
+                .map(|partition| (partition.id, Some(partition.logged())))
+                .collect();
+        }
+        self.acked(&counted, &BTreeMap::new()).1
     }
 
-    /// Who has what is before `end`, if the partition is led here.
-    fn count_acked(&self, partition: PartitionId, end: Offset) -> Option<Acked> {
+    /// Who has what was written, or what is committed, if the partition is led here.
+    fn count_acked(&self, partition: PartitionId, wrote: Option<Wrote>) -> Option<Acked> {
+        let lost = Acked { lost: true, ..Acked::default() };
+        let end = match wrote {
+            Some(Wrote { end: None, .. }) => return Some(lost),
+            Some(Wrote { end: Some(end), .. }) => Some(end),
+            None => None,
+        };
         let partition = &self.partitions[self.homes.find(partition)?];
-        if !partition.serves() {
+        // One who was told of a later reign knows better who leads.
+        let is_over = wrote.is_some_and(|wrote| partition.replica.epoch() < wrote.epoch);
+        if !partition.serves() || is_over {
             return None;
         }
+        if wrote.is_some_and(|wrote| !partition.has(wrote)) {
+            return Some(lost);
+        }
+        let (local, end) = match end {
+            Some(end) => (partition.replica.durable_end() >= end, end),
+            None => (true, partition.replica.high_watermark()),
+        };
         let followers = partition.followers();
         let has_it = |f: &&FollowerStatus| f.acked.is_some_and(|acked| acked >= end);
         let replicas = followers.iter().filter(|f| self.linked.contains(&f.node)).filter(has_it);
-        let replicas = replicas.count();
-        Some(Acked { local: partition.replica.durable_end() >= end, replicas })
-    }
-
-    /// Replicas in sync besides the leader, in the partition that has fewest.
-    fn fewest_in_sync(&self) -> usize {
-        let Some(view) = &self.cluster else { return 0 };
-        let others = view.map.partitions().map(|(_, p)| p.isr.len().saturating_sub(1));
-        others.min().unwrap_or(0)
+        Some(Acked { local, replicas: replicas.count(), lost: false })
     }
 
     fn ask_for_acks(&mut self, id: ClientId) {
@@ -189,34 +228,32 @@ impl Shard {
         if !is_due {
             return;
         }
+        let tag = pause.tag;
         let me = self.me();
-        for (partition, end) in self.clients[&id].wrote.clone() {
+        let counted = self.counted(&self.clients[&id]);
+        let client = self.forwarding.abroad(id);
+        for (partition, wrote) in counted {
             let Some((node, _)) = self.route(partition) else { continue };
-            if node == me || !self.linked.contains(&node) {
-                continue;
+            let is_known = wrote.is_some_and(|wrote| wrote.end.is_none());
+            if node != me && !is_known && self.linked.contains(&node) {
+                let message = Message::Count { client, tag, partition, wrote };
+                self.forwarding.say(me, node, message);
             }
-            let tag = self.forwarding.next_tag();
-            let client = self.clients.get_mut(&id).expect("it is there");
-            let pause = client.pause.as_mut().expect("it waits");
-            pause.told.entry(partition).or_default().tag = tag;
-            let client = self.forwarding.abroad(id);
-            let message = Message::Count { client, tag, partition, end };
-            self.forwarding.say(me, node, message);
         }
     }
 
-    /// Another node asks who has what is before `end`. One that does not lead the partition says
+    /// Another node asks who has what was written. One that does not lead the partition says
     /// nothing: whoever asked asks again, perhaps another.
     pub(super) fn on_count(
         &mut self,
         from: NodeId,
         (client, tag): (u64, u64),
         partition: PartitionId,
-        end: Offset,
+        wrote: Option<Wrote>,
     ) {
-        if let Some(Acked { local, replicas }) = self.count_acked(partition, end) {
+        if let Some(Acked { local, replicas, lost }) = self.count_acked(partition, wrote) {
             let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
-            let message = Message::Counted { client, tag, partition, local, replicas };
+            let message = Message::Counted { client, tag, partition, local, replicas, lost };
             self.forwarding.say(self.me(), from, message);
         }
     }
@@ -229,18 +266,16 @@ impl Shard {
     ) {
         let id = self.forwarding.at_home(client);
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let Some(pause) = &mut client.pause else { return };
-        if let Some(told) = pause.told.get_mut(&partition).filter(|told| told.tag == tag) {
-            told.acked = Some(acked);
-            self.advance_pause(id);
-        }
+        let Some(pause) = client.pause.as_mut().filter(|pause| pause.tag == tag) else { return };
+        pause.told.insert(partition, acked);
+        self.advance_pause(id);
     }
 
     /// Answers a client that waits with what is known now.
     pub(super) fn end_pause_now(&mut self, id: ClientId) {
         let client = &self.clients[&id];
         let pause = client.pause.as_ref().expect("the caller has looked");
-        let (_, acked) = self.acked(&client.wrote, &pause.told);
+        let (_, acked) = self.acked(&self.counted(client), &pause.told);
         self.end_pause(id, acked);
     }
 

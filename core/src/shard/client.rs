@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::acks::Pause;
 use super::evaluate::Fetched;
+use super::forward::message::Wrote;
 use super::forward::{Abroad, Agent, Call, Stalled, Watching};
 use super::requests::Asked;
 use super::view::Depends;
@@ -20,7 +21,7 @@ use crate::marks::Mark;
 use crate::replication::ReadWait;
 use crate::reply::{Protocol, Reply};
 use crate::storage::replica::{Dropped, ReadToken};
-use crate::{ClientId, Instant, NodeId, Offset, PartitionId};
+use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId};
 
 /// One client.
 pub(super) struct Client {
@@ -51,8 +52,8 @@ pub(super) struct Client {
     pub(super) visited: BTreeSet<NodeId>,
     /// Of partitions that other nodes lead: nothing that is committed before is news to it.
     seen: BTreeMap<PartitionId, Offset>,
-    /// The end of its last write in each partition, of those that are committed.
-    pub(super) wrote: BTreeMap<PartitionId, Offset>,
+    /// Its last write in each partition, of those that are committed or may be.
+    pub(super) wrote: BTreeMap<PartitionId, Wrote>,
     /// It waits for replicas.
     pub(super) pause: Option<Box<Pause>>,
     /// It waits for what the driver does.
@@ -145,8 +146,9 @@ pub(super) struct Confirm {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waits {
-    /// The client's reply of this number, to a command that logged changes there or did not.
-    Reply { number: u64, wrote: bool },
+    /// The client's reply of this number, to a command that logged changes there, in this reign, or
+    /// did not.
+    Reply { number: u64, wrote: Option<Epoch> },
     /// The client's blocked command.
     Command,
 }
@@ -154,8 +156,8 @@ pub(super) enum Waits {
 /// What became of a part of a command.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// What it waited for is committed; and where its own changes end, if that includes some.
-    Committed { wrote: Option<(PartitionId, Offset)> },
+    /// What it waited for is committed, and whether that includes changes of its own.
+    Committed { wrote: bool },
     /// What was logged in this partition is lost, or may be.
     Lost(usize, Loss),
     /// What was read in this partition is not confirmed.
@@ -165,7 +167,7 @@ enum Part {
 impl Parts {
     fn take(&mut self, part: Part) {
         match (part, self.lost) {
-            (Part::Committed { wrote }, _) => self.applied |= wrote.is_some(),
+            (Part::Committed { wrote }, _) => self.applied |= wrote,
             (Part::Unproven(at, why), _) => self.unproven = Some((at, why)),
             (Part::Lost(..), Some((_, Loss::Dropped(Dropped::Unknown) | Loss::Late))) => {}
             (Part::Lost(at, why), _) => self.lost = Some((at, why)),
@@ -202,10 +204,18 @@ impl Client {
         self.seen.get(&partition).copied().unwrap_or_default()
     }
 
-    /// A write of its is committed that ends there.
-    pub(super) fn note_wrote(&mut self, partition: PartitionId, end: Offset) {
-        let wrote = self.wrote.entry(partition).or_default();
-        *wrote = end.max(*wrote);
+    /// A write of its is committed, or may be. What is told of an earlier one again changes nothing.
+    pub(super) fn note_wrote(&mut self, partition: PartitionId, wrote: Wrote) {
+        let last = self.wrote.entry(partition).or_insert(wrote);
+        let is_earlier = match (wrote.end, last.end) {
+            _ if wrote.epoch != last.epoch => wrote.epoch < last.epoch,
+            (Some(end), Some(known)) => end < known,
+            // Whoever answers behind the one that nobody knows of has evaluated it, or never will.
+            (Some(_), None) | (None, _) => false,
+        };
+        if !is_earlier {
+            *last = wrote;
+        }
     }
 
     /// Whether a command of its waits, and with it those behind.
@@ -371,7 +381,7 @@ impl Shard {
         for &Depends { at, until, wrote } in waits {
             let partition = &mut self.partitions[at];
             if partition.replica.high_watermark() < until {
-                let what = Waits::Reply { number, wrote };
+                let what = Waits::Reply { number, wrote: wrote.then(|| partition.replica.epoch()) };
                 partition.wait(Waiter { offset: until, since: self.now.mono, client: id, what });
                 left += 1;
             }
@@ -423,9 +433,9 @@ impl Shard {
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(due) {
             match waiter.what {
                 Waits::Reply { number, wrote } => {
-                    writes += u32::from(wrote);
-                    let wrote = wrote.then_some((self.partitions[at].id, waiter.offset));
-                    self.settle(waiter.client, number, Part::Committed { wrote });
+                    writes += u32::from(wrote.is_some());
+                    self.note_wrote(at, &waiter);
+                    self.settle(waiter.client, number, Part::Committed { wrote: wrote.is_some() });
                 }
                 Waits::Command => self.on_commit_for_command(waiter.client),
             }
@@ -449,6 +459,9 @@ impl Shard {
         for waiter in waiters.into_iter().rev() {
             match waiter.what {
                 Waits::Reply { number, wrote: _ } => {
+                    if what == Dropped::Unknown {
+                        self.note_wrote(at, &waiter);
+                    }
                     self.settle(waiter.client, number, Part::Lost(at, Loss::Dropped(what)));
                 }
                 Waits::Command => {
@@ -470,12 +483,13 @@ impl Shard {
         }
         while let Some(waiter) = self.partitions[at].waiters.pop_front_if(|w| late(w.since)) {
             match waiter.what {
-                Waits::Reply { number, wrote: true } => {
+                Waits::Reply { number, wrote: Some(_) } => {
+                    self.note_wrote(at, &waiter);
                     let partition = &mut self.partitions[at];
                     partition.stuck_at = Some(partition.replica.high_watermark());
                     self.settle(waiter.client, number, Part::Lost(at, Loss::Late));
                 }
-                Waits::Reply { number, wrote: false } => {
+                Waits::Reply { number, wrote: None } => {
                     self.settle(waiter.client, number, Part::Unproven(at, Unproven::Late));
                 }
                 Waits::Command => {
@@ -505,12 +519,19 @@ impl Shard {
         })
     }
 
+    /// What the waiter's client wrote is committed, or may be.
+    fn note_wrote(&mut self, at: usize, waiter: &Waiter) {
+        if let Waits::Reply { wrote: Some(epoch), .. } = waiter.what
+            && let Some(client) = self.clients.get_mut(&waiter.client)
+        {
+            let wrote = Wrote { epoch, end: Some(waiter.offset) };
+            client.note_wrote(self.partitions[at].id, wrote);
+        }
+    }
+
     /// One of the commits that a reply waited for has come, or has become impossible.
     fn settle(&mut self, id: ClientId, number: u64, part: Part) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Part::Committed { wrote: Some((partition, end)) } = part {
-            client.note_wrote(partition, end);
-        }
         let at = number.checked_sub(client.first).expect("a reply leaves after its last commit");
         let slot = &mut client.queue[at as usize];
         slot.waits -= 1;
@@ -589,7 +610,7 @@ impl Shard {
 
     /// A read was of a leader that was one.
     pub(super) fn settle_read(&mut self, id: ClientId, number: u64) {
-        self.settle(id, number, Part::Committed { wrote: None });
+        self.settle(id, number, Part::Committed { wrote: false });
     }
 
     /// The partition at `at` has moved before the read was confirmed.

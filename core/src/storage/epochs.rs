@@ -61,6 +61,12 @@ impl Epochs {
         self.0.retain(|&(_, start)| start < from);
     }
 
+    /// The epoch of the record at this offset of the log; `None` if it is not known.
+    pub fn of_record(&self, offset: Offset) -> Option<Epoch> {
+        let after = self.0.partition_point(|&(_, start)| start <= offset);
+        Some(self.0.get(after.checked_sub(1)?)?.0)
+    }
+
     /// The largest known epoch that is not above `epoch`, and where it ends in a log that ends at
     /// `log_end`; `None` if no such is known.
     pub fn at_most(&self, epoch: Epoch, log_end: Offset) -> Option<(Epoch, Offset)> {
@@ -90,6 +96,14 @@ mod tests {
         assert_eq!(found(2), Some((Epoch(1), Offset(10))), "an epoch that the log does not hold");
         assert_eq!(found(6), Some((Epoch(3), Offset(20))));
         assert_eq!(found(9), Some((Epoch(7), Offset(25))), "the last ends with the log");
+    }
+
+    #[test]
+    fn a_record_is_of_the_reign_that_began_before_it() {
+        let found = |offset| history().of_record(Offset(offset));
+        assert_eq!((found(0), found(9)), (Some(Epoch(1)), Some(Epoch(1))));
+        assert_eq!((found(10), found(99)), (Some(Epoch(3)), Some(Epoch(7))));
+        assert_eq!(Epochs::of([(Epoch(2), Offset(5))]).of_record(Offset(4)), None);
     }
 
     #[test]

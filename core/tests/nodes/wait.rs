@@ -7,8 +7,8 @@ use kvnode_core::reply::Reply;
 use kvnode_core::shard::Reason;
 use kvnode_core::{NodeId, PartitionId};
 
-use crate::key_of;
 use crate::world::{Setup, World};
+use crate::{error, key_of};
 
 /// One partition of three replicas that takes writes while a single one is in sync.
 fn one_partition() -> World {
@@ -141,6 +141,121 @@ fn a_leader_that_can_not_be_asked_has_told_nothing() {
     }
     let (told, took) = timed(&mut world, at, &["WAIT", "1", "300"]);
     assert_eq!((told, took), (Reply::Int(0), Duration::from_millis(300)));
+}
+
+/// The others are gone, and with them the quorum: what its client is told of a write to the leader.
+fn in_doubt(world: &mut World, leader: u32, at: crate::At) {
+    for other in (1..=3).filter(|&other| other != leader) {
+        world.kill(other);
+    }
+    let told = error(world.call(at, &["SET", "k", "doubt"]));
+    assert!(told.starts_with("UNKNOWN "), "{told}");
+}
+
+#[test]
+fn a_write_in_doubt_is_the_last_one_of_its_client() {
+    for earlier in [false, true] {
+        let mut world = one_partition();
+        let leader = world.leader(0).unwrap();
+        let (at, idle) = (world.connect(leader), world.connect(leader));
+        if earlier {
+            assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+            assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
+        }
+        assert_eq!(world.call(idle, &["WAIT", "2", "0"]), Reply::Int(2));
+        in_doubt(&mut world, leader, at);
+        assert_eq!(world.call(at, &["WAITAOF", "0", "0", "500"]), ints([1, 0]));
+        assert_eq!(timed(&mut world, at, &["WAIT", "2", "500"]).0, Reply::Int(0));
+        // Whoever has written nothing is not told of replicas that are gone.
+        assert_eq!(world.call(idle, &["WAIT", "2", "500"]), Reply::Int(0));
+        world.send(at, &[b"WAIT", b"2", b"0"]);
+        world.pass(Duration::from_secs(1));
+        (1..=3).filter(|&id| id != leader).for_each(|id| world.start(id));
+        assert_eq!(world.reply(at, "they are back"), Reply::Int(2));
+        assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"doubt"));
+    }
+}
+
+#[test]
+fn a_write_in_doubt_counts_through_another_node() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 3 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let (away, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let at = world.connect(other);
+    assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+    world.kill(away);
+    let told = error(world.call(at, &["SET", "k", "doubt"]));
+    assert!(told.starts_with("UNKNOWN "), "{told}");
+    assert_eq!(world.call(at, &["WAIT", "2", "100"]), Reply::Int(1));
+    world.start(away);
+    assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
+    assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"doubt"));
+}
+
+#[test]
+fn nobody_waits_for_a_write_that_is_lost() {
+    let mut world = one_partition();
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader);
+    assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+    let others: Vec<u32> = (1..=3).filter(|&id| id != leader).collect();
+    for &other in &others {
+        world.wires.cut.insert((NodeId(leader), NodeId(other)));
+        world.wires.cut.insert((NodeId(other), NodeId(leader)));
+    }
+    let told = error(world.call(at, &["SET", "k", "doubt"]));
+    assert!(told.starts_with("UNKNOWN "), "{told}");
+    let serves = |world: &World| others.iter().find(|&&id| world.replica(id, 0).unwrap().serves);
+    world.until("another leads", |world| serves(world).is_some());
+    // Where the lost one was there is another one soon.
+    let next = *serves(&world).unwrap();
+    let theirs = world.connect(next);
+    for _ in 0..9 {
+        assert_eq!(world.call(theirs, &["SET", "k", "w"]), Reply::OK);
+    }
+    world.wires.cut.clear();
+    world.until("all are in sync", |world| {
+        world.leader(0) == Some(next)
+            && !world.replica(leader, 0).unwrap().serves
+            && world.is_whole()
+    });
+    assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"w"));
+    assert_eq!(world.call(at, &["WAIT", "1", "0"]), Reply::Int(0));
+    assert_eq!(world.call(at, &["WAITAOF", "1", "1", "0"]), ints([0, 0]));
+    assert_eq!(world.call(at, &["SET", "k", "x"]), Reply::OK);
+    assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
+}
+
+#[test]
+fn nobody_waits_for_a_write_of_which_no_answer_came() {
+    let mut world = one_partition();
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader % 3 + 1);
+    assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+    world.send(at, &[b"SET", b"k", b"w"]);
+    world.kill(leader);
+    let told = error(world.reply(at, "the link broke"));
+    assert!(told.starts_with("UNKNOWN "), "{told}");
+    assert_eq!(world.call(at, &["WAIT", "1", "0"]), Reply::Int(0));
+    assert_eq!(world.call(at, &["SET", "k", "x"]), Reply::OK);
+    assert_eq!(world.call(at, &["WAIT", "1", "0"]), Reply::Int(1));
+}
+
+#[test]
+fn an_answer_may_take_longer_than_the_next_question() {
+    let mut world = one_partition();
+    for (from, to) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+        world.wires.slow.insert((NodeId(from), NodeId(to)), Duration::from_millis(60));
+    }
+    let leader = world.leader(0).unwrap();
+    let at = world.connect(leader % 3 + 1);
+    assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+    let (told, took) = timed(&mut world, at, &["WAIT", "2", "7000"]);
+    assert_eq!(told, Reply::Int(2));
+    assert!(took < Duration::from_millis(130), "one round trip: {took:?}");
+    assert_eq!(world.call(at, &["WAITAOF", "1", "2", "3000"]), ints([1, 2]));
+    assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Shard {
         } else {
             let home = self.homes.find(partition).map(|at| &self.partitions[at].replica);
             let seen = home.map_or(Offset(0), Replica::high_watermark);
-            let wrote = self.clients[&id].wrote.get(&partition).copied().unwrap_or_default();
+            let wrote = self.clients[&id].wrote.get(&partition).copied();
             Outcome::Reply { reply: reply.into(), seen, wrote }
         };
         self.forwarding.say(self.me(), node, Message::Answer { tag, outcome });

@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::call::{Call, Merge, Otherwise, Part, Pinned};
-use super::message::{self, Ask, Command, Message, Outcome};
+use super::message::{self, Ask, Command, Message, Outcome, Wrote};
 use super::post::Post;
 use super::split::{About, about, owned};
 use super::transaction::Watches;
@@ -20,7 +20,7 @@ use crate::node::Parcel;
 use crate::reply::Reply;
 use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
-use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId, kv, slot};
+use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv, slot};
 
 /// What the shard knows of commands that are under way in other places.
 #[derive(Debug)]
@@ -398,7 +398,7 @@ impl Shard {
             Outcome::Reply { reply, seen, wrote } => {
                 if let Some(client) = self.clients.get_mut(&asked.client) {
                     client.note_seen(asked.partition, seen);
-                    if wrote > Offset(0) {
+                    if let Some(wrote) = wrote {
                         client.note_wrote(asked.partition, wrote);
                     }
                 }
@@ -531,7 +531,7 @@ impl Shard {
         } else if reads {
             self.on_part(asked, errors::moved(asked.partition.0 as usize, false));
         } else {
-            self.on_part(asked, self.unanswered(asked, true));
+            self.give_up_asked(asked, true);
         }
     }
 
@@ -548,6 +548,16 @@ impl Shard {
     /// The link has taken the parcel that was under way to it.
     pub(in crate::shard) fn on_taken(&mut self, node: NodeId) {
         self.forwarding.post.taken(node);
+    }
+
+    /// Nobody will say what has become of it; a write may be logged.
+    fn give_up_asked(&mut self, asked: Asked, broken: bool) {
+        let error = self.unanswered(asked, broken);
+        let reads = self.call_reads(asked);
+        if let Some(client) = self.clients.get_mut(&asked.client).filter(|_| !reads) {
+            client.note_wrote(asked.partition, Wrote { epoch: asked.epoch, end: None });
+        }
+        self.on_part(asked, error);
     }
 
     /// The parcel could not be sent: nothing of it was.
@@ -568,11 +578,11 @@ impl Shard {
             Message::Ask(ask) => self.on_ask(from, ask),
             Message::Answer { tag, outcome } => self.on_answer(from, tag, outcome),
             Message::Gone { client } => self.drop_agent(from, client),
-            Message::Count { client, tag, partition, end } => {
-                self.on_count(from, (client, tag), partition, end);
+            Message::Count { client, tag, partition, wrote } => {
+                self.on_count(from, (client, tag), partition, wrote);
             }
-            Message::Counted { client, tag, partition, local, replicas } => {
-                let acked = kv::Acked { local, replicas: replicas as usize };
+            Message::Counted { client, tag, partition, local, replicas, lost } => {
+                let acked = kv::Acked { local, replicas: replicas as usize, lost };
                 self.on_counted((client, tag), partition, acked);
             }
         }
@@ -606,7 +616,7 @@ impl Shard {
         for (tag, asked) in late {
             // Its answer, should it come yet, is no one's.
             self.forwarding.take_asked(tag);
-            self.on_part(asked, self.unanswered(asked, false));
+            self.give_up_asked(asked, false);
         }
         // What is given up is known not to be under way: it is not asked once more.
         for id in self.forwarding.stalled.clone() {

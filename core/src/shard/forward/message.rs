@@ -34,7 +34,7 @@ pub enum Message {
         /// The client, as its own node knows it.
         client: u64,
     },
-    /// To a leader: who has what is before this offset? See [`acks`](crate::shard).
+    /// To a leader: who has what was written? See [`acks`](crate::shard).
     Count {
         /// The client that wants to know, as its own node knows it.
         client: u64,
@@ -42,14 +42,15 @@ pub enum Message {
         tag: u64,
         /// Which partition it is about.
         partition: PartitionId,
-        /// The end of what the client wrote there.
-        end: Offset,
+        /// The client's last write there; none if it has written nothing anywhere: who has what is
+        /// committed?
+        wrote: Option<Wrote>,
     },
     /// To the node that has asked that.
     Counted {
         /// Of the question.
         client: u64,
-        /// Of the question.
+        /// The asker's number for what was asked.
         tag: u64,
         /// Of the question.
         partition: PartitionId,
@@ -57,7 +58,18 @@ pub enum Message {
         local: bool,
         /// So many other replicas have acknowledged it.
         replicas: u32,
+        /// It is not in the log any more.
+        lost: bool,
     },
+}
+
+/// A write: that of a reign that ends there in its log. Another reign may have another record there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrote {
+    /// The reign in which it was logged.
+    pub epoch: Epoch,
+    /// Where it ends; none if that is not known, nor whether it was logged.
+    pub end: Option<Offset>,
 }
 
 /// See [`Message::Ask`].
@@ -93,9 +105,8 @@ pub enum Outcome {
         reply: WireReply,
         /// How far the partition is committed: the reply depends on nothing behind.
         seen: Offset,
-        /// The end of the client's last write there, of those that are committed; zero if none is
-        /// known.
-        wrote: Offset,
+        /// The client's last write there, if one is known: the last that is committed, or may be.
+        wrote: Option<Wrote>,
     },
     /// The node does not lead the partition in that reign: nothing was evaluated.
     NotLeader,
@@ -109,7 +120,7 @@ pub enum Outcome {
 impl Outcome {
     /// It was not evaluated, for this reason.
     pub fn error(reply: Reply) -> Self {
-        Self::Reply { reply: reply.into(), seen: Offset(0), wrote: Offset(0) }
+        Self::Reply { reply: reply.into(), seen: Offset(0), wrote: None }
     }
 }
 
@@ -285,8 +296,9 @@ mod tests {
             Reply::error("ERR x"),
             Reply::bulk(b"v"),
         ]);
-        let (seen, wrote) = (Offset(7), Offset(6));
-        let outcome = Outcome::Reply { reply: reply.clone().into(), seen, wrote };
+        let written = Some(Wrote { epoch: Epoch(2), end: Some(Offset(6)) });
+        let seen = Offset(7);
+        let outcome = Outcome::Reply { reply: reply.clone().into(), seen, wrote: written };
         let answer = Message::Answer { tag: 300, outcome };
         let body = encode(&answer, encode(&ask, Vec::new()));
         let mut body = Bytes::from(body);
@@ -296,7 +308,7 @@ mod tests {
         else {
             panic!("the second message is an answer")
         };
-        assert_eq!((Reply::from(told), seen, wrote), (reply, Offset(7), Offset(6)));
+        assert_eq!((Reply::from(told), seen, wrote), (reply, Offset(7), written));
         assert_eq!(decode(&mut body), None);
     }
 

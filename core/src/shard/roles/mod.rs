@@ -411,7 +411,7 @@ impl Shard {
         let waiters = core::mem::take(&mut partition.waiters);
         let (writes, others) = waiters
             .into_iter()
-            .partition(|waiter| matches!(waiter.what, Waits::Reply { wrote: true, .. }));
+            .partition(|waiter| matches!(waiter.what, Waits::Reply { wrote: Some(_), .. }));
         partition.waiters = writes;
         for confirm in confirms {
             self.settle_moved(confirm.client, confirm.number, at);
