@@ -16,6 +16,8 @@ pub struct Acks {
     pub replicas: i64,
     /// For how long it waits, in milliseconds; zero: without end.
     pub timeout_ms: u64,
+    /// The other replicas make durable what they acknowledge.
+    pub fsynced: bool,
 }
 
 /// Who has what a client wrote, wherever that was.
@@ -36,7 +38,8 @@ pub(super) fn wait(
 ) -> Result<Reply, Stop> {
     let replicas = integer(args[1])?;
     let timeout_ms = timeout(args[2], txn)?;
-    answer(Acks { local: None, replicas, timeout_ms }, session, txn)
+    let fsynced = txn.view().fsync() == FsyncMode::Always;
+    answer(Acks { local: None, replicas, timeout_ms, fsynced }, session, txn)
 }
 
 pub(super) fn waitaof(
@@ -52,7 +55,8 @@ pub(super) fn waitaof(
     let replicas = parse(args[2]).filter(|&n| n >= 0);
     let replicas = replicas.ok_or(Stop::error("ERR value is out of range, must be positive"))?;
     let timeout_ms = timeout(args[3], txn)?;
-    match txn.view().fsync() {
+    let mode = txn.view().fsync();
+    match mode {
         FsyncMode::Never if local => {
             return Err(Stop::error(
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
@@ -66,7 +70,8 @@ pub(super) fn waitaof(
         }
         FsyncMode::Always | FsyncMode::EveryMs(_) | FsyncMode::Never => {}
     }
-    answer(Acks { local: Some(local), replicas, timeout_ms }, session, txn)
+    let fsynced = mode == FsyncMode::Always;
+    answer(Acks { local: Some(local), replicas, timeout_ms, fsynced }, session, txn)
 }
 
 /// Within EXEC nobody waits: what is so now is told.
@@ -100,12 +105,15 @@ impl Acks {
         local && usize::try_from(self.replicas).map_or(self.replicas < 0, |n| acked.replicas >= n)
     }
 
-    /// The answer, enough or not.
+    /// The answer, enough or not. WAITAOF counts none that have merely written.
     pub fn reply(&self, acked: Acked) -> Reply {
-        let replicas = Reply::Int(i64::try_from(acked.replicas).unwrap_or(i64::MAX));
+        let count = |n: usize| Reply::Int(i64::try_from(n).unwrap_or(i64::MAX));
         match self.local {
-            None => replicas,
-            Some(_) => Reply::Array([Reply::Int(i64::from(acked.local)), replicas].into()),
+            None => count(acked.replicas),
+            Some(_) => {
+                let replicas = if self.fsynced { acked.replicas } else { 0 };
+                Reply::Array([Reply::Int(i64::from(acked.local)), count(replicas)].into())
+            }
         }
     }
 }

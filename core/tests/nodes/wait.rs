@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
-use kvnode_core::shard::Reason;
+use kvnode_core::shard::{FsyncMode, Reason};
 use kvnode_core::{NodeId, PartitionId};
 
 use crate::world::{Setup, World};
@@ -255,6 +255,17 @@ fn an_answer_may_take_longer_than_the_next_question() {
     assert_eq!(told, Reply::Int(2));
     assert!(took < Duration::from_millis(130), "one round trip: {took:?}");
     assert_eq!(world.call(at, &["WAITAOF", "1", "2", "3000"]), ints([1, 2]));
+    assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
+}
+
+#[test]
+fn waitaof_counts_no_replica_that_has_merely_written() {
+    let fsync = FsyncMode::EveryMs(2000);
+    let mut world = World::new(Setup { fsync, ..Setup::default() });
+    let at = world.connect(1);
+    assert_eq!(world.call(at, &["SET", "k", "v"]), Reply::OK);
+    assert_eq!(world.call(at, &["WAITAOF", "0", "0", "0"]), ints([0, 0]));
+    assert_eq!(world.call(at, &["WAITAOF", "1", "0", "0"]), ints([1, 0]));
     assert_eq!(world.call(at, &["WAIT", "2", "0"]), Reply::Int(2));
 }
 

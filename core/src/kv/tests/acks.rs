@@ -57,15 +57,18 @@ fn arguments_are_refused_in_the_words_of_redis() {
 fn what_is_asked_for_is_told_to_whoever_counts() {
     let mut world = World::new();
     let asked = wants(&mut world, "WAIT 2 100");
-    assert_eq!(asked, Acks { local: None, replicas: 2, timeout_ms: 100 });
+    assert_eq!(asked, Acks { local: None, replicas: 2, timeout_ms: 100, fsynced: true });
     let acked = |local, replicas| Acked { local, replicas, lost: false };
     assert!(asked.are_met(acked(false, 2)) && !asked.are_met(acked(true, 1)));
     assert_eq!(asked.reply(acked(true, 1)), Reply::Int(1));
     assert!(wants(&mut world, "WAIT -5 0").are_met(acked(false, 0)));
     let asked = wants(&mut world, "WAITAOF 1 1 0");
-    assert_eq!(asked, Acks { local: Some(true), replicas: 1, timeout_ms: 0 });
+    assert_eq!(asked, Acks { local: Some(true), replicas: 1, timeout_ms: 0, fsynced: true });
     assert!(asked.are_met(acked(true, 3)) && !asked.are_met(acked(false, 3)));
     assert!(asked.are_met(Acked { lost: true, ..Acked::default() }), "nobody waits in vain");
+    let relaxed = Acks { fsynced: false, ..asked };
+    let zero = Reply::Array([Reply::Int(1), Reply::Int(0)].into());
+    assert_eq!(relaxed.reply(acked(true, 3)), zero, "they have merely written");
     let told = asked.reply(acked(false, 3));
     assert_eq!(told, Reply::Array([Reply::Int(0), Reply::Int(3)].into()));
     assert!(wants(&mut world, "WAITAOF 0 0 0").are_met(acked(false, 0)));
