@@ -150,7 +150,7 @@ fn a_command_that_waits_for_a_read_holds_its_client_and_nobody_else() {
 #[test]
 fn a_failed_fsync_is_never_asked_again_and_the_outcome_is_said_to_be_unknown() {
     let mut world = World::fresh(Setup::default());
-    let (a, b) = (world.client(), world.client());
+    let (a, b, reader) = (world.client(), world.client(), world.client());
     world.set(a, b"k", b"old");
     world.hold = true;
     world.settle();
@@ -158,12 +158,16 @@ fn a_failed_fsync_is_never_asked_again_and_the_outcome_is_said_to_be_unknown() {
     world.send(a, &[b"SET", b"k", b"new"]);
     world.settle();
     world.send(b, &[b"SET", b"l", b"late"]);
+    world.send(reader, &[b"GET", b"k"]);
     world.settle();
     while !matches!(world.held.front(), Some((_, DiskOp::Sync(_)))) {
         world.release_one();
     }
     world.answer_one(Err(DiskError::Io(5)));
     assert_eq!(error_code(&world.reply(a).unwrap()), Some("UNKNOWN"));
+    let read = world.reply(reader).unwrap();
+    assert_eq!(error_code(&read), Some("DOWN"));
+    assert!(format!("{read:?}").contains("nothing was changed"), "{read:?}");
     assert_eq!(error_code(&world.reply(b).unwrap()), Some("DOWN"), "it was never written");
     assert!(world.held.is_empty(), "no second fsync: {:?}", world.held);
     assert_eq!(error_code(&world.call(a, &[b"GET", b"k"])), Some("DOWN"));

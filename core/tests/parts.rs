@@ -96,6 +96,7 @@ fn a_read_of_which_one_part_was_dropped_is_not_said_to_be_applied() {
     }
     let reply = world.call(client, &[b"MGET", &keys[0], &keys[1], &keys[2]]);
     assert_eq!(error_code(&reply), Some("DISKFULL"), "{reply:?}");
+    assert!(format!("{reply:?}").contains("nothing was changed"), "{reply:?}");
 }
 
 #[test]

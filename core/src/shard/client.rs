@@ -104,6 +104,10 @@ enum Unproven {
     Moved,
     /// That this node leads it still was not confirmed in time.
     Late,
+    /// What was seen was not committed in time.
+    Behind,
+    /// What was seen is lost, or may be.
+    Undone(Dropped),
 }
 
 /// A command that waits for values from disk or for a commit.
@@ -458,14 +462,18 @@ impl Shard {
         }
         for waiter in waiters.into_iter().rev() {
             match waiter.what {
-                Waits::Reply { number, wrote: _ } => {
+                Waits::Reply { number, wrote: Some(_) } => {
                     if what == Dropped::Unknown {
                         self.note_wrote(at, &waiter);
                     }
                     self.settle(waiter.client, number, Part::Lost(at, Loss::Dropped(what)));
                 }
+                Waits::Reply { number, wrote: None } => {
+                    let part = Part::Unproven(at, Unproven::Undone(what));
+                    self.settle(waiter.client, number, part);
+                }
                 Waits::Command => {
-                    self.fail_blocked(waiter.client, errors::dropped(at, what, false));
+                    self.fail_blocked(waiter.client, self.undone(at, what, false));
                 }
             }
         }
@@ -490,15 +498,25 @@ impl Shard {
                     self.settle(waiter.client, number, Part::Lost(at, Loss::Late));
                 }
                 Waits::Reply { number, wrote: None } => {
-                    self.settle(waiter.client, number, Part::Unproven(at, Unproven::Late));
+                    self.settle(waiter.client, number, Part::Unproven(at, Unproven::Behind));
                 }
                 Waits::Command => {
                     let lacking = self.lacking(self.partitions[at].id);
-                    self.fail_blocked(waiter.client, errors::unconfirmed(&lacking, false));
+                    self.fail_blocked(waiter.client, errors::behind(&lacking, false));
                 }
             }
         }
         self.relieve();
+    }
+
+    /// What a client is told whose command depends on what was dropped. In a cluster another node leads
+    /// then.
+    fn undone(&self, at: usize, what: Dropped, applied: bool) -> Reply {
+        let id = self.partitions[at].id.0 as usize;
+        match self.config.member {
+            true => errors::moved(id, applied),
+            false => errors::undone(id, what, applied),
+        }
     }
 
     /// What a client is told in place of the reply, if not all parts of its command went well.
@@ -508,6 +526,8 @@ impl Shard {
             (None, None) => return None,
             (None, Some((at, Unproven::Moved))) => errors::moved(at, parts.applied),
             (None, Some((at, Unproven::Late))) => errors::unconfirmed(&lacking(at), parts.applied),
+            (None, Some((at, Unproven::Behind))) => errors::behind(&lacking(at), parts.applied),
+            (None, Some((at, Unproven::Undone(what)))) => self.undone(at, what, parts.applied),
             (Some((at, Loss::Late)), _) => errors::uncommitted(&lacking(at), parts.count > 1),
             (Some((at, Loss::Dropped(what))), _) => {
                 if parts.applied && what != Dropped::Unknown {

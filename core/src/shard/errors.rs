@@ -6,6 +6,7 @@ use alloc::string::String;
 use core::fmt;
 
 use super::lacking::Lacking;
+use super::roles::Logged;
 use crate::cluster::controller::{Request, RequestError};
 use crate::cluster::remedy;
 use crate::cluster::view::Quorum;
@@ -14,12 +15,12 @@ use crate::reply::Reply;
 use crate::storage::replica::{Damage, Dropped, ReadFault, Refusal};
 use crate::{NodeId, PartitionId};
 
-/// For a write (or a read that depended on one) that was dropped. A command of several `parts` has
+/// For a write that was dropped. A command of several `parts` has
 /// been dropped in this partition at least, and is not known to be applied in any.
 pub(super) fn dropped(partition: usize, what: Dropped, parts: bool) -> Reply {
     let in_part = if parts { ", or only in part" } else { "" };
     Reply::error_owned(match what {
-        Dropped::DiskFull => return disk_full(partition),
+        Dropped::DiskFull => return disk_full(partition, Logged::Write),
         Dropped::NotApplied => format!(
             "DOWN partition p{partition} stopped on a disk error before the command was written: \
              it was not applied; try again when the partition is back"
@@ -30,6 +31,30 @@ pub(super) fn dropped(partition: usize, what: Dropped, parts: bool) -> Reply {
              serves again"
         ),
     })
+}
+
+/// For a command that saw a write that was dropped, or waited for a clock that was, at a node that stands
+/// alone; `applied` if it has changed keys elsewhere.
+pub(super) fn undone(partition: usize, what: Dropped, applied: bool) -> Reply {
+    let (code, why) = match what {
+        Dropped::DiskFull => {
+            let why = format!(
+                "the disk of partition p{partition} is full, and what the reply depends on was not \
+                 written"
+            );
+            ("DISKFULL", why)
+        }
+        Dropped::NotApplied | Dropped::Unknown => {
+            let why = format!(
+                "partition p{partition} stopped on a disk error before what the reply depends on was \
+                 committed"
+            );
+            ("DOWN", why)
+        }
+    };
+    let Unanswered { code: in_part, what: outcome, then } = part_unanswered(applied);
+    let code = if applied { in_part } else { code };
+    Reply::error_owned(format!("{code} {why}: {outcome}; {then}"))
 }
 
 /// Whether the command may have been applied, or was in part.
@@ -56,10 +81,10 @@ pub(super) fn applied_in_part(partition: usize, what: Dropped) -> Reply {
     ))
 }
 
-/// For a write that was refused before it was logged by a partition in this state.
-pub(super) fn refused(partition: usize, state: &str, refusal: Refusal) -> Reply {
+/// For a command whose write, or clock, was refused before it was logged by a partition in this state.
+pub(super) fn refused(partition: usize, state: &str, refusal: Refusal, what: Logged) -> Reply {
     match refusal {
-        Refusal::DiskFull => disk_full(partition),
+        Refusal::DiskFull => disk_full(partition, what),
         Refusal::NotServing => not_serving(partition, state),
         Refusal::IndexFull => Reply::error_owned(format!(
             "OOM the index of partition p{partition} has reached its limit: the write was not \
@@ -68,11 +93,19 @@ pub(super) fn refused(partition: usize, state: &str, refusal: Refusal) -> Reply 
     }
 }
 
-fn disk_full(partition: usize) -> Reply {
+fn disk_full(partition: usize, what: Logged) -> Reply {
     Reply::error_owned(format!(
-        "DISKFULL the disk of partition p{partition} is full: the write was not applied, reads go \
-         on; free some space and try again"
+        "DISKFULL the disk of partition p{partition} is full: {}; free some space and try again",
+        not_logged(what)
     ))
+}
+
+/// What it means for a command that this is not logged.
+fn not_logged(what: Logged) -> &'static str {
+    match what {
+        Logged::Write => "the write was not applied, reads go on",
+        Logged::Clock => "it can not be agreed on that a key has expired, nothing was changed",
+    }
 }
 
 /// For a client of another machine while anybody could do anything.
@@ -126,7 +159,8 @@ pub(super) fn about_all_keys(name: &str) -> Reply {
 
 /// For a command that found nobody to evaluate it.
 pub(super) fn no_leader(lacking: &Lacking) -> Reply {
-    let Lacking { me, partition, leader, leader_reached, silent, headless, remedy } = lacking;
+    let Lacking { me, partition, leader, leader_reached, silent, few: _, headless, remedy } =
+        lacking;
     let nobody = Nobody(*headless, "to have another one elected");
     let why = match leader {
         None => format!("partition {partition} has no leader, for no replica in sync is there"),
@@ -187,8 +221,8 @@ pub(super) fn uncommitted(lacking: &Lacking, parts: bool) -> Reply {
     ))
 }
 
-/// For a write behind others that were given up, and still wait to be committed.
-pub(super) fn stuck(lacking: &Lacking) -> Reply {
+/// For what is to be logged behind writes that were given up, and still wait to be committed.
+pub(super) fn stuck(lacking: &Lacking, what: Logged) -> Reply {
     let Lacking { me, partition, silent, headless, .. } = lacking;
     let silent = match silent.is_empty() {
         true => "its replicas have".into(),
@@ -197,13 +231,39 @@ pub(super) fn stuck(lacking: &Lacking) -> Reply {
     let nobody = Nobody(*headless, "to change the in-sync set");
     Reply::error_owned(format!(
         "NOREPLICAS {me} leads partition {partition}, but {silent} not acknowledged earlier \
-         writes{nobody}: the write was not applied; {}, and see kvnode status",
+         writes{nobody}: {}; {}, and see kvnode status",
+        not_logged(what),
         then("try again", headless.is_some())
     ))
 }
 
-/// For a read whose leader could not make sure in time that it leads still, or that waited in vain for
-/// an earlier write; `applied` if it has changed keys elsewhere.
+/// For a command that waited in vain for earlier writes, or a clock, to be committed; `applied` if it
+/// has changed keys elsewhere.
+pub(super) fn behind(lacking: &Lacking, applied: bool) -> Reply {
+    let Lacking { me, partition, leader, silent, few, headless, .. } = lacking;
+    if leader != &Some(*me) {
+        return moved(partition.0 as usize, applied);
+    }
+    let why = match few {
+        Some(TooFew { isr, min_isr }) => {
+            format!("has {isr} replicas in sync and needs {min_isr} to commit")
+        }
+        None if silent.is_empty() => "has not committed".into(),
+        None => {
+            let nobody = Nobody(*headless, "to change the in-sync set");
+            format!("waits for {}{nobody}, and has not committed", Awaited(silent))
+        }
+    };
+    let Unanswered { code, what, then: todo } = part_unanswered(applied);
+    Reply::error_owned(format!(
+        "{code} partition {partition}, which {me} leads, {why} what the reply depends on: {what}; \
+         {}, and see kvnode status",
+        then(todo, headless.is_some())
+    ))
+}
+
+/// For a read whose leader could not make sure in time that it leads still; `applied` if the command has
+/// changed keys elsewhere.
 pub(super) fn unconfirmed(lacking: &Lacking, applied: bool) -> Reply {
     let Lacking { me, partition, leader, silent, headless, .. } = lacking;
     if leader != &Some(*me) {
@@ -288,10 +348,19 @@ struct Silent<'a>(&'a [NodeId]);
 
 impl fmt::Display for Silent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", Awaited(self.0), if self.0.len() == 1 { "has" } else { "have" })
+    }
+}
+
+/// Nodes in sync that are waited for.
+struct Awaited<'a>(&'a [NodeId]);
+
+impl fmt::Display for Awaited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, node) in self.0.iter().enumerate() {
             write!(f, "{}{node}", if n > 0 { ", " } else { "" })?;
         }
-        write!(f, " (in sync) {}", if self.0.len() == 1 { "has" } else { "have" })
+        f.write_str(" (in sync)")
     }
 }
 
@@ -352,12 +421,14 @@ fn part_unanswered(applied: bool) -> Unanswered {
     Unanswered { code, what, then }
 }
 
-/// For a write while too few replicas are in sync.
-pub(super) fn too_few(partition: PartitionId, few: TooFew) -> Reply {
+/// For what is to be logged while too few replicas are in sync.
+pub(super) fn too_few(partition: PartitionId, few: TooFew, what: Logged) -> Reply {
     Reply::error_owned(format!(
-        "NOREPLICAS partition {partition} has {} replicas in sync and needs {}: the write was not \
-         applied, reads go on; try again once more nodes are up",
-        few.isr, few.min_isr
+        "NOREPLICAS partition {partition} has {} replicas in sync and needs {}: {}; try again once \
+         more nodes are up",
+        few.isr,
+        few.min_isr,
+        not_logged(what)
     ))
 }
 

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use super::client::{Blocked, Client, Waiter, Waits};
 use super::forward::Agent;
+use super::roles::Logged;
 use super::view::{Depends, Eye, Facts, Notes};
 use super::{FsyncMode, Shard, errors};
 use crate::args::{Args, OwnedArgs};
@@ -233,7 +234,7 @@ impl Shard {
         };
         let touched = |at: &usize| changes.flushes() && scope.contains(at) || takes(*at) > 0;
         for at in (0..count).filter(touched) {
-            self.takes_writes(at)?;
+            self.takes(Logged::Write, at)?;
         }
         if self.config.member && batch_bytes(changes) > REPLICATED_BATCH_BYTES_MAX {
             return Err(errors::too_long_to_replicate());
@@ -257,12 +258,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether a write would be taken now; if not, what its client is told.
-    fn takes_writes(&self, at: usize) -> Result<(), Reply> {
+    /// Whether that would be logged now; if not, what the client is told.
+    fn takes(&self, what: Logged, at: usize) -> Result<(), Reply> {
         let partition = &self.partitions[at];
-        partition.takes_writes(self.now.mono)?;
+        partition.takes(what, self.now.mono)?;
         match partition.is_stuck() {
-            true => Err(errors::stuck(&self.lacking(partition.id))),
+            true => Err(errors::stuck(&self.lacking(partition.id), what)),
             false => Ok(()),
         }
     }
@@ -290,7 +291,7 @@ impl Shard {
         assert!(!places.is_empty(), "the view notes whose clock it needs");
         self.marks.hit(Mark::ClockAwaited);
         for &at in &places {
-            if let Err(error) = self.takes_writes(at) {
+            if let Err(error) = self.takes(Logged::Clock, at) {
                 self.give_up(id, args, error);
                 return;
             }

@@ -7,6 +7,7 @@ use super::Shard;
 use super::roles::Role;
 use crate::cluster::remedy::{Remedy, remedy};
 use crate::cluster::view::Quorum;
+use crate::replication::TooFew;
 use crate::{NodeId, PartitionId};
 
 /// See the module's header.
@@ -21,6 +22,8 @@ pub(super) struct Lacking {
     pub(super) leader_reached: bool,
     /// This node leads it, and these in sync are not reached or have not acknowledged everything.
     pub(super) silent: Vec<NodeId>,
+    /// This node leads it, and too few are in sync to commit anything.
+    pub(super) few: Option<TooFew>,
     /// There is no controller to decide anything: its voters, and how many of them are reached.
     pub(super) headless: Option<Quorum>,
     /// Nobody leads, and nobody will without an operator: what helps.
@@ -43,12 +46,17 @@ impl Shard {
             }
             Some(Role::Alone | Role::Idle | Role::Follower(_)) | None => Vec::new(),
         };
+        let few = match role {
+            Some(Role::Leader(leader)) => leader.writable().err(),
+            Some(Role::Alone | Role::Idle | Role::Follower(_)) | None => None,
+        };
         Lacking {
             me,
             partition,
             leader,
             leader_reached: leader.is_some_and(reached),
             silent,
+            few,
             headless: view.and_then(|view| view.headless()),
             remedy: view.and_then(|view| remedy(&view.map, partition)),
         }

@@ -58,7 +58,7 @@ use crate::{
 use client::{Client, Confirm, Waiter};
 use clients::Standstill;
 use forward::{Forwarding, Homes};
-use roles::{Leaving, Role, Seen};
+use roles::{Leaving, Logged, Role, Seen};
 use stop::Stop;
 use view::{Notes, Watched};
 use watch::Progress;
@@ -440,7 +440,7 @@ impl Shard {
     }
 
     /// Removes keys that have expired. Where their expiry is not committed yet, the clock is
-    /// logged first.
+    /// logged first, unless something is on its way or would have to wait.
     fn sweep_expired(&mut self) {
         let clock = self.clock.now_ms();
         for at in 0..self.partitions.len() {
@@ -449,10 +449,12 @@ impl Shard {
                 continue;
             }
             let wants_clock = replica.sweep_expired(EXPIRY_BUDGET, clock);
-            let replica = &self.partitions[at].replica;
+            let partition = &self.partitions[at];
+            let committed = partition.replica.high_watermark() == partition.replica.log_end();
             if wants_clock
-                && self.partitions[at].serves()
-                && replica.writable(self.now.mono).is_ok()
+                && committed
+                && partition.serves()
+                && partition.takes(Logged::Clock, self.now.mono).is_ok()
             {
                 self.partitions[at].replica.append_clock(clock);
                 self.touch(at);

@@ -9,6 +9,7 @@ mod clogged;
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
 #[path = "../world/disk.rs"]
 mod disk;
+mod expiry;
 mod full;
 mod keys;
 mod operator;
@@ -174,7 +175,8 @@ fn without_a_controller_what_needs_no_decision_goes_on_and_the_rest_says_what_it
             assert!(told.contains("may or may not become committed"), "{told}");
         }
         let told = error(world.call(at, &["GET", &led]));
-        for part in ["TRYAGAIN ", "can not make sure that it leads", quorum, "nothing was changed"]
+        for part in
+            ["TRYAGAIN ", "has not committed what the reply depends on", quorum, "nothing was"]
         {
             assert!(told.contains(part), "{part:?} is not in {told:?}");
         }

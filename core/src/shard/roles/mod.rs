@@ -35,7 +35,7 @@ use crate::replication::{Envelope, Follower, Leader, LogState, ReadWait};
 use crate::reply::Reply;
 use crate::shard::client::Waits;
 use crate::shard::{Output, Partition, Severity, Shard, errors};
-use crate::storage::replica::{Dropped, Replica};
+use crate::storage::replica::{Dropped, Refusal, Replica};
 use crate::{Epoch, Instant, NodeId, Offset, PartitionId};
 
 pub use glance::ReplicaGlance;
@@ -69,6 +69,15 @@ pub(in crate::shard) enum Leaving {
     Left,
 }
 
+/// What a command wants logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Logged {
+    /// Its changes.
+    Write,
+    /// The clock by which a key that it looks at has expired.
+    Clock,
+}
+
 /// How often the controller is told how far the replicas have come.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -99,18 +108,22 @@ impl Partition {
         }
     }
 
-    /// Whether a write would be taken now; if not, what its client is told.
-    pub(in crate::shard) fn takes_writes(&self, now: Instant) -> Result<(), Reply> {
+    /// Whether that would be logged now; if not, what the client is told.
+    pub(in crate::shard) fn takes(&self, what: Logged, now: Instant) -> Result<(), Reply> {
         match &self.role {
             Role::Leader(leader) => {
-                leader.writable().map_err(|few| errors::too_few(self.id, few))?;
+                leader.writable().map_err(|few| errors::too_few(self.id, few, what))?;
             }
             Role::Alone => {}
             Role::Idle | Role::Follower(_) => return Err(errors::elsewhere()),
         }
-        let writable = self.replica.writable(now);
         let at = self.id.0 as usize;
-        writable.map_err(|refusal| errors::refused(at, self.replica.status_word(), refusal))
+        match self.replica.writable(now) {
+            // A clock needs no place in the index.
+            Err(Refusal::IndexFull) if what == Logged::Clock => Ok(()),
+            Err(refusal) => Err(errors::refused(at, self.replica.status_word(), refusal, what)),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// What a client is told whose command needs the partition, which does not serve.

@@ -318,8 +318,8 @@ impl Replica {
         }
     }
 
-    /// What an answer that depends on the whole tail waits for.
+    /// What an answer that depends on all keys waits for.
     fn tail_end(&self) -> Offset {
-        if self.tail.is_empty() { self.high_watermark } else { self.log_end }
+        self.tail.changes_end().unwrap_or(self.high_watermark)
     }
 }

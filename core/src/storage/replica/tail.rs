@@ -241,12 +241,14 @@ impl Tail {
         self.records.iter().map(|record| &record.key[..])
     }
 
+    /// Where the last record ends that changes keys.
+    pub(super) fn changes_end(&self) -> Option<Offset> {
+        let changes = |record: &&TailRecord| !matches!(record.kind, Kind::Clock | Kind::Epoch);
+        self.records.iter().rev().find(changes).map(TailRecord::next)
+    }
+
     /// The clock of the newest record.
     pub(super) fn clock(&self) -> Option<Millis> {
         self.records.back().map(|r| r.clock)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
     }
 }
