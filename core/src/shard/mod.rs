@@ -58,7 +58,7 @@ use crate::{
 use client::{Client, Confirm, Waiter};
 use clients::Standstill;
 use forward::{Forwarding, Homes};
-use roles::{Leaving, Logged, Role, Seen};
+use roles::{Hold, Leaving, Logged, Role, Seen};
 use stop::Stop;
 use view::{Notes, Watched};
 use watch::Progress;
@@ -159,6 +159,8 @@ struct Partition {
     spoke_in: Option<Life>,
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
     spoilt: bool,
+    /// What its leader sends can not be stored.
+    hold: Hold,
     waiters: VecDeque<Waiter>,
     /// The high watermark when a write was last given up.
     stuck_at: Option<Offset>,
@@ -471,7 +473,10 @@ impl Shard {
     fn on_event(&mut self, at: usize, event: Event) {
         match event {
             Event::Committed => self.on_committed(at),
-            Event::Acked => self.advance_role(at),
+            Event::Acked => {
+                self.partitions[at].hold = Hold::default();
+                self.advance_role(at);
+            }
             Event::Log(token, read) => self.on_log_read(at, token, read),
             Event::Dropped(from, what) => {
                 self.on_dropped(at, from, what);
@@ -548,6 +553,7 @@ impl Shard {
             had_acked: Offset(0),
             spoke_in: None,
             spoilt: false,
+            hold: Hold::default(),
             waiters: VecDeque::new(),
             stuck_at: None,
             confirms: VecDeque::new(),

@@ -1,9 +1,11 @@
 //! No room on any disk of a cluster: nobody can begin a reign, and clients are told why.
 
-use kvnode_core::PartitionId;
+use std::time::Duration;
+
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
+use kvnode_core::{NodeId, PartitionId};
 
 use crate::error;
 use crate::world::{Setup, World};
@@ -36,4 +38,30 @@ fn a_command_that_finds_no_leader_with_space_is_told_so_by_any_node() {
     world.until("somebody leads again", |world| world.leader(0).is_some());
     assert_eq!(world.call(at, &["SET", "k", "4"]), Reply::OK);
     assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"4"));
+}
+
+#[test]
+fn a_follower_without_room_seldom_asks_for_more() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let full = leader % 3 + 1;
+    world.disk(full).fault = Some(Box::new(no_room));
+    let at = world.connect(leader);
+    let value = "v".repeat(100_000);
+    for n in 0..20 {
+        assert_eq!(world.call(at, &["SET", &crate::key(n), &value]), Reply::OK);
+    }
+    world.pass(Duration::from_secs(20));
+    let pair = (NodeId(leader), NodeId(full));
+    let (before, notices) = (world.wires.written[&pair], world.nodes[&NodeId(full)].notices.len());
+    world.pass(Duration::from_secs(60));
+    let sent = world.wires.written[&pair] - before;
+    assert!(sent < 60 * 500_000, "{sent} bytes in a minute for a log of two million");
+    let notices = &world.nodes[&NodeId(full)].notices[notices..];
+    assert!(notices.len() < 60, "{} in a minute", notices.len());
+    let all = &world.nodes[&NodeId(full)].notices;
+    assert!(!all.iter().any(|text| text.contains("damaged")), "nothing is");
+    world.disk(full).fault = None;
+    world.until("it has caught up", World::is_whole);
 }

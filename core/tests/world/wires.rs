@@ -21,6 +21,8 @@ pub(crate) struct Wires {
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// What the first writes to the second takes so much longer.
     pub(crate) slow: BTreeMap<(NodeId, NodeId), Duration>,
+    /// Bytes that the first has written to the second.
+    pub(crate) written: BTreeMap<(NodeId, NodeId), usize>,
     /// What is to arrive, at its time and in its order.
     coming: BTreeMap<(Instant, u64), (NodeId, Input)>,
     last_event: u64,
@@ -72,6 +74,7 @@ impl Wires {
             }
             Output::Write(conn, bytes) => {
                 let Some(&other) = self.ends.get(&(id, conn)) else { return };
+                *self.written.entry((id, other.0)).or_default() += bytes.len();
                 self.later(now, id, Input::Sent(conn, bytes.len()));
                 if !self.cut.contains(&(id, other.0)) {
                     let extra = self.slow.get(&(id, other.0)).copied().unwrap_or_default();

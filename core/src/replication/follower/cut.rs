@@ -84,12 +84,16 @@ impl Follower {
         self.ask(now, log);
     }
 
-    /// What was to be stored is not what it should be, and neither it nor what came behind it is in
-    /// the log. Asks anew after a while.
-    pub fn on_bad_records(&mut self, now: Instant, log: LogState<'_>) {
-        let leader = self.leader;
-        self.notice(Severity::Error, format_args!("records from {leader} are damaged"));
-        self.ask_at(now.after(self.settings.retry));
+    /// What was to be stored is refused, and neither it nor what came behind it is in the log. Asks
+    /// anew then.
+    pub fn on_refused(&mut self, until: Instant, log: LogState<'_>) {
+        self.hold_until(until);
+        self.ask_at(until);
         self.end = log.end;
+    }
+
+    /// Asks for nothing before.
+    pub fn hold_until(&mut self, until: Instant) {
+        self.held_until = until;
     }
 }

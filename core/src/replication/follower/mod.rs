@@ -41,7 +41,7 @@ pub enum Output {
     /// To be sent, in this reign's name.
     Send(NodeId, Message),
     /// To be appended: a run of records, which the owner checks. If they are not what they should be
-    /// it calls [`Follower::on_bad_records`].
+    /// it calls [`Follower::on_refused`].
     Store {
         /// The log end before.
         base: Offset,
@@ -88,6 +88,8 @@ pub struct Follower {
     /// none while the link was up: then the answer is on its way behind much else, and asking anew
     /// makes it void. What was lost on the way is noticed sooner, by the beat behind it.
     patience: u32,
+    /// It asks for nothing before, whatever it hears: what it was sent last could not be stored.
+    held_until: Instant,
     out: VecDeque<Output>,
 }
 
@@ -146,6 +148,7 @@ impl Follower {
             answered: now,
             promised: Instant(0),
             patience: 1,
+            held_until: Instant(0),
             out: VecDeque::new(),
         }
     }
@@ -210,7 +213,7 @@ impl Follower {
     /// When to call [`on_tick`](Self::on_tick), and why.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let at = match self.state {
-            State::Idle(at) => at,
+            State::Idle(at) => at.max(self.held_until),
             State::Asked(_, until) | State::Following(_, until) => until,
             State::Cutting(_) => return None,
         };
@@ -272,7 +275,7 @@ impl Follower {
     /// Asks, if it is time and the log has all that was to be stored.
     fn ask(&mut self, now: Instant, log: LogState<'_>) {
         let State::Idle(at) = self.state else { return };
-        if !self.linked || now < at || log.end < self.end {
+        if !self.linked || now < at.max(self.held_until) || log.end < self.end {
             return;
         }
         self.end = log.end;

@@ -6,9 +6,35 @@ use crate::node::{Parcel, ToControl};
 use crate::peer::Channel;
 use crate::replication::{Envelope, Message, Round, follower, leader};
 use crate::shard::{Output, Severity, Shard};
-use crate::storage::replica::{Chunk, LogFault, ReadToken};
-use crate::{NodeId, Offset};
+use crate::storage::replica::{BadRecords, Chunk, LogFault, ReadToken};
+use crate::{Instant, NodeId, Offset};
 use alloc::format;
+use core::time::Duration;
+
+/// How long a follower that could not store what it was sent asks for nothing: longer each time, until
+/// something is stored. Each question costs its leader all that may be on its way to one follower.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::shard) struct Hold {
+    times: u32,
+    until: Instant,
+}
+
+/// How many times it is doubled, at most.
+const HOLD_DOUBLINGS_MAX: u32 = 6;
+
+impl Hold {
+    /// It could not be stored again. Returns until when it lasts.
+    pub(super) fn prolong(&mut self, now: Instant, retry: Duration) -> Instant {
+        self.until = now.after(retry * (1 << self.times.min(HOLD_DOUBLINGS_MAX)));
+        self.times = self.times.saturating_add(1);
+        self.until
+    }
+
+    /// Until when it lasts.
+    pub(super) fn until(self) -> Instant {
+        self.until
+    }
+}
 
 impl Shard {
     /// Tells the role what has become of the log, and does what it wants.
@@ -91,10 +117,7 @@ impl Shard {
             follower::Output::Store { base, end, records } => {
                 let taken = partition.replica.append_copied(base, end, records);
                 if let Err(why) = taken {
-                    let text =
-                        format!("{}: records of the leader are refused: {why:?}", partition.id);
-                    self.out.push_back(Output::Notice(Severity::Warn, text));
-                    self.with_follower(at, |follower, now, log| follower.on_bad_records(now, log));
+                    self.on_records_refused(at, why);
                 }
                 self.touch(at);
             }
@@ -110,6 +133,31 @@ impl Shard {
                 self.out.push_back(Output::Notice(severity, text));
             }
         }
+    }
+
+    /// What the leader has sent is not stored. Why is said once, until something is.
+    fn on_records_refused(&mut self, at: usize, why: BadRecords) {
+        let (now, retry) = (self.now.mono, self.config.replication.retry);
+        let partition = &mut self.partitions[at];
+        let Role::Follower(follower) = &partition.role else { return };
+        let leader = follower.leader();
+        let is_first = partition.hold.times == 0;
+        let until = partition.hold.prolong(now, retry);
+        let severity = match why {
+            BadRecords::Refused(_) | BadRecords::NoRoom => Severity::Warn,
+            BadRecords::Base(_)
+            | BadRecords::Damaged(_)
+            | BadRecords::Partition(_)
+            | BadRecords::Offset(_)
+            | BadRecords::Epoch(_)
+            | BadRecords::Clock(_)
+            | BadRecords::Shape(_) => Severity::Error,
+        };
+        if is_first || severity == Severity::Error {
+            let text = format!("{}: records from {leader} are not stored: {why}", partition.id);
+            self.out.push_back(Output::Notice(severity, text));
+        }
+        self.with_follower(at, |follower, _, log| follower.on_refused(until, log));
     }
 
     fn commit(&mut self, at: usize, watermark: Offset) {

@@ -38,6 +38,7 @@ use crate::shard::{Output, Partition, Severity, Shard, errors};
 use crate::storage::replica::{Dropped, Refusal, Replica};
 use crate::{Epoch, Instant, NodeId, Offset, PartitionId};
 
+pub(in crate::shard) use acting::Hold;
 pub use glance::ReplicaGlance;
 
 /// See the module's header.
@@ -344,7 +345,8 @@ impl Shard {
                     return self.touch(at);
                 }
                 let round = partition.next_round;
-                let follower = Follower::new(now, id, life, epoch, leader, round, settings);
+                let mut follower = Follower::new(now, id, life, epoch, leader, round, settings);
+                follower.hold_until(partition.hold.until());
                 partition.role = Role::Follower(Box::new(follower));
                 partition.spoke_in = Some(life);
                 partition.told = partition.seen();

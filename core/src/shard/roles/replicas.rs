@@ -101,6 +101,7 @@ impl Shard {
                     self.resign(at, epoch);
                 }
                 Role::Follower(_) => {
+                    partition.hold.prolong(self.now.mono, self.config.replication.retry);
                     self.step_down(at);
                     self.settle_role(at);
                 }

@@ -133,16 +133,21 @@ fn a_gap_begins_another_session_and_what_came_before_is_overtaken() {
 }
 
 #[test]
-fn damaged_records_are_asked_for_again_after_a_while() {
+fn records_that_are_refused_are_asked_for_again_after_a_while() {
     let map = founded(3, 1);
     let log = log(&[(1, 0)], 10, 10);
     let mut machine = follow(&map);
     machine.on_tick(at(0), log.state());
     let first = round(&map, N2, 1);
     machine.on_message(at(1), N1, append(first, at(1), 10, 12, 0), log.state());
-    machine.on_bad_records(at(1), log.state());
+    machine.on_refused(at(101), log.state());
     done(&mut machine);
-    assert_eq!(machine.deadline().unwrap().0, at(1).after(Settings::default().retry));
+    assert_eq!(machine.deadline().unwrap().0, at(101));
+    // Nor do a new link and the leader's word make it ask sooner.
+    machine.on_linked(at(2));
+    machine.on_message(at(3), N1, Message::Lead, log.state());
+    assert_eq!(done(&mut machine), []);
+    assert_eq!(machine.deadline().unwrap().0, at(101));
     machine.on_tick(at(101), log.state());
     let again = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 10));
     assert_eq!(done(&mut machine), [again]);
