@@ -6,6 +6,10 @@ use crate::args::Args;
 /// What stands in a password's place.
 const REDACTED: &[u8] = b"(redacted)";
 
+/// Parameters of CONFIG SET that Redis hides, those included that cannot be set here.
+const PARAMETERS: [&str; 5] =
+    ["requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass"];
+
 /// The arguments, the name first, those that are or may be passwords left out.
 pub(crate) fn redacted<'a>(args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
     let secret = secrets(args);
@@ -37,18 +41,17 @@ fn secrets<'a>(all: Args<'a>) -> impl Fn(usize) -> bool + 'a {
         1
     } else if is(args, 0, "ACL") && users.iter().any(|word| is(args, 1, word)) {
         2
+    } else if is(args, 0, "HELLO") {
+        // Whatever comes after the first AUTH, which may be a name or the option.
+        (1..args.len()).find(|&at| is(args, at, "AUTH")).map_or(usize::MAX, |at| at + 1)
     } else {
         usize::MAX
     };
-    // The option AUTH takes two.
-    let login = || (1..args.len()).find(|&at| is(args, at, "AUTH"));
-    let login = if is(args, 0, "HELLO") { login() } else { None };
     let config = is(args, 0, "CONFIG") && is(args, 1, "SET");
     let secret = move |at: usize| {
         at >= from
-            || login.is_some_and(|login| at == login + 1 || at == login + 2)
             // At any place: a word that is missing or one too many must not give it away.
-            || config && at > 2 && is(args, at - 1, "requirepass")
+            || config && at > 2 && PARAMETERS.iter().any(|name| is(args, at - 1, name))
     };
     move |at| at >= skipped && secret(at - skipped)
 }
@@ -73,13 +76,24 @@ mod tests {
             ("AUTH pw", "AUTH (redacted)"),
             ("auth ann pw", "auth (redacted) (redacted)"),
             ("AUTH a b c", "AUTH (redacted) (redacted) (redacted)"),
-            ("HELLO 3 AUTH ann pw SETNAME x", "HELLO 3 AUTH (redacted) (redacted) SETNAME x"),
+            ("HELLO 3 SETNAME x AUTH ann pw", "HELLO 3 SETNAME x AUTH (redacted) (redacted)"),
+            (
+                "HELLO 3 SETNAME auth AUTH ann pw",
+                "HELLO 3 SETNAME auth (redacted) (redacted) (redacted)",
+            ),
+            (
+                "HELLO 3 AUTH ann pw AUTH ann pw",
+                "HELLO 3 AUTH (redacted) (redacted) (redacted) (redacted) (redacted)",
+            ),
             ("HELLO 3 SETNAME AUTH", "HELLO 3 SETNAME AUTH"),
             ("ACL SETUSER ann >pw on", "ACL SETUSER (redacted) (redacted) (redacted)"),
             (
                 "CONFIG SET maxclients 5 RequirePass pw",
                 "CONFIG SET maxclients 5 RequirePass (redacted)",
             ),
+            ("CONFIG SET masterauth pw", "CONFIG SET masterauth (redacted)"),
+            ("CONFIG SET MasterUser ann timeout 5", "CONFIG SET MasterUser (redacted) timeout 5"),
+            ("CONFIG SET tls-key-file-pass pw", "CONFIG SET tls-key-file-pass (redacted)"),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),
             ("CONFIG SET x requirepass pw", "CONFIG SET x requirepass (redacted)"),
             ("SET requirepass pw", "SET requirepass pw"),
