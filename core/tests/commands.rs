@@ -101,7 +101,7 @@ const DIFFERS: &[(&str, &str)] = &[
     ("save", "Answers when what was logged is durable; there is nothing else to save."),
     ("scan", NOT_AFTER_MULTI),
     ("select", "There is one database."),
-    ("set", "Also Valkey's IFEQ."),
+    ("set", "Also Valkey's IFEQ, which needs the right to read the key, as GET does."),
     ("shutdown", "Always a clean stop; NOSAVE and NOW lose nothing."),
     (
         "slowlog|get",
@@ -235,7 +235,8 @@ fn page() -> String {
         for command in all {
             let line = [&shown(command.name), command.syntax].join(" ").trim().replace('|', "\\|");
             let differs = DIFFERS.iter().find(|(name, _)| *name == command.name);
-            let differs = differs.map_or("", |(_, how)| how);
+            // A bare bar would end the cell.
+            let differs = differs.map_or("", |(_, how)| how).replace('|', "\\|");
             put(&mut page, &format!("| `{line}` | {} | {differs} |\n", command.summary));
         }
         let mut left_out = LEFT_OUT.iter().filter(|(of, _, _)| *of == group).peekable();

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::command::{Categories, Command};
 use super::find::{commands, find, find_full, find_subcommand};
 use super::syntax::{self, Argument, Kind};
-use super::{Stop, Txn, bitmap, glob};
+use super::{Stop, Txn, bitmap, glob, set};
 use crate::Value;
 use crate::args::Args;
 use crate::reply::Reply;
@@ -161,7 +161,7 @@ fn command_with_keys(args: Args<'_>) -> Result<&'static Command, Stop> {
 pub(crate) fn access_of(command: &Command, at: usize, args: Args<'_>) -> &'static str {
     let access = command.keys.access;
     match (command.name, access[at.min(access.len() - 1)]) {
-        ("set", _) if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"GET")) => "RW access update",
+        ("set", _) if set::tells(args) => "RW access update",
         ("set", _) => "OW update",
         ("bitfield", _) if bitmap::only_gets(&args[2..]) => "RO access",
         ("bitfield", _) => "RW access update",

@@ -20,6 +20,13 @@ pub(super) fn set(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     Ok(reply)
 }
 
+/// Whether the reply to such a SET may tell what the value was. A word that looks like such an option
+/// is taken for one, as in Redis.
+pub(super) fn tells(args: Args<'_>) -> bool {
+    let tells = |arg: &&[u8]| [&b"GET"[..], b"IFEQ"].iter().any(|o| arg.eq_ignore_ascii_case(o));
+    args.iter().skip(3).any(tells)
+}
+
 pub(super) fn setnx(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
     if txn.exists(args[1])? {
         return Ok(Reply::Int(0));

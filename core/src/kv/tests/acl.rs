@@ -57,6 +57,24 @@ fn a_stranger_can_only_say_who_it_is() {
     world.story("ACL WHOAMI -> 'ann'");
 }
 
+#[test]
+fn who_may_only_write_learns_nothing_of_a_value() {
+    let mut world = World::new();
+    world.story("ACL SETUSER ann on nopass %W~* +@all -> +OK");
+    world.story(
+        "
+        AUTH ann any -> +OK
+        SET a get -> +OK
+        SET get 1 -> +OK
+        SET ifeq ifeq -> +OK
+        SET a x GET -> -NOPERM No permissions to access a key
+        SET a x IFEQ get -> -NOPERM No permissions to access a key
+        SET a x PX 10000 ifeq get -> -NOPERM No permissions to access a key
+        DELIFEQ a get -> -NOPERM No permissions to access a key
+        ",
+    );
+}
+
 /// Every command of the table but those that let one in.
 #[test]
 fn no_command_passes_a_stranger() {

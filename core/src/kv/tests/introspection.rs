@@ -70,6 +70,9 @@ fn command_answers_like_redis() {
         "
         COMMAND GETKEYSANDFLAGS set k v -> *[*['k', *[+OW, +update]]]
         COMMAND GETKEYSANDFLAGS set k v get -> *[*['k', *[+RW, +access, +update]]]
+        COMMAND GETKEYSANDFLAGS set k get -> *[*['k', *[+OW, +update]]]
+        COMMAND GETKEYSANDFLAGS set get v -> *[*['get', *[+OW, +update]]]
+        COMMAND GETKEYSANDFLAGS set k v ifeq x -> *[*['k', *[+RW, +access, +update]]]
         COMMAND GETKEYSANDFLAGS rename a b -> *[*['a', *[+RW, +access, +delete]], *['b', *[+OW, +update]]]
         COMMAND GETKEYSANDFLAGS bitop AND d a b -> *[*['d', *[+OW, +update]], *['a', *[+RO, +access]], *['b', *[+RO, +access]]]
         COMMAND GETKEYSANDFLAGS bitfield k GET u8 0 OVERFLOW SAT -> *[*['k', *[+RO, +access]]]
