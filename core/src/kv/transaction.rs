@@ -9,6 +9,7 @@
 //! batch in one log. Watched keys may be of others: of them EXEC asks only whether a change was
 //! logged since WATCH, so that a change that is dropped again can abort it but not mislead it.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -78,7 +79,12 @@ pub(super) fn watch(
         return Err(Stop::error("ERR WATCH inside MULTI is not allowed"));
     }
     let keys = &args[1..];
-    if session.watched.len() + keys.len() > WATCHED_KEYS_MAX {
+    let new = |key: &&&[u8]| !session.watched.contains_key(**key);
+    let watched = session.watched.len();
+    // Nothing but a call that may go beyond the limit looks for keys named twice.
+    if watched + keys.len() > WATCHED_KEYS_MAX
+        && watched + keys.iter().filter(new).collect::<BTreeSet<_>>().len() > WATCHED_KEYS_MAX
+    {
         return Err(Stop::error("ERR a client can watch at most 65536 keys; UNWATCH some first"));
     }
     let existed = for_all(keys.iter(), |key| txn.exists(key))?;

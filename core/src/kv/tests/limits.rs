@@ -53,6 +53,15 @@ fn a_client_watches_so_many_keys() {
     assert_eq!(world.view.watchers(), 0);
     args.pop();
     assert_eq!(world.evaluate(&args), Ok(Reply::OK));
+    // Those that are watched already are no more than before, and one named twice is one.
+    assert_eq!(world.run("UNWATCH"), "+OK");
+    args.pop();
+    assert_eq!(world.evaluate(&args), Ok(Reply::OK));
+    let last = keys[WATCHED_KEYS_MAX - 1];
+    assert_eq!(world.evaluate(&[b"watch", &last, args[1], &last]), Ok(Reply::OK));
+    assert_eq!(world.evaluate(&args), Ok(Reply::OK));
+    let refused = world.evaluate(&[b"watch", args[1], &keys[WATCHED_KEYS_MAX]]);
+    assert!(matches!(refused, Ok(Reply::Error(_))));
 }
 
 #[test]
