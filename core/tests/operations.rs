@@ -90,6 +90,14 @@ fn replies_are_kept_back_as_a_client_wants() {
     assert_eq!(tell(&mut world, client, "RESET"), Some(Reply::Simple("RESET")));
 }
 
+/// What INFO tells of clients that wait.
+fn blocked(world: &mut World) -> usize {
+    let client = world.client();
+    let info = text(tell(world, client, "INFO clients").expect("a reply"));
+    let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
+    line.expect("the field").parse().expect("a number")
+}
+
 #[test]
 fn paused_clients_go_on_in_their_order() {
     let mut world = World::fresh(Setup::default());
@@ -101,11 +109,17 @@ fn paused_clients_go_on_in_their_order() {
     let three = world.client();
     tell(&mut world, three, "MULTI");
     assert_eq!(tell(&mut world, one, "SET k 1"), None);
+    let gone = world.client();
+    assert_eq!(tell(&mut world, gone, "SET k 4"), None);
+    assert_eq!(blocked(&mut world), 3);
+    world.shard.handle(world.now, Input::Disconnected(gone));
+    assert_eq!(blocked(&mut world), 2);
     assert_eq!(tell(&mut world, three, "DISCARD"), Some(Reply::OK));
     assert_eq!(tell(&mut world, three, "CLIENT UNPAUSE"), Some(Reply::OK));
     world.settle();
     assert_eq!(world.reply(one), Some(Reply::OK));
     assert_eq!(world.reply(two), Some(Reply::OK));
+    assert_eq!(blocked(&mut world), 0);
     // Theirs came first by number, not by time.
     assert_eq!(tell(&mut world, three, "GET k"), Some(Reply::bulk(b"2")));
     // All of them, until the time is over.

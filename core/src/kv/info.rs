@@ -34,7 +34,7 @@ pub struct Info {
     pub fsync: String,
     /// Clients that may be.
     pub max_clients: u32,
-    /// Clients that wait for replicas.
+    /// Clients that wait for replicas, or for the end of a CLIENT PAUSE.
     pub blocked_clients: usize,
     /// Connections that were turned away.
     pub rejected_connections: u64,

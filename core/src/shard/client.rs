@@ -320,6 +320,7 @@ impl Shard {
 
     pub(super) fn on_disconnected(&mut self, id: ClientId) {
         self.paused.remove(&id);
+        self.held_back.remove(&id);
         self.syncing.remove(&id);
         self.monitors.remove(&id);
         if let Some(client) = self.clients.remove(&id) {

@@ -104,6 +104,7 @@ impl Shard {
         }
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         client.held_back = Some(OwnedArgs::copy_from(args));
+        self.held_back.insert(id);
         true
     }
 
@@ -123,12 +124,10 @@ impl Shard {
     /// have asked.
     pub(super) fn go_on(&mut self) {
         self.standstill = None;
-        let held = self.clients.iter().filter(|(_, client)| client.held_back.is_some());
-        let mut held: Vec<ClientId> = held.map(|(&id, _)| id).collect();
-        held.sort_unstable();
-        for id in held {
-            let client = self.clients.get_mut(&id).expect("it was there just now");
-            if let Some(args) = client.held_back.take() {
+        for id in core::mem::take(&mut self.held_back) {
+            // One of them may have closed another.
+            let held = self.clients.get_mut(&id).and_then(|client| client.held_back.take());
+            if let Some(args) = held {
                 self.take_command(id, &args.as_slices());
                 self.resume(id);
             }

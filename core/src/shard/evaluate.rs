@@ -158,7 +158,7 @@ impl Shard {
     fn facts(&self) -> Facts {
         Facts {
             clients: self.clients.len() - self.forwarding.agents().len(),
-            blocked_clients: self.paused.len(),
+            blocked_clients: self.paused.len() + self.held_back.len(),
             durable_at: match self.config.fsync {
                 // What is acknowledged is durable then.
                 FsyncMode::Always => self.now.wall_us / 1_000_000,

@@ -112,8 +112,9 @@ pub struct Shard {
     syncing: BTreeSet<ClientId>,
     /// When all that is logged was last known to be durable, in seconds since the Unix epoch.
     durable_at: u64,
-    /// CLIENT PAUSE.
+    /// CLIENT PAUSE, and the clients whose command it keeps waiting.
     standstill: Option<Standstill>,
+    held_back: BTreeSet<ClientId>,
     /// When idle clients are looked for next, if they are.
     idle_at: Instant,
     /// Clients that are shown the commands of all.
@@ -240,6 +241,7 @@ impl Shard {
             syncing: BTreeSet::new(),
             durable_at: now.wall_us / 1_000_000,
             standstill: None,
+            held_back: BTreeSet::new(),
             idle_at: Instant::default(),
             monitors: BTreeSet::new(),
             lap_end: now.mono,
