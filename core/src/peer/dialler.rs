@@ -318,7 +318,9 @@ impl Dialler {
             (DownWhy::Corrupt, Some(what)) => format!("{why} ({what})"),
             _ => why.to_string(),
         };
-        cx.notice(Severity::Warn, format!("the link to {} is down: {what}", self.node));
+        // What this node does itself is no fault: a cluster that is founded makes its links anew.
+        let severity = if why == DownWhy::Dropped { Severity::Info } else { Severity::Warn };
+        cx.notice(severity, format!("the link to {} is down: {what}", self.node));
         self.last_error = Some(what);
         // What was before a link that worked does not count. One that breaks as soon as it is up
         // would otherwise be dialled without a pause, however often.

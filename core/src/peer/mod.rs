@@ -235,7 +235,7 @@ impl fmt::Display for DownWhy {
             Self::TimedOut => "timed out",
             Self::Corrupt => "corrupt",
             Self::Replaced => "replaced by a new process of the node",
-            Self::Dropped => "dropped",
+            Self::Dropped => "ended here, to be made anew if it is still wanted",
         })
     }
 }

@@ -200,7 +200,11 @@ fn a_peer_with_a_new_address_is_dialled_there_and_one_with_the_same_is_left_alon
     bench.links.add_peer(bench.now, NodeId(2), "c:8".into());
     assert_eq!(
         bench.effects(),
-        ["close d1", "down n2/0002 dropped", "Warn: the link to n2 is down: dropped"]
+        [
+            "close d1",
+            "down n2/0002 ended here, to be made anew if it is still wanted",
+            "Info: the link to n2 is down: ended here, to be made anew if it is still wanted"
+        ]
     );
     assert_eq!(bench.input(Input::Tick), ["dial d2 n2 at c:8"]);
     bench.links.add_peer(bench.now, NodeId(2), "d:9".into());
@@ -215,7 +219,12 @@ fn a_peer_that_is_removed_loses_both_connections() {
     bench.links.remove_peer(bench.now, NodeId(2));
     assert_eq!(
         bench.effects(),
-        ["close d1", "down n2/0002 dropped", "Warn: the link to n2 is down: dropped", "close a1"]
+        [
+            "close d1",
+            "down n2/0002 ended here, to be made anew if it is still wanted",
+            "Info: the link to n2 is down: ended here, to be made anew if it is still wanted",
+            "close a1"
+        ]
     );
     assert_eq!(bench.links.deadline(), None);
 }

@@ -216,7 +216,11 @@ fn a_cluster_that_becomes_known_drops_the_peers_of_others() {
     bench.bytes(D1, link(Message::Welcome(welcome(&of_cluster(2, 22, 6)))));
     bench.accept(A1, &of_cluster(2, 22, 6));
     bench.links.set_cluster(bench.now, ClusterId(5 << 64));
-    let dropped = ["close d1", "down n2/0002 dropped", "Warn: the link to n2 is down: dropped"];
+    let dropped = [
+        "close d1",
+        "down n2/0002 ended here, to be made anew if it is still wanted",
+        "Info: the link to n2 is down: ended here, to be made anew if it is still wanted",
+    ];
     let effects = bench.effects();
     assert_eq!(effects[..3], dropped);
     assert_eq!(effects[3..], ["close a1"]);
