@@ -4,10 +4,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::client::{Blocked, Client, Waiter, Waits};
+use super::client::{Blocked, Client};
 use super::forward::Agent;
 use super::roles::Logged;
 use super::view::{Depends, Eye, Facts, Notes};
+use super::waiters::{Waiter, Waits};
 use super::{FsyncMode, Shard, errors};
 use crate::args::{Args, OwnedArgs};
 use crate::disk::CacheKey;

@@ -28,6 +28,7 @@ mod requests;
 mod roles;
 mod stop;
 mod view;
+mod waiters;
 mod watch;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -55,12 +56,13 @@ use crate::{
     ClientId, ClusterId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId,
 };
 
-use client::{Client, Confirm, Waiter};
+use client::Client;
 use clients::Standstill;
 use forward::{Forwarding, Homes};
 use roles::{Hold, Leaving, Logged, Role, Seen};
 use stop::Stop;
 use view::{Notes, Watched};
+use waiters::{Confirm, Waiter};
 use watch::Progress;
 
 pub use config::{Config, FsyncMode, IndexKind, Redirect};

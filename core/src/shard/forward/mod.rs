@@ -37,8 +37,8 @@ pub mod transaction;
 
 use core::time::Duration;
 
-use super::client::WAIT_MAX;
 use super::roles::REPORT_EVERY;
+use super::waiters::WAIT_MAX;
 
 pub(super) use agent::Agent;
 pub(super) use call::Call;

@@ -204,7 +204,7 @@ impl Shard {
     }
 
     fn on_confirmed(&mut self, at: usize, beat: u64) {
-        let due = |confirm: &mut crate::shard::client::Confirm| confirm.beat <= beat;
+        let due = |confirm: &mut crate::shard::waiters::Confirm| confirm.beat <= beat;
         while let Some(confirm) = self.partitions[at].confirms.pop_front_if(due) {
             self.settle_read(confirm.client, confirm.number);
         }

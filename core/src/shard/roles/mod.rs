@@ -33,7 +33,7 @@ use crate::node::{Parcel, ToControl, ToShard};
 use crate::peer::Channel;
 use crate::replication::{Envelope, Follower, Leader, LogState, ReadWait};
 use crate::reply::Reply;
-use crate::shard::client::Waits;
+use crate::shard::waiters::Waits;
 use crate::shard::{Output, Partition, Severity, Shard, errors};
 use crate::storage::replica::{Dropped, Refusal, Replica};
 use crate::{Epoch, Instant, NodeId, Offset, PartitionId};
@@ -431,7 +431,7 @@ impl Shard {
         for confirm in confirms {
             self.settle_moved(confirm.client, confirm.number, at);
         }
-        let others: alloc::collections::VecDeque<crate::shard::client::Waiter> = others;
+        let others: alloc::collections::VecDeque<crate::shard::waiters::Waiter> = others;
         for waiter in others {
             match waiter.what {
                 Waits::Reply { number, .. } => self.settle_moved(waiter.client, number, at),
