@@ -146,7 +146,8 @@ impl Shard {
             let agent = self.agent(id);
             let watches =
                 ask.commands.first().is_some_and(|c| c.0[0].eq_ignore_ascii_case(b"watch"));
-            agent.watches.count += u32::from(ask.pinned && watches);
+            let more = u32::from(ask.pinned && watches);
+            agent.watches.count = agent.watches.count.saturating_add(more);
             let (tag, partition, left) = (ask.tag, ask.partition, ask.commands.len());
             let owed = Owed { tag, partition, left, refused: false };
             agent.scope = (ask.partition, ask.epoch);

@@ -120,14 +120,9 @@ fn merge(merge: Merge, replies: Vec<Reply>) -> Reply {
             let Reply::Array(items) = reply else { return reply };
             Reply::Array(put_in_place(items, answered))
         }
-        Merge::Sum => Reply::Int(
-            replies.iter().fold(
-                0,
-                |sum, reply| {
-                    if let Reply::Int(n) = reply { sum + n } else { sum }
-                },
-            ),
-        ),
+        Merge::Sum => Reply::Int(replies.iter().fold(0, |sum, reply| {
+            if let Reply::Int(n) = reply { i64::saturating_add(sum, *n) } else { sum }
+        })),
         Merge::Order(order) => {
             let mut parts: Vec<_> = replies.into_iter().map(|r| items(r).into_iter()).collect();
             let next = |part: usize| parts[part].next().unwrap_or(Reply::Null);
@@ -179,6 +174,22 @@ mod tests {
             Call { parts, merge: Merge::First, reads: false, pinned: None, until: Instant(0) };
         let reply = call.compose();
         if let Reply::Error(text) = reply { text.into() } else { alloc::format!("{reply:?}") }
+    }
+
+    #[test]
+    fn whatever_a_leader_answers_is_put_together() {
+        let int = || Reply::Int(i64::MAX);
+        assert_eq!(merge(Merge::Sum, alloc::vec![int(), int()]), int());
+        let cursor = Reply::bulk(alloc::format!("{}", u64::MAX / 3).as_bytes());
+        let step = Reply::Array(alloc::vec![cursor, Reply::Null]);
+        let end = Reply::Array(alloc::vec![Reply::bulk(b"0"), Reply::Null]);
+        assert_eq!(merge(Merge::Scan(PartitionId(2), 3), alloc::vec![step]), end);
+        // Some of its replies are missing.
+        let answered = alloc::vec![(1, Reply::OK), (5, Reply::Null)];
+        let told = merge(Merge::Transaction(answered), alloc::vec![Reply::Array(Vec::new())]);
+        assert_eq!(told, Reply::Array(alloc::vec![Reply::OK, Reply::Null]));
+        let told = merge(Merge::Order(alloc::vec![0, 0]), alloc::vec![Reply::Int(1)]);
+        assert_eq!(told, Reply::Array(alloc::vec![Reply::Int(1), Reply::Null]));
     }
 
     #[test]

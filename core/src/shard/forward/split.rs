@@ -116,7 +116,10 @@ pub(super) fn scanned(reply: Reply, partition: PartitionId, partitions: u32) -> 
         let next = match inner.unwrap_or(0) {
             0 if partition.0 + 1 < partitions => u64::from(partition.0) + 1,
             0 => 0,
-            inner => inner.checked_mul(count).map_or(0, |next| next + u64::from(partition.0)),
+            inner => {
+                let next = inner.checked_mul(count);
+                next.and_then(|next| next.checked_add(u64::from(partition.0))).unwrap_or(0)
+            }
         };
         items[0] = Reply::bulk(alloc::format!("{next}").as_bytes());
     }
