@@ -217,12 +217,7 @@ fn tells_what_is_missing(cluster: &Cluster, survivors: [usize; 2], [led, orphan]
                 "may or may not become committed later",
                 "read it back",
             ],
-            ("GET", true) => &[
-                "TRYAGAIN",
-                "can not make sure that it leads partition",
-                "nothing was changed",
-                "try again",
-            ],
+            ("GET", true) => &["TRYAGAIN", "(in sync)", "nothing was changed", "try again"],
             _ => &["CLUSTERDOWN", "is not reached from", "was not applied", "try again"],
         };
         let quorum = "there is no controller";
