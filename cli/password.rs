@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// The environment variable that has the password of `kvnode cli`, `status` and `cluster`.
 const VARIABLE: &str = "KVNODE_PASSWORD";
 
+/// What a command says that lacks a password.
+pub(crate) const HOW_TO_LOGIN: &str = "--password-file FILE, or KVNODE_PASSWORD in the environment";
+
 /// Longest password, in bytes: what a client may send that is not known yet.
 const BYTES_MAX: usize = 16 << 10;
 
@@ -44,10 +47,9 @@ impl LoginArgs {
                 .filter(|password| !password.is_empty()),
         };
         match password {
-            None if self.user != "default" => Err(format!(
-                "--user {} needs a password: --password-file FILE, or {VARIABLE} in the environment",
-                self.user
-            )),
+            None if self.user != "default" => {
+                Err(format!("--user {} needs a password: {HOW_TO_LOGIN}", self.user))
+            }
             password => Ok(password.map(|password| Login { user: self.user.clone(), password })),
         }
     }

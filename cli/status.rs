@@ -12,7 +12,7 @@ use kvnode_io::resp::Frame;
 use serde_json::{Map, Value};
 
 use crate::client::Connection;
-use crate::password::LoginArgs;
+use crate::password::{HOW_TO_LOGIN, LoginArgs};
 
 /// The command line of `kvnode status`.
 #[derive(clap::Args)]
@@ -82,10 +82,19 @@ pub(crate) fn fetch(connection: &mut Connection) -> Result<Value, String> {
     if text.starts_with("LOADING") {
         return Err("the node is only just starting: ask again in a moment".to_owned());
     }
-    Err(format!(
-        "{} answers: {text}; this is for the nodes of a cluster (kvnode run --id … --cluster …)",
-        connection.address()
-    ))
+    let address = connection.address();
+    if text.starts_with("NOAUTH") {
+        return Err(format!("{address} wants a password: {HOW_TO_LOGIN}"));
+    }
+    let text = text.trim_end_matches('.');
+    // Any other error, of a login that went wrong for instance, says all that is to be said.
+    Err(match text.contains("cluster support disabled") {
+        true => format!(
+            "{address} answers: {text}; this is for the nodes of a cluster \
+             (kvnode run --id … --cluster …)"
+        ),
+        false => format!("{address} answers: {text}"),
+    })
 }
 
 /// A reply as JSON.

@@ -357,4 +357,10 @@ fn every_command_has_help() {
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(stdout(&output).contains("Exit codes: "), "{command}");
     }
+    for command in ["cli", "status", "cluster"] {
+        let output = output(kvnode().args([command, "-h"]));
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let told = stderr(&output);
+        assert!(told.contains("tip: -h is the host, as in redis-cli") && told.contains("--help"));
+    }
 }

@@ -151,7 +151,7 @@ fn users_come_from_a_file_and_go_back_to_it() {
     let mut ann = node.client();
     ann.call(["AUTH", "ann", PASSWORD]);
     fs::write(&path, "user ann on >other +nosuch\n").unwrap();
-    wrong(&ann.call(["ACL", "LOAD"]), "ERR 1: Unknown command or category name in ACL. WARNING");
+    wrong(&ann.call(["ACL", "LOAD"]), "ERR line 1: user 'ann', rule '+nosuch': Unknown");
     let line = saved.lines().find(|line| line.starts_with("user ann")).expect("her line");
     fs::write(&path, format!("{line}\n")).unwrap();
     assert_eq!(ann.call(["ACL", "LOAD"]), Frame::ok());
@@ -163,6 +163,7 @@ fn users_come_from_a_file_and_go_back_to_it() {
     assert_eq!(builder.start_in_vain().code(), Some(1));
     let log = builder.log();
     assert!(log.contains("cannot use the ACL file") && !log.contains(PASSWORD), "{log}");
+    assert!(log.contains(": line 1: user 'ann', rule '+nosuch': Unknown command"), "{log}");
 }
 
 fn kvnode(node: &Node, command: &str) -> Command {
@@ -192,6 +193,12 @@ fn the_command_line_knows_passwords_from_files_and_the_environment() {
     let wrong = kvnode(&node, "cli").env("KVNODE_PASSWORD", "hunter2").arg("ping").output();
     let wrong = wrong.unwrap();
     assert!(text(&wrong).contains("WRONGPASS") && !text(&wrong).contains("hunter2"));
+    let status = kvnode(&node, "status").output().unwrap();
+    let wants = format!("kvnode: {} wants a password: --password-file FILE", node.addr());
+    assert!(text(&status).starts_with(&wants), "{}", text(&status));
+    let status = kvnode(&node, "status").env("KVNODE_PASSWORD", "hunter2").output().unwrap();
+    assert!(text(&status).contains("WRONGPASS"), "{}", text(&status));
+    assert!(!text(&status).contains("nodes of a cluster"), "{}", text(&status));
     let status = kvnode(&node, "status").env("KVNODE_PASSWORD", PASSWORD).output().unwrap();
     assert!(text(&status).contains("cluster support disabled"), "{}", text(&status));
     let nobody = kvnode(&node, "cli").args(["--user", "ann", "ping"]).output().unwrap();

@@ -234,4 +234,3 @@ const _: () = assert!(PEER_DATA_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(REPLICATED_BATCH_BYTES_MAX < PEER_DATA_BYTES_MAX - (1 << 10));
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX + 48 < REPLICATED_BATCH_BYTES_MAX);
 const _: () = assert!(PEER_FORWARD_BYTES_MAX < u32::MAX as usize);
-const _: () = assert!(ACL_PATTERN_BYTES_MAX == 1_024, "an error text names it");

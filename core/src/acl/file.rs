@@ -11,20 +11,20 @@ use crate::limits::ACL_FILE_BYTES_MAX;
 /// The users of a file.
 ///
 /// # Errors
-/// What is wrong in which line: all of it, a sentence each. No part of such a file is used.
+/// What is wrong in which line: all of it. No part of such a file is used.
 pub fn parse(text: &[u8]) -> Result<Acl, String> {
     if text.len() > ACL_FILE_BYTES_MAX {
-        return Err(format!("The file is longer than the limit of {ACL_FILE_BYTES_MAX} bytes. "));
+        return Err(format!("The file is longer than the limit of {ACL_FILE_BYTES_MAX} bytes"));
     }
     let mut acl = Acl::of(BTreeMap::new());
     let mut seen = Vec::new();
-    let mut errors = String::new();
+    let mut errors = Vec::new();
     for (at, line) in text.split(|&b| b == b'\n').enumerate() {
         if let Err(why) = parse_line(line.trim_ascii(), &mut acl, &mut seen) {
-            errors.push_str(&format!("{}: {why}. ", at + 1));
+            errors.push(format!("line {}: {why}", at + 1));
         }
     }
-    if errors.is_empty() { Ok(acl) } else { Err(errors) }
+    if errors.is_empty() { Ok(acl) } else { Err(errors.join("; ")) }
 }
 
 fn parse_line<'a>(line: &'a [u8], acl: &mut Acl, seen: &mut Vec<&'a [u8]>) -> Result<(), String> {
@@ -41,14 +41,27 @@ fn parse_line<'a>(line: &'a [u8], acl: &mut Acl, seen: &mut Vec<&'a [u8]>) -> Re
     seen.push(name);
     // A user of the file begins from nothing, `default` too.
     let rules: Vec<&[u8]> = core::iter::once(&b"reset"[..]).chain(words).collect();
-    acl.set_user(name, &rules).map_err(|why| match why {
-        // A rule may be a password.
-        ChangeError::Rule { why, .. } => format!("{why}"),
-        why @ (ChangeError::Name
-        | ChangeError::TooManyUsers
-        | ChangeError::LongName
-        | ChangeError::Parenthesis(_)) => format!("{why}"),
+    acl.set_user(name, &rules).map_err(|why| {
+        let user = format!("user '{}'", String::from_utf8_lossy(name));
+        match why {
+            ChangeError::Rule { rule, why } if may_be_shown(&rule) => {
+                format!("{user}, rule '{rule}': {why}")
+            }
+            ChangeError::Rule { why, .. } => format!("{user}: {why}"),
+            ChangeError::Parenthesis(rule) if !may_be_shown(&rule) => {
+                format!("{user}: a selector has no end")
+            }
+            why @ (ChangeError::Name
+            | ChangeError::TooManyUsers
+            | ChangeError::LongName
+            | ChangeError::Parenthesis(_)) => format!("{user}: {why}"),
+        }
     })
+}
+
+/// Whether it is about keys or commands: another rule may be a password, or a part of one.
+fn may_be_shown(rule: &str) -> bool {
+    rule.starts_with(['+', '-', '~', '%', '&', '(']) && !rule.contains(['>', '<', '#', '!'])
 }
 
 /// The file that [`parse`] makes these users of.

@@ -173,7 +173,7 @@ impl Selector {
         let what = What::parse(what).ok_or(RuleError::Unknown)?;
         self.rules.retain(|rule| !what.covers(&rule.what));
         if self.rules.len() >= ACL_RULES_MAX {
-            return Err(RuleError::TooMany);
+            return Err(RuleError::TooManyRules);
         }
         self.rules.push(Rule { allow, what });
         Ok(())
@@ -198,8 +198,11 @@ impl Selector {
             (known.read, known.write) = (known.read || read, known.write || write);
             return Ok(());
         }
-        if self.patterns.len() >= ACL_PATTERNS_MAX || text.len() > ACL_PATTERN_BYTES_MAX {
-            return Err(RuleError::TooMany);
+        if text.len() > ACL_PATTERN_BYTES_MAX {
+            return Err(RuleError::LongPattern);
+        }
+        if self.patterns.len() >= ACL_PATTERNS_MAX {
+            return Err(RuleError::TooManyPatterns);
         }
         self.patterns.push(Pattern { read, write, text: text.to_vec() });
         Ok(())

@@ -146,18 +146,33 @@ fn everything_is_bounded() {
         acl.set_user(format!("u{i}").as_bytes(), &[]).unwrap();
     }
     assert_eq!(acl.set_user(b"more", &[]), Err(ChangeError::TooManyUsers));
-    let too_many = |rule: &dyn Fn(usize) -> String, most: usize| {
+    let too_many = |rule: &dyn Fn(usize) -> String, most: usize, expected: RuleError, what| {
         let mut acl = Acl::default();
         for i in 0..most {
             acl.set_user(b"u", &[rule(i).as_bytes()]).unwrap();
         }
         let why = acl.set_user(b"u", &[rule(most).as_bytes()]).unwrap_err();
-        assert!(matches!(why, ChangeError::Rule { why: RuleError::TooMany, .. }), "{why}");
+        let ChangeError::Rule { why: said, .. } = &why else { panic!("{why}") };
+        assert_eq!(*said, expected);
+        assert!(format!("{why}").contains(what), "{why}");
         assert!(!format!("{why}").contains(">64"), "{why}");
     };
-    too_many(&|i| format!("~{i}"), ACL_PATTERNS_MAX);
-    too_many(&|i| format!(">{i}"), ACL_PASSWORDS_MAX);
-    too_many(&|i| format!("(~{i})"), 64);
+    too_many(
+        &|i| format!("~{i}"),
+        ACL_PATTERNS_MAX,
+        RuleError::TooManyPatterns,
+        "at most 512 patterns of keys",
+    );
+    too_many(
+        &|i| format!(">{i}"),
+        ACL_PASSWORDS_MAX,
+        RuleError::TooManyPasswords,
+        "at most 64 passwords",
+    );
+    too_many(&|i| format!("(~{i})"), 64, RuleError::TooManySelectors, "at most 64 selectors");
+    let long = format!("~{}", "x".repeat(1025));
+    let why = Acl::default().set_user(b"u", &[long.as_bytes()]).unwrap_err();
+    assert!(format!("{why}").ends_with("a pattern of keys has at most 1024 bytes"), "{why}");
 }
 
 #[test]
@@ -197,10 +212,16 @@ fn a_wrong_file_is_refused_line_by_line() {
     let why = file::parse(text).unwrap_err();
     assert_eq!(
         why,
-        "2: line should start with user keyword followed by the username. 3: Duplicate user 'ann' \
-         found. 4: Unknown command or category name in ACL. "
+        "line 2: line should start with user keyword followed by the username; line 3: Duplicate \
+         user 'ann' found; line 4: user 'eve', rule '+nosuch': Unknown command or category name in \
+         ACL"
     );
-    assert!(file::parse(b"user eve >secret&\nuser").unwrap_err().starts_with("2: "));
+    assert!(file::parse(b"user eve >secret&\nuser").unwrap_err().starts_with("line 2: "));
+    // What may be a password is not shown, nor what is left of one that has a space in it.
+    for rules in ["<secret", "#secret", ">a secret", "(~a >secret)", "(>secret", "!secret"] {
+        let why = file::parse(format!("user eve {rules}").as_bytes()).unwrap_err();
+        assert!(why.starts_with("line 1: user 'eve': ") && !why.contains("secret"), "{why}");
+    }
 }
 
 #[test]

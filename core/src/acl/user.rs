@@ -10,7 +10,9 @@ use subtle::{Choice, ConstantTimeEq};
 use super::ChangeError;
 use super::selector::{Denied, Selector};
 use crate::kv::Command;
-use crate::limits::{ACL_PASSWORDS_MAX, ACL_PATTERNS_MAX, ACL_RULES_MAX, ACL_SELECTORS_MAX};
+use crate::limits::{
+    ACL_PASSWORDS_MAX, ACL_PATTERN_BYTES_MAX, ACL_PATTERNS_MAX, ACL_RULES_MAX, ACL_SELECTORS_MAX,
+};
 
 /// See the module's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +58,26 @@ pub enum RuleError {
         "There is no Pub/Sub here, so that channels are all allowed or none: &* or resetchannels"
     )]
     Channel,
-    /// One more than a user may have, or a pattern that is too long.
+    /// One more password than [`ACL_PASSWORDS_MAX`].
+    #[error("a user has at most {ACL_PASSWORDS_MAX} passwords; take one away first")]
+    TooManyPasswords,
+    /// One more selector than [`ACL_SELECTORS_MAX`].
+    #[error("a user has at most {ACL_SELECTORS_MAX} selectors; 'clearselectors' takes all away")]
+    TooManySelectors,
+    /// One more rule on commands than [`ACL_RULES_MAX`].
     #[error(
-        "a user has at most {ACL_PASSWORDS_MAX} passwords and {ACL_SELECTORS_MAX} selectors, each \
-         with {ACL_RULES_MAX} rules and {ACL_PATTERNS_MAX} patterns of 1024 bytes"
+        "a user or selector has at most {ACL_RULES_MAX} rules on commands; name categories instead"
     )]
-    TooMany,
+    TooManyRules,
+    /// One more pattern of keys than [`ACL_PATTERNS_MAX`].
+    #[error(
+        "a user or selector has at most {ACL_PATTERNS_MAX} patterns of keys; 'resetkeys' takes all \
+         away"
+    )]
+    TooManyPatterns,
+    /// A pattern of keys that is longer than [`ACL_PATTERN_BYTES_MAX`].
+    #[error("a pattern of keys has at most {ACL_PATTERN_BYTES_MAX} bytes")]
+    LongPattern,
 }
 
 impl PasswordHash {
@@ -207,7 +223,7 @@ impl User {
     fn add_password(&mut self, hash: PasswordHash) -> Result<(), RuleError> {
         if !self.passwords.contains(&hash) {
             if self.passwords.len() >= ACL_PASSWORDS_MAX {
-                return Err(RuleError::TooMany);
+                return Err(RuleError::TooManyPasswords);
             }
             self.passwords.push(hash);
         }
@@ -223,7 +239,7 @@ impl User {
 
     fn add_selector(&mut self, rules: &[u8]) -> Result<(), RuleError> {
         if self.others.len() >= ACL_SELECTORS_MAX {
-            return Err(RuleError::TooMany);
+            return Err(RuleError::TooManySelectors);
         }
         let mut selector = Selector::default();
         let words = rules.split(|&b| b == b' ').filter(|word| !word.is_empty());

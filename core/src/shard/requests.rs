@@ -111,11 +111,10 @@ impl Shard {
                 Err(format!("ERR There was an error trying to save the ACLs: {why}"))
             }
             (Some(Asked::LoadAcl), read) => {
-                let parsed =
-                    read.map_err(|why| format!("{why}. ")).and_then(|text| acl::file::parse(&text));
+                let parsed = read.and_then(|text| acl::file::parse(&text));
                 parsed.map(Some).map_err(|why| {
                     format!(
-                        "ERR {why}WARNING: ACL errors detected, no change to the previously active \
+                        "ERR {why}. WARNING: ACL errors detected, no change to the previously active \
                          ACL rules was performed"
                     )
                 })
