@@ -42,6 +42,11 @@ const DIFFERS: &[(&str, &str)] = &[
     ),
     ("cluster|getkeysinslot", NOT_AFTER_MULTI),
     (
+        "command|docs",
+        "Texts, and the names of what is only a bracket around arguments, are kvnode's own; there is no \
+     history.",
+    ),
+    (
         "config|get",
         "What is true of this node; `requirepass` shows as `(redacted)`. Not after MULTI.",
     ),

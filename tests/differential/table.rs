@@ -43,6 +43,70 @@ fn the_command_table_equals_that_of_redis() {
     assert!(compared > 100, "{compared} commands compared");
 }
 
+/// What COMMAND DOCS tells, but for texts and the names of what is only a bracket around arguments.
+#[test]
+fn the_documentation_equals_that_of_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let node = Node::start(&["--fsync", "never"]);
+    let mut clients = [redis.endpoint(), &node.endpoint()]
+        .map(|endpoint| Client::connect(endpoint).expect("it listens"));
+    let names = clients[1].call(["COMMAND", "LIST"]);
+    let (mut differences, mut compared) = (Vec::new(), 0);
+    for name in names.elements().expect("names") {
+        let name = name.text();
+        let [of_redis, ours] = clients.each_mut().map(|client| {
+            let docs = client.call(["COMMAND", "DOCS", &name]);
+            docs.elements()?.get(1).map(|docs| by_name(docs).expect("pairs"))
+        });
+        let (Some(of_redis), Some(ours)) = (of_redis, ours) else { continue };
+        for field in ["since", "group", "doc_flags", "deprecated_since", "replaced_by"] {
+            if of_redis.get(field) != ours.get(field) {
+                let [one, two] = [&of_redis, &ours].map(|docs| docs.get(field));
+                differences.push(format!("{name} {field}: {one:?}, here {two:?}"));
+            }
+        }
+        let [of_redis, ours] = [&of_redis, &ours].map(|docs| {
+            let mut kinds = BTreeMap::new();
+            docs.get("arguments").into_iter().for_each(|all| collect_kinds(all, &mut kinds));
+            kinds
+        });
+        for (argument, kind) in &ours {
+            if let Some(known) = of_redis.get(argument) {
+                compared += 1;
+                if known != kind {
+                    differences.push(format!("{name} {argument:?}: {known}, here {kind}"));
+                }
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(compared > 200, "{compared} arguments compared");
+}
+
+/// The fields of an entry of COMMAND DOCS.
+fn by_name(entry: &Frame) -> Option<BTreeMap<String, Frame>> {
+    let pairs = entry.elements()?.chunks_exact(2);
+    Some(pairs.map(|pair| (pair[0].text(), pair[1].clone())).collect())
+}
+
+/// What each argument is that a client fills in or types, by its name and the word before it.
+fn collect_kinds(arguments: &Frame, kinds: &mut BTreeMap<(String, String), String>) {
+    for argument in arguments.elements().expect("arguments") {
+        let fields = by_name(argument).expect("pairs");
+        match fields.get("arguments") {
+            Some(inner) => collect_kinds(inner, kinds),
+            None => {
+                let text = |field: &str| fields.get(field).map_or(String::new(), Frame::text);
+                let name = text("name");
+                // BITOP's operations are each named since 7.2.
+                if name != "operation" {
+                    kinds.insert((name, text("token")), text("type"));
+                }
+            }
+        }
+    }
+}
+
 /// The fields of COMMAND INFO, what is a set in order; `None` if there is no such command.
 fn entry(client: &mut Client, name: &str) -> Option<Vec<Frame>> {
     let reply = client.call(["COMMAND", "INFO", name]);

@@ -23,6 +23,8 @@ pub struct Command {
     pub group: Group,
     /// The version of Redis (or Valkey) that had it first.
     pub since: &'static str,
+    /// Whether clients should still use it.
+    pub standing: Standing,
     /// What it does, in a sentence.
     pub summary: &'static str,
     /// How the time it takes grows with what.
@@ -60,6 +62,22 @@ pub struct Keys {
     pub access: &'static [&'static str],
     /// What is to be said about that; empty if nothing.
     pub notes: &'static str,
+}
+
+/// Whether a command is for clients to use, as COMMAND DOCS tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is.
+    Current,
+    /// It was until this version of Redis; another does the same.
+    Deprecated {
+        /// The version.
+        since: &'static str,
+        /// What does the same, in words.
+        by: &'static str,
+    },
+    /// It is for developers of the server.
+    System,
 }
 
 /// What kind of command it is.
@@ -303,6 +321,7 @@ impl Command {
             fan_out: false,
             group: Group::Server,
             since: "",
+            standing: Standing::Current,
             summary: "",
             complexity: "O(1)",
             syntax,
@@ -382,6 +401,16 @@ impl Command {
 
     pub(super) const fn key_notes(self, notes: &'static str) -> Self {
         Self { keys: Keys { notes, ..self.keys }, ..self }
+    }
+
+    /// Since that version of Redis clients should use something else.
+    pub(super) const fn deprecated(self, since: &'static str, by: &'static str) -> Self {
+        Self { standing: Standing::Deprecated { since, by }, ..self }
+    }
+
+    /// It is for developers of the server.
+    pub(super) const fn system(self) -> Self {
+        Self { standing: Standing::System, ..self }
     }
 
     pub(super) const fn fan_out(self) -> Self {

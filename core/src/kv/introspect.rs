@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::command::{Categories, Command};
+use super::command::{Categories, Command, Group, Standing};
 use super::find::{commands, find, find_full, find_subcommand};
 use super::syntax::{self, Argument, Kind};
 use super::{Stop, Txn, bitmap, glob, set};
@@ -231,12 +231,29 @@ fn document(command: &'static Command) -> Reply {
         (bulk("group"), bulk(command.group.name())),
         (bulk("complexity"), bulk(command.complexity)),
     ];
+    let flag = |name: &'static str| (bulk("doc_flags"), words([name].into_iter()));
+    match command.standing {
+        Standing::Current => {}
+        Standing::Deprecated { since, by } => fields.extend([
+            flag("deprecated"),
+            (bulk("deprecated_since"), bulk(since)),
+            (bulk("replaced_by"), bulk(by)),
+        ]),
+        Standing::System => fields.push(flag("syscmd")),
+    }
     if !command.subcommands.is_empty() {
         let documented = |command: &'static Command| (bulk(command.name), document(command));
         let subcommands = command.subcommands.iter().map(documented).collect();
         fields.push((bulk("subcommands"), Reply::Map(subcommands)));
     } else if !command.syntax.is_empty() {
-        let arguments = syntax::parse(command.syntax).expect("a test reads every line");
+        let mut arguments = syntax::parse(command.syntax).expect("a test reads every line");
+        if command.name == "client|kill" {
+            // The old form is an address alone. In one line for people that would be hard to read.
+            let filters = syntax::repeated_choice(arguments.split_off(1));
+            arguments[0].optional = false;
+            arguments.push(filters);
+            arguments = vec![syntax::choice(arguments)];
+        }
         let mut keys = 0;
         let arguments = arguments.iter().map(|one| document_argument(one, command, &mut keys));
         fields.push((bulk("arguments"), Reply::Array(arguments.collect())));
@@ -289,14 +306,14 @@ fn value_kind(name: &str, command: &Command) -> &'static str {
         {
             "key"
         }
+        "value" if command.group == Group::Bitmap => "integer",
         "increment" if command.name == "incrbyfloat" => "double",
         "pattern" => "pattern",
         _ if name.starts_with("unix-time") => "unix-time",
         "seconds" | "milliseconds" | "increment" | "decrement" | "offset" | "start" | "end"
         | "bit" | "count" | "cursor" | "index" | "slot" | "timeout" | "numreplicas"
-        | "numlocal" | "ttl" | "frequency" | "min-match-len" | "protover" | "destination-db" => {
-            "integer"
-        }
+        | "numlocal" | "client-id" | "bits" | "ttl" | "frequency" | "min-match-len"
+        | "protover" | "destination-db" => "integer",
         _ => "string",
     }
 }

@@ -71,7 +71,7 @@ mod txn;
 pub use acks::{Acked, Acks};
 pub use changes::{Changes, Op};
 pub use cluster::summary;
-pub use command::{Categories, Command, Flags, Group, Keys};
+pub use command::{Categories, Command, Flags, Group, Keys, Standing};
 pub(crate) use find::find_full;
 pub use find::{commands, find, resolve};
 pub(crate) use glob::matches as glob_matches;

@@ -129,7 +129,13 @@ fn one(mut arguments: Vec<Argument>) -> Argument {
     }
 }
 
-fn choice(choices: Vec<Argument>) -> Argument {
+/// Any of these, as often as is wanted.
+pub(super) fn repeated_choice(choices: Vec<Argument>) -> Argument {
+    Argument { multiple: true, ..choice(choices) }
+}
+
+/// One of these.
+pub(super) fn choice(choices: Vec<Argument>) -> Argument {
     argument("choice", None, Kind::OneOf(choices))
 }
 

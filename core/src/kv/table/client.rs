@@ -42,7 +42,7 @@ pub(super) static CLIENT: &[Command] = &[
         .docs(Connection, "7.2.0", "Changes nothing: reading a key leaves no trace in it.")
         .flags(CLIENT_FLAGS),
     Command::new("client|pause", -3, "timeout [WRITE | ALL]", Keys(client::pause))
-        .docs(Connection, "3.0.0", "Has clients of this node wait.")
+        .docs(Connection, "2.9.50", "Has clients of this node wait.")
         .flags(ADMIN),
     Command::new("client|reply", 3, "ON | OFF | SKIP", Session(client::reply))
         .docs(Connection, "3.2.0", "Tells which replies this connection gets.")

@@ -106,6 +106,7 @@ static SUBCOMMANDS: &[Command] = &[
         .tips(&["nondeterministic_output"]),
     Command::new("cluster|slaves", 3, "node-id", Keys(topology::replicas))
         .docs(Cluster, "3.0.0", "The old name of CLUSTER REPLICAS.")
+        .deprecated("5.0.0", "`CLUSTER REPLICAS`")
         .flags(Flags::STALE.with(Flags::ADMIN))
         .tips(&["nondeterministic_output"]),
     Command::new("cluster|slots", 2, "", Keys(topology::slots))
@@ -114,6 +115,7 @@ static SUBCOMMANDS: &[Command] = &[
             "3.0.0",
             "Lists ranges of slots, each with its leader and the others in sync.",
         )
+        .deprecated("7.0.0", "`CLUSTER SHARDS`")
         .flags(Flags::STALE)
         .tips(&["nondeterministic_output"]),
     Command::new("cluster|status", 2, "", Keys(cluster::status))

@@ -29,6 +29,7 @@ pub(super) const OPERATIONS: &[Command] = &[
         .subcommands(CONFIG),
     Command::new("debug", -2, "subcommand [argument ...]", Keys(operations::debug))
         .docs(Server, "1.0.0", "Is not allowed.")
+        .system()
         .flags(ADMIN),
     Command::new("lastsave", 1, "", Keys(operations::lastsave))
         .docs(Server, "1.0.0", "Tells when all that was acknowledged was last durable.")

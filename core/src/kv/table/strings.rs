@@ -34,6 +34,7 @@ pub(super) const STRINGS: &[Command] = &[
         .key(&["OW update"]),
     Command::new("getset", 3, "key value", Keys(set::getset))
         .docs(String, "1.0.0", "Sets the string value of a key and returns the one before.")
+        .deprecated("6.2.0", "`SET` with the `!GET` argument")
         .flags(GROW_FAST)
         .key(&["RW access update"]),
     Command::new("getdel", 2, "key", Keys(strings::getdel))
@@ -80,6 +81,7 @@ pub(super) const STRINGS: &[Command] = &[
         .key(&["RO access"]),
     Command::new("substr", 4, "key start end", Keys(strings::getrange))
         .docs(String, "1.0.0", "Returns a part of a string value; the old name of GETRANGE.")
+        .deprecated("2.0.0", "`GETRANGE`")
         .takes("O(N), N being the length of the value")
         .flags(Flags::READONLY)
         .key(&["RO access"]),

@@ -105,6 +105,7 @@ fn docs_tell_the_arguments_one_by_one() {
     World::new().story(
         "
         COMMAND DOCS getdel -> *['getdel', *['summary', 'Returns the string value of a key and deletes the key.', 'since', '6.2.0', 'group', 'string', 'complexity', 'O(1)', 'arguments', *[*['name', 'key', 'type', 'key', 'display_text', 'key', 'key_spec_index', :0]]]]
+        COMMAND DOCS substr -> *['substr', *['summary', 'Returns a part of a string value; the old name of GETRANGE.', 'since', '1.0.0', 'group', 'string', 'complexity', 'O(N), N being the length of the value', 'doc_flags', *[+deprecated], 'deprecated_since', '2.0.0', 'replaced_by', '`GETRANGE`', 'arguments', *[*['name', 'key', 'type', 'key', 'display_text', 'key', 'key_spec_index', :0], *['name', 'start', 'type', 'integer', 'display_text', 'start'], *['name', 'end', 'type', 'integer', 'display_text', 'end']]]]
         COMMAND DOCS dbsize -> *['dbsize', *['summary', 'Returns the number of keys.', 'since', '1.0.0', 'group', 'server', 'complexity', 'O(1)']]
         ",
     );
@@ -116,6 +117,13 @@ fn docs_tell_the_arguments_one_by_one() {
     ));
     assert!(getex.contains(
         "*['name', 'persist', 'type', 'pure-token', 'display_text', 'persist', 'token', 'PERSIST']"
+    ));
+    let kill = world.run("COMMAND DOCS client");
+    assert!(kill.contains(
+        "'arguments', *[*['name', 'choice', 'type', 'oneof', 'arguments', *[\
+         *['name', 'address', 'type', 'string', 'display_text', 'address'], \
+         *['name', 'choice', 'type', 'oneof', 'flags', *[+multiple], 'arguments', *[\
+         *['name', 'client-id', 'type', 'integer', 'display_text', 'client-id', 'token', 'ID', "
     ));
     let bitop = world.run("COMMAND DOCS bitop");
     assert!(bitop.contains(
