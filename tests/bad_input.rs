@@ -40,7 +40,7 @@ const MALFORMED: &[(&[u8], &str)] = &[
     (b"*1\r\n$-1\r\n", "ERR Protocol error: invalid bulk length"),
     (b"*1\r\n$-5\r\n", "ERR Protocol error: invalid bulk length"),
     (b"*1\r\n$abc\r\n", "ERR Protocol error: invalid bulk length"),
-    (b"*1\r\n$67108865\r\n", "ERR Protocol error: invalid bulk length"),
+    (b"*1\r\n$67109889\r\n", "ERR Protocol error: invalid bulk length"),
     (b"*1\r\n$99999999999999999999\r\n", "ERR Protocol error: invalid bulk length"),
     (b"SET \"unbalanced\r\n", "ERR Protocol error: unbalanced quotes in request"),
     (b"SET 'un'balanced\r\n", "ERR Protocol error: unbalanced quotes in request"),

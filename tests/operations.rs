@@ -46,6 +46,22 @@ fn clients_above_the_limit_are_turned_away() {
 }
 
 #[test]
+fn the_longest_value_is_carried_over() {
+    let node = Node::start(&["--fsync", "never"]);
+    let mut client = node.client();
+    let value = vec![b'v'; 64 << 20];
+    assert_eq!(client.call([b"SET", &b"k"[..], &value]), Frame::ok());
+    let Frame::Bulk(dump) = client.call(["DUMP", "k"]) else { panic!("a payload") };
+    assert!(dump.len() > value.len());
+    assert_eq!(client.call([b"RESTORE", &b"copy"[..], b"0", &dump]), Frame::ok());
+    assert_eq!(client.call(["STRLEN", "copy"]), Frame::Int(64 << 20));
+    // As a value it is too long, and the connection goes on.
+    wrong(&client.call([b"SET", &b"k"[..], &dump]), "ERR string exceeds maximum allowed size");
+    wrong(&client.call([b"GET", &dump[..]]), "ERR key is longer than the limit");
+    assert_eq!(client.call(["DEL", "k", "copy"]), Frame::Int(2));
+}
+
+#[test]
 fn a_killed_client_is_closed() {
     let node = Node::start(&[]);
     let (mut admin, mut victim) = (node.client(), node.client());

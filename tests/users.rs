@@ -76,7 +76,7 @@ fn little_is_taken_from_strangers() {
     for (bytes, expected) in [
         (&b"*11\r\n"[..], "ERR Protocol error: unauthenticated multibulk length"),
         (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "ERR Protocol error: unauthenticated bulk length"),
-        (b"*2\r\n$4\r\nAUTH\r\n$67108865\r\n", "ERR Protocol error: invalid bulk length"),
+        (b"*2\r\n$4\r\nAUTH\r\n$67109889\r\n", "ERR Protocol error: invalid bulk length"),
         (b"*1048577\r\n", "ERR Protocol error: invalid multibulk length"),
     ] {
         let mut client = node.client();

@@ -6,6 +6,10 @@ pub const KEY_BYTES_MAX: usize = 65_535;
 /// Longest value, in bytes; Redis calls it `proto-max-bulk-len`.
 pub const VALUE_BYTES_MAX: usize = 64 << 20;
 
+/// Longest argument of a command, in bytes: a value, or what DUMP makes of the longest. Where it is to
+/// be a value, it is refused by the command, and the connection stays.
+pub const ARGUMENT_BYTES_MAX: usize = VALUE_BYTES_MAX + (1 << 10);
+
 /// Most arguments of one command, its name included.
 pub const ARGS_MAX: usize = 1 << 20;
 
@@ -205,7 +209,8 @@ pub const FORWARD_ASKED_BYTES_MAX: usize = 64 << 20;
 pub const PEER_STRANGERS_MAX: usize = 64;
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(ARGUMENT_BYTES_MAX + KEY_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(ARGUMENT_BYTES_MAX + KEY_BYTES_MAX < PEER_FORWARD_BYTES_MAX);
 const _: () = assert!(COMMAND_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(KEY_BYTES_MAX < GONE_BYTES_MAX / 16);
 const _: () = assert!(INLINE_BYTES_MAX < COMMAND_BYTES_MAX);

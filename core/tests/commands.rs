@@ -11,6 +11,8 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kv/COMMANDS.md");
 
 /// Where a command differs from Redis 7.2.
 const DIFFERS: &[(&str, &str)] = &[
+    ("acl|load", ACL_FILE),
+    ("acl|save", ACL_FILE),
     ("acl|setuser", "Channels are all or none; `+command|argument` names subcommands alone."),
     ("asking", "Changes nothing."),
     ("auth", NO_MULTI),
@@ -100,7 +102,8 @@ const DIFFERS: &[(&str, &str)] = &[
     (
         "restore",
         "Strings only, other types are `Bad data format`; IDLETIME and FREQ are checked \
-     and have no effect, since nothing is evicted.",
+     and have no effect, since nothing is evicted. A time that ends beyond 2^63 is refused, where \
+     Redis answers OK and keeps nothing.",
     ),
     ("role", "Always `master`."),
     ("save", "Answers when what was logged is durable; there is nothing else to save."),
@@ -123,6 +126,8 @@ const DIFFERS: &[(&str, &str)] = &[
 ];
 
 const NOT_AFTER_MULTI: &str = "In a cluster not after MULTI.";
+
+const ACL_FILE: &str = "Without a file the error says how to give one.";
 
 const NO_MULTI: &str =
     "Not after MULTI, and so all that is about users, settings or other connections.";
@@ -226,8 +231,9 @@ fn page() -> String {
         "# Commands\n\n\
          Every command of Redis 7.2 that is about strings, bits, keys, transactions, the \
          connection, the server or the cluster: what it does here, where it differs, and which \
-         ones are left out. Where nothing is said, replies are Redis's, byte for byte; \
-         `tests/differential` compares them.\n\n\
+         ones are left out. Where nothing is said, replies are Redis's, byte for byte, but for HELP, \
+         which lists what is here, and the texts of COMMAND DOCS; `tests/differential` compares \
+         them.\n\n\
          Other data types, scripting, publish/subscribe, client-side caching and modules are left \
          out on purpose. A command that is left out fails as an unknown command does in Redis.\n\n\
          This page is written by a test, `core/tests/commands.rs`, from the command table.\n",
@@ -235,7 +241,9 @@ fn page() -> String {
     for (group, title) in GROUPS {
         put(&mut page, &format!("\n## {title}\n\n| command | | differs |\n|---|---|---|\n"));
         let mut all = everything();
-        all.retain(|command| command.group == group && command.subcommands.is_empty());
+        // Of containers those that are commands by themselves.
+        let is_command = |c: &Command| c.subcommands.is_empty() || c.accepts(1);
+        all.retain(|command| command.group == group && is_command(command));
         all.sort_by_key(|command| command.name);
         for command in all {
             let line = [&shown(command.name), command.syntax].join(" ").trim().replace('|', "\\|");

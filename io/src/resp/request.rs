@@ -28,11 +28,12 @@
 //! # Differences from Redis 7.2
 //!
 //! - A line is too long by its own length, not by how much of it one read returned; an argument
-//!   count is limited to [`ARGS_MAX`] and a whole command to [`COMMAND_BYTES_MAX`].
+//!   count is limited to [`ARGS_MAX`] and a whole command to [`COMMAND_BYTES_MAX`]. An argument may be a
+//!   little longer than a value ([`ARGUMENT_BYTES_MAX`]), so that what DUMP gives can be given back.
 //! - A NUL in a line is a byte like any other; Redis would wait for an end of line that it no longer
 //!   sees.
 
-use kvnode_core::limits::{ARGS_MAX, COMMAND_BYTES_MAX, INLINE_BYTES_MAX, VALUE_BYTES_MAX};
+use kvnode_core::limits::{ARGS_MAX, ARGUMENT_BYTES_MAX, COMMAND_BYTES_MAX, INLINE_BYTES_MAX};
 use kvnode_core::reply::Reply;
 use smallvec::SmallVec;
 
@@ -78,7 +79,7 @@ pub enum Malformed {
     /// An argument that starts with this byte in place of `$`.
     #[error("Protocol error: expected '$', got '{}'", char::from(*.0))]
     NotBulk(u8),
-    /// `$` with no number behind it, or one above [`VALUE_BYTES_MAX`].
+    /// `$` with no number behind it, or one above [`ARGUMENT_BYTES_MAX`].
     #[error("Protocol error: invalid bulk length")]
     BulkLength,
     /// More arguments than a client may send that has not said who it is.
@@ -136,7 +137,7 @@ struct Limits {
 }
 
 impl Limits {
-    const KNOWN: Self = Self { args: ARGS_MAX, bulk: VALUE_BYTES_MAX };
+    const KNOWN: Self = Self { args: ARGS_MAX, bulk: ARGUMENT_BYTES_MAX };
     const STRANGER: Self = Self { args: 10, bulk: 16 << 10 };
 }
 
@@ -322,7 +323,7 @@ impl Parser {
         };
         if len > self.limits.bulk {
             return Err(Parsed::Malformed(match len {
-                ..=VALUE_BYTES_MAX => Malformed::StrangerBulkLength,
+                ..=ARGUMENT_BYTES_MAX => Malformed::StrangerBulkLength,
                 _ => Malformed::BulkLength,
             }));
         }

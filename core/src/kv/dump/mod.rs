@@ -26,6 +26,7 @@ use super::number::integer;
 use super::{Stop, Txn};
 use crate::Value;
 use crate::args::Args;
+use crate::limits::{ARGUMENT_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::reply::Reply;
 
 pub(super) fn dump(args: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
@@ -115,5 +116,9 @@ const VERSION_READ_MAX: u16 = 11;
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
+
+// What is given out can be given back; the type is one byte.
+const _: () =
+    assert!(VALUE_BYTES_MAX + 1 + rdb::HEADER_BYTES_MAX + FOOTER_BYTES <= ARGUMENT_BYTES_MAX);
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);

@@ -65,6 +65,20 @@ fn a_client_watches_so_many_keys() {
 }
 
 #[test]
+fn a_time_of_expiry_has_an_end() {
+    let mut world = World::new();
+    world.run("SET k v");
+    let Ok(Reply::Bulk(dump)) = world.evaluate(&[b"DUMP", b"k"]) else { panic!("a payload") };
+    let latest = b"9223372036854775807";
+    // Redis answers OK, takes the sum for a time long past, and the key that it replaces is gone.
+    let refused = world.evaluate(&[b"RESTORE", b"k", latest, &dump, b"REPLACE"]);
+    assert_eq!(refused, Ok(Reply::error("ERR invalid expire time in 'restore' command")));
+    assert_eq!(world.run("GET k"), "'v'");
+    let restored = world.evaluate(&[b"RESTORE", b"k", latest, &dump, b"REPLACE", b"ABSTTL"]);
+    assert_eq!(restored, Ok(Reply::OK));
+}
+
+#[test]
 fn an_http_request_closes_the_connection() {
     for line in ["POST / HTTP/1.1", "Host: localhost:6379"] {
         let mut world = World::new();

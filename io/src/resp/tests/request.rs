@@ -1,7 +1,7 @@
 //! Requests: what is a command, what is refused, and that neither cutting nor claims matter.
 
 use bytes::BytesMut;
-use kvnode_core::limits::{ARGS_MAX, COMMAND_BYTES_MAX, INLINE_BYTES_MAX, VALUE_BYTES_MAX};
+use kvnode_core::limits::{ARGS_MAX, ARGUMENT_BYTES_MAX, COMMAND_BYTES_MAX, INLINE_BYTES_MAX};
 use kvnode_core::reply::Reply;
 use proptest::prelude::*;
 
@@ -92,7 +92,7 @@ fn malformed_requests_are_refused_in_redis_words() {
         ("*1\r\n$-0\r\n", "invalid bulk length"),
         ("*1\r\n$04\r\n", "invalid bulk length"),
         ("*1\r\n$4xPING\r\n", "invalid bulk length"),
-        ("*1\r\n$67108865\r\n", "invalid bulk length"),
+        ("*1\r\n$67109889\r\n", "invalid bulk length"),
         ("*1\r\n$1073741824\r\n", "invalid bulk length"),
         ("*1\r\n$9223372036854775807\r\n", "invalid bulk length"),
         ("*1\r\n$9223372036854775808\r\n", "invalid bulk length"),
@@ -118,7 +118,7 @@ fn little_is_taken_from_strangers() {
         ("*11\r\n", "unauthenticated multibulk length"),
         ("*1048577\r\n", "invalid multibulk length"),
         (&*long, "unauthenticated bulk length"),
-        ("*1\r\n$67108865\r\n", "invalid bulk length"),
+        ("*1\r\n$67109889\r\n", "invalid bulk length"),
     ] {
         let mut parser = Parser::default();
         parser.set_stranger(true);
@@ -200,8 +200,8 @@ fn a_claim_takes_no_memory() {
     for (claim, missing) in [
         (format!("*{ARGS_MAX}\r\n"), 1),
         (format!("*{ARGS_MAX}\r\n$3\r\nDEL\r\n$1\r\n"), 3),
-        (format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${VALUE_BYTES_MAX}\r\n"), MISSING_BYTES_MAX),
-        (format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${VALUE_BYTES_MAX}\r\nabc"), MISSING_BYTES_MAX),
+        (format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${ARGUMENT_BYTES_MAX}\r\n"), MISSING_BYTES_MAX),
+        (format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${ARGUMENT_BYTES_MAX}\r\nabc"), MISSING_BYTES_MAX),
         ("*2\r\n$3\r\nGET\r\n$1000\r\nabc".to_owned(), 999),
     ] {
         let mut parser = Parser::default();
@@ -229,7 +229,7 @@ fn a_huge_command_leaves_little_behind() {
 #[test]
 fn a_command_has_a_total_limit() {
     // Bodies of zeroes are never touched, so this takes address space but no memory.
-    let body = VALUE_BYTES_MAX;
+    let body = ARGUMENT_BYTES_MAX;
     let head = format!("${body}\r\n");
     let mut stream = vec![0; COMMAND_BYTES_MAX];
     stream[..4].copy_from_slice(b"*4\r\n");
