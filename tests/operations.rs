@@ -46,6 +46,38 @@ fn clients_above_the_limit_are_turned_away() {
 }
 
 #[test]
+fn bytes_of_clients_are_counted() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    let mut counted = || {
+        let info = client.call(["INFO"]).text();
+        let number = |name: &str| -> usize {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{name} in {info}")).parse().expect("a number")
+        };
+        for (name, units) in [("os:", "Linux "), ("used_memory_peak_human:", "")] {
+            assert!(info.contains(&format!("\r\n{name}{units}")), "{name} in {info}");
+        }
+        assert!(number("total_system_memory:") >= number("used_memory_peak:"));
+        assert!(number("used_memory_peak:") >= number("used_memory:"));
+        let both = ["total_net_input_bytes:", "total_net_output_bytes:"].map(number);
+        // What was sent is counted before the next command comes.
+        (both, encode(["INFO"]).len(), info.len())
+    };
+    let ([received, sent], asked, told) = counted();
+    assert_eq!((received, sent), (asked, 0));
+    let ([received, sent], ..) = counted();
+    assert_eq!(received, 2 * asked);
+    assert!(sent > told && sent < told + 20, "{sent} for {told}");
+    // More than a socket takes at once is sent by the connection's own task.
+    let value = "v".repeat(8 << 20);
+    assert_eq!(node.client().call(["SET", "k", &value]), Frame::ok());
+    assert_eq!(node.client().call(["GET", "k"]), Frame::bulk(&value));
+    let ([received_now, sent_now], ..) = counted();
+    assert!(received_now - received > 8 << 20 && sent_now - sent > 8 << 20);
+}
+
+#[test]
 fn the_longest_value_is_carried_over() {
     let node = Node::start(&["--fsync", "never"]);
     let mut client = node.client();

@@ -69,6 +69,7 @@ const DIFFERS: &[(&str, &str)] = &[
     ),
     ("flushall", NOT_AFTER_MULTI),
     ("flushdb", NOT_AFTER_MULTI),
+    ("info", INFO),
     ("keys", NOT_AFTER_MULTI),
     ("lastsave", "When all that was acknowledged was last durable: with `--fsync always`, now."),
     ("latency|doctor", "Says in a line for each event what there was."),
@@ -131,6 +132,12 @@ const ACL_FILE: &str = "Without a file the error says how to give one.";
 
 const NO_MULTI: &str =
     "Not after MULTI, and so all that is about users, settings or other connections.";
+
+const INFO: &str = "`used_memory` is all of the process, as `used_memory_rss` is; `total_net_…` and \
+     `instantaneous_…` are of clients, not of other nodes; `rdb_…` and `aof_…` tell of the log. \
+     Fields of what is not here or not known are left out, so `mem_fragmentation_ratio`, \
+     `master_replid` (each partition has a history of its own), `expired_stale_perc` and \
+     `aof_last_bgrewrite_status` (a compaction that fails is told of in the log of the node).";
 
 /// Commands of Redis 7.2, of the kinds that are in scope, that are left out.
 const LEFT_OUT: &[(Group, &str, &[&str])] = &[

@@ -16,6 +16,15 @@ use kvnode_core::{ClientId, Offset, slot};
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
+/// What INFO tells of making the log durable, and of writing it.
+fn statuses(world: &mut World, client: ClientId) -> [String; 2] {
+    let Reply::Verbatim(info) = world.call(client, &[b"INFO", b"persistence"]) else { panic!() };
+    ["rdb_last_bgsave_status:", "aof_last_write_status:"].map(|name| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("the field").to_owned()
+    })
+}
+
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_with_space() {
     let mut world = World::fresh(Setup::default());
@@ -32,9 +41,11 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_with_space() {
         world.pass(Duration::from_millis(300));
     }
     assert!(refused > 10, "{refused}");
+    assert_eq!(statuses(&mut world, c), ["ok", "err"], "what is logged is durable");
     world.disk.capacity = None;
     world.pass(Duration::from_secs(2));
     world.set(c, b"big", b"fits");
+    assert_eq!(statuses(&mut world, c), ["ok", "ok"]);
     // What was refused is not there after a crash either.
     let mut world = World::open(world.disk.crash(Unsynced::Kept), Setup::default());
     let c = world.client();
@@ -131,7 +142,9 @@ fn a_failed_write_ends_the_segment_and_nothing_is_appended_behind_a_hole() {
     }));
     let reply = world.call(c, &[b"SET", b"k", b"w"]);
     assert_eq!(error_code(&reply), Some("UNKNOWN"));
+    assert_eq!(statuses(&mut world, c), ["err", "err"]);
     world.pass(Duration::from_secs(2));
+    assert_eq!(statuses(&mut world, c), ["ok", "ok"]);
     assert_eq!(world.get(c, b"k"), Some(b"v".to_vec()));
     world.set(c, b"k", b"x");
     assert!(world.disk.segments().len() > first.len(), "it goes on in a new segment");

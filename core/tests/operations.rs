@@ -93,9 +93,7 @@ fn replies_are_kept_back_as_a_client_wants() {
 /// What INFO tells of clients that wait.
 fn blocked(world: &mut World) -> usize {
     let client = world.client();
-    let info = text(tell(world, client, "INFO clients").expect("a reply"));
-    let line = info.lines().find_map(|line| line.strip_prefix("blocked_clients:"));
-    line.expect("the field").parse().expect("a number")
+    field(world, client, "blocked_clients").parse().expect("a number")
 }
 
 #[test]
@@ -130,6 +128,53 @@ fn paused_clients_go_on_in_their_order() {
     world.pass(Duration::from_millis(2));
     assert_eq!(world.reply(two), Some(Reply::Simple("PONG")));
     assert!(world.shard.accepts(two));
+}
+
+/// What INFO tells under this name.
+fn field(world: &mut World, client: ClientId, name: &str) -> String {
+    let info = text(tell(world, client, "INFO").expect("a reply"));
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {info}")).to_owned()
+}
+
+#[test]
+fn what_comes_and_goes_is_told_per_second() {
+    let mut world = World::fresh(Setup::default());
+    let client = world.client();
+    // For a while 20 commands a second, of 1 KiB each.
+    for _ in 0..40 {
+        world.pass(Duration::from_millis(50));
+        tell(&mut world, client, "PING");
+        world.shard.note_received(1024);
+        world.shard.note_sent(512);
+    }
+    world.pass(Duration::from_millis(50));
+    let told = |world: &mut World, name| field(world, client, name);
+    assert_eq!(told(&mut world, "instantaneous_ops_per_sec"), "20");
+    assert_eq!(told(&mut world, "instantaneous_input_kbps"), "20.00");
+    assert_eq!(told(&mut world, "instantaneous_output_kbps"), "10.00");
+    assert_eq!(told(&mut world, "total_net_input_bytes"), "40960");
+    assert_eq!(told(&mut world, "total_net_output_bytes"), "20480");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(told(&mut world, "instantaneous_input_kbps"), "0.00");
+    assert_eq!(tell(&mut world, client, "CONFIG RESETSTAT"), Some(Reply::OK));
+    assert_eq!(told(&mut world, "total_net_input_bytes"), "0");
+}
+
+#[test]
+fn what_is_not_durable_yet_is_told() {
+    let mut world = World::fresh(Setup { fsync: FsyncMode::Never, ..Setup::default() });
+    let client = world.client();
+    let told = |world: &mut World, name| field(world, client, name);
+    assert_eq!(tell(&mut world, client, "SAVE"), Some(Reply::OK));
+    assert_eq!(told(&mut world, "rdb_changes_since_last_save"), "0");
+    tell(&mut world, client, "SET a 1");
+    tell(&mut world, client, "SET b 1");
+    assert_eq!(told(&mut world, "rdb_changes_since_last_save"), "2");
+    assert_eq!(tell(&mut world, client, "SAVE"), Some(Reply::OK));
+    assert_eq!(told(&mut world, "rdb_changes_since_last_save"), "0");
+    assert_eq!(told(&mut world, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(told(&mut world, "aof_last_write_status"), "ok");
 }
 
 #[test]

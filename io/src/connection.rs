@@ -84,6 +84,7 @@ impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let standing = self.link.poll_standing(cx, &mut self.node.spare());
+            self.node.count_sent(&self.link);
             if standing == Standing::Over {
                 return Poll::Ready(());
             }
@@ -123,6 +124,7 @@ impl Connection {
             self.link.end();
             return Poll::Ready(Fed::Hungry);
         }
+        node.shard().note_received(read.len() as u64);
         let fed = if self.rest.is_empty() {
             let (fed, consumed) = self.feed(read);
             self.keep(&read[consumed..]);

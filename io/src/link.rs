@@ -51,6 +51,8 @@ struct State {
     due: u32,
     /// Most replies that it may owe.
     window: u32,
+    /// Bytes sent since they were last asked for.
+    sent: u64,
     /// Replies, and their bytes, since the window was last adapted.
     replies: u32,
     reply_bytes: usize,
@@ -98,6 +100,7 @@ impl Link {
             awaited: false,
             due: 0,
             window: WINDOW_START,
+            sent: 0,
             replies: 0,
             reply_bytes: 0,
             waiting_since: None,
@@ -171,6 +174,11 @@ impl Link {
         if state.stuck || state.awaited {
             state.wake();
         }
+    }
+
+    /// How many bytes were sent since this was last asked.
+    pub(crate) fn take_sent(&self) -> u64 {
+        std::mem::take(&mut self.state.borrow_mut().sent)
     }
 
     /// Closes once everything has been sent.
@@ -315,9 +323,11 @@ impl State {
         while !self.out.is_empty() {
             match socket.try_write(&self.out) {
                 Ok(sent) if sent == self.out.len() => {
+                    self.sent += sent as u64;
                     return spare.give_back(std::mem::take(&mut self.out));
                 }
                 Ok(sent) => {
+                    self.sent += sent as u64;
                     self.out.advance(sent);
                     if self.fate != Fate::Open {
                         self.waiting_since = Some(Instant::now());

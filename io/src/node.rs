@@ -258,6 +258,15 @@ impl Node {
         let mut spare = self.spare();
         for link in self.dirty.borrow_mut().drain(..) {
             link.flush(&mut spare);
+            self.count_sent(&link);
+        }
+    }
+
+    /// Tells the shard what was sent on the link since it was last told.
+    pub(crate) fn count_sent(&self, link: &Link) {
+        let sent = link.take_sent();
+        if sent > 0 {
+            self.shard().note_sent(sent);
         }
     }
 }

@@ -316,6 +316,7 @@ fn setup(options: &Options, address: SocketAddr, files: &Files) -> Result<Setup,
         },
         fixed: fixed(options, address),
         meter: Some(usage::read),
+        os: usage::os(),
         secret: Secret(draw()?),
     })
 }

@@ -1,8 +1,13 @@
 //! INFO: what the shard knows of itself, as text.
 //!
 //! Sections and fields are Redis's where kvnode has the same thing, so that monitors find them;
-//! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent;
-//! `used_memory` is what the process has of the machine's memory, all in all.
+//! what Redis has not is in the section `kvnode`. A field that would have to be made up is absent.
+//!
+//! - `used_memory` is what the process has of the machine's memory, all in all, so that it equals
+//!   `used_memory_rss`.
+//! - `total_net_…` and `instantaneous_…` are of clients; what nodes tell each other is not in it.
+//! - `rdb_…` is about what makes the log durable, as BGSAVE does, `aof_…` about the log: it is written
+//!   as it grows, and there is nothing else to save.
 
 use alloc::format;
 use alloc::string::String;
@@ -13,6 +18,7 @@ use core::time::Duration;
 use super::{REDIS_VERSION, Replica, Role};
 use crate::args::Args;
 use crate::server::Usage;
+use crate::server::rates::Totals;
 use crate::server::stats::Stats;
 use crate::{Epoch, Millis, NodeId, Offset, PartitionId, Term};
 
@@ -44,6 +50,18 @@ pub struct Info {
     pub durable_at: u64,
     /// The process's memory and processor time, where the driver can tell.
     pub usage: Option<Usage>,
+    /// The system; empty if that is not known.
+    pub os: String,
+    /// What has come and gone since the start.
+    pub(crate) totals: Totals,
+    /// The same per second, lately.
+    pub(crate) rates: Totals,
+    /// Records that are logged and not known to be durable.
+    pub not_durable: u64,
+    /// No fault of the disk keeps a log here from being made durable.
+    pub synced: bool,
+    /// Nor from being written: the disk is not full either.
+    pub written: bool,
     /// What ROLE reports.
     pub role: Role,
     /// The sections of the same names, their lines.
@@ -58,8 +76,6 @@ pub struct Info {
     pub watched_keys: usize,
     /// Connections accepted since the start.
     pub connections_received: u64,
-    /// Commands evaluated since the start.
-    pub commands_processed: u64,
     /// Reads of a key that was there.
     pub keyspace_hits: u64,
     /// Reads of a key that was not there.
@@ -183,6 +199,9 @@ impl Info {
         out.line("redis_version", REDIS_VERSION)?;
         out.line("redis_mode", if self.member { "cluster" } else { "standalone" })?;
         out.line("kvnode_version", env!("CARGO_PKG_VERSION"))?;
+        if !self.os.is_empty() {
+            out.line("os", &self.os)?;
+        }
         out.line("arch_bits", usize::BITS)?;
         out.line("process_id", self.process_id)?;
         out.line("run_id", &self.directory_id)?;
@@ -202,11 +221,15 @@ impl Info {
     }
 
     fn memory(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
-        if let Some(Usage { memory_bytes, .. }) = self.usage {
+        if let Some(Usage { memory_bytes, peak_bytes, system_bytes, .. }) = self.usage {
             out.line("used_memory", memory_bytes)?;
             out.line("used_memory_human", Human(memory_bytes))?;
             out.line("used_memory_rss", memory_bytes)?;
             out.line("used_memory_rss_human", Human(memory_bytes))?;
+            out.line("used_memory_peak", peak_bytes)?;
+            out.line("used_memory_peak_human", Human(peak_bytes))?;
+            out.line("total_system_memory", system_bytes)?;
+            out.line("total_system_memory_human", Human(system_bytes))?;
         }
         out.line("maxmemory", 0)?;
         out.line("maxmemory_human", "0B")?;
@@ -218,10 +241,14 @@ impl Info {
     fn persistence(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("loading", 0)?;
         out.line("async_loading", 0)?;
+        let status = |fine| if fine { "ok" } else { "err" };
+        out.line("rdb_changes_since_last_save", self.not_durable)?;
         out.line("rdb_bgsave_in_progress", 0)?;
         out.line("rdb_last_save_time", self.durable_at)?;
+        out.line("rdb_last_bgsave_status", status(self.synced))?;
         out.line("aof_enabled", 1)?;
         out.line("aof_rewrite_in_progress", 0)?;
+        out.line("aof_last_write_status", status(self.written))?;
         out.line("fsync", &self.fsync)?;
         out.line("fsyncs", self.fsyncs)?;
         out.line("read_faults", self.read_faults)?;
@@ -230,7 +257,13 @@ impl Info {
 
     fn stats(&self, out: &mut Lines<'_, '_>) -> fmt::Result {
         out.line("total_connections_received", self.connections_received)?;
-        out.line("total_commands_processed", self.commands_processed)?;
+        let Totals { commands, received, sent } = self.totals;
+        out.line("total_commands_processed", commands)?;
+        out.line("instantaneous_ops_per_sec", self.rates.commands)?;
+        out.line("total_net_input_bytes", received)?;
+        out.line("total_net_output_bytes", sent)?;
+        out.line("instantaneous_input_kbps", Kibi(self.rates.received))?;
+        out.line("instantaneous_output_kbps", Kibi(self.rates.sent))?;
         out.line("rejected_connections", self.rejected_connections)?;
         out.line("expired_keys", self.expired_keys)?;
         out.line("evicted_keys", 0)?;
@@ -238,6 +271,8 @@ impl Info {
         out.line("keyspace_misses", self.keyspace_misses)?;
         out.line("pubsub_channels", 0)?;
         out.line("pubsub_patterns", 0)?;
+        // Nothing here ever forks.
+        out.line("latest_fork_usec", 0)?;
         out.line("total_error_replies", self.error_replies)
     }
 
@@ -407,6 +442,16 @@ impl fmt::Display for Human {
             }
             None => write!(f, "{}B", self.0),
         }
+    }
+}
+
+/// Bytes in units of 1024, with two decimals.
+struct Kibi(u64);
+
+impl fmt::Display for Kibi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cents = u128::from(self.0) * 100 / 1024;
+        write!(f, "{}.{:02}", cents / 100, cents % 100)
     }
 }
 

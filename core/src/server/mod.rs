@@ -6,7 +6,7 @@
 //!
 //! - [`settings`]: what CONFIG SET can change.
 //! - [`stats`], [`slowlog`], [`latency`]: what there was of commands, and what took long; [`graph`]
-//!   draws it.
+//!   draws it. [`rates`]: how much of it there was lately.
 //! - [`redact`]: commands without the passwords in them.
 //! - [`entropy`]: random bits that nobody can guess.
 
@@ -14,6 +14,7 @@ mod entropy;
 pub(crate) mod graph;
 pub(crate) mod histogram;
 pub(crate) mod latency;
+pub(crate) mod rates;
 pub(crate) mod redact;
 mod settings;
 pub(crate) mod slowlog;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub fixed: Vec<(&'static str, String)>,
     /// What the process takes of the machine, for INFO.
     pub meter: Option<Meter>,
+    /// The system's name, release and architecture; empty where nobody can tell.
+    pub os: String,
     /// Drawn by the driver from the system's source of randomness: what ACL GENPASS draws from.
     pub secret: Secret,
 }
@@ -67,6 +70,10 @@ impl core::fmt::Debug for Secret {
 pub struct Usage {
     /// Bytes of memory that it has, shared ones included (RSS).
     pub memory_bytes: u64,
+    /// The most that it has had.
+    pub peak_bytes: u64,
+    /// Bytes of memory that the machine has.
+    pub system_bytes: u64,
     /// Processor time spent in the system.
     pub system: Duration,
     /// And in itself.
@@ -85,6 +92,7 @@ pub struct Server {
     pub(crate) settings: Settings,
     pub(crate) fixed: Vec<(&'static str, String)>,
     pub(crate) meter: Option<Meter>,
+    pub(crate) os: String,
     pub(crate) slowlog: Slowlog,
     pub(crate) latency: Latency,
     pub(crate) stats: Stats,
@@ -99,7 +107,7 @@ pub struct Server {
 impl Server {
     /// One that has seen nothing yet.
     pub fn new(setup: Setup, now: Now) -> Self {
-        let Setup { acl, acl_file, settings, fixed, meter, secret } = setup;
+        let Setup { acl, acl_file, settings, fixed, meter, os, secret } = setup;
         Self {
             acl,
             acl_file,
@@ -107,6 +115,7 @@ impl Server {
             settings,
             fixed,
             meter,
+            os,
             slowlog: Slowlog::default(),
             latency: Latency::default(),
             stats: Stats::default(),

@@ -12,6 +12,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::histogram::Histogram;
+use super::rates::{Rates, Totals};
+use crate::Instant;
 use crate::kv::Command;
 
 /// See the module's header.
@@ -25,6 +27,10 @@ pub(crate) struct Stats {
     pub(crate) failed: u64,
     /// Connections that were turned away.
     pub(crate) rejected_connections: u64,
+    /// Bytes that clients have sent, and that were sent to them.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) rates: Rates,
 }
 
 /// What there was of one command.
@@ -59,6 +65,13 @@ impl Stats {
     /// A command that had to wait has failed.
     pub(crate) fn failed_later(&mut self, command: &'static Command) {
         self.of(command).failed += 1;
+    }
+
+    /// It is `now`, and until then there were so many commands of clients in all.
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Instant, commands: u64) {
+        let (received, sent) = (self.received, self.sent);
+        self.rates.advance(now, Totals { commands, received, sent });
     }
 
     fn of(&mut self, command: &'static Command) -> &mut CommandStats {

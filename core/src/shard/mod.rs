@@ -273,6 +273,7 @@ impl Shard {
         self.now = now;
         self.server.now = now;
         self.clock.advance(now);
+        self.server.stats.advance(now.mono, self.counters.commands);
         match input {
             Input::Connected(id, peer) => self.on_connected(id, peer),
             Input::Disconnected(id) => self.on_disconnected(id),
@@ -357,6 +358,16 @@ impl Shard {
     /// client is there still; none is for ever.
     pub fn keepalive(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.server.settings.keepalive_s)).filter(|some| !some.is_zero())
+    }
+
+    /// The driver has read so many bytes of clients.
+    pub fn note_received(&mut self, bytes: u64) {
+        self.server.stats.received += bytes;
+    }
+
+    /// The driver has sent so many bytes to clients.
+    pub fn note_sent(&mut self, bytes: u64) {
+        self.server.stats.sent += bytes;
     }
 
     /// The driver has turned a client away, since there were too many.

@@ -15,6 +15,7 @@ use crate::kv::{
     self, CacheInfo, Changes, ClusterInfo, Info, Item, Meta, PartitionInfo, Stop, View,
 };
 use crate::server::Server;
+use crate::server::rates::Totals;
 use crate::storage::keydir::Place;
 use crate::storage::replica::{Found, Status};
 use crate::{Instant, Millis, NodeId, Offset, Value};
@@ -458,6 +459,16 @@ impl View for Eye<'_> {
             error_replies: self.server.stats.failed,
             durable_at: self.facts.durable_at,
             usage: self.server.meter.and_then(|meter| meter()),
+            os: self.server.os.clone(),
+            totals: Totals {
+                commands: self.counters.commands,
+                received: self.server.stats.received,
+                sent: self.server.stats.sent,
+            },
+            rates: self.server.stats.rates.per_second(),
+            not_durable: self.partitions.iter().map(|p| p.replica.not_durable()).sum(),
+            synced: self.partitions.iter().all(|p| !p.replica.is_down()),
+            written: self.partitions.iter().all(|p| !p.replica.is_down() && !p.replica.is_full()),
             role: role(self.partitions, self.linked, self.cluster),
             process_id: self.facts.process_id,
             port: self.facts.port,
@@ -477,7 +488,6 @@ impl View for Eye<'_> {
             clients: self.facts.clients,
             watched_keys: self.watched.keys.len(),
             connections_received: self.counters.connections,
-            commands_processed: self.counters.commands,
             keyspace_hits: self.counters.hits,
             keyspace_misses: self.counters.misses,
             expired_keys: total(|s| s.counters.expired) - self.counters.expired_before,

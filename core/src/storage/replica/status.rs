@@ -98,6 +98,16 @@ impl Replica {
         matches!(self.state, State::Serving)
     }
 
+    /// Whether a fault has stopped it, until it opens again.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down { .. })
+    }
+
+    /// Records that are logged and not known to be durable.
+    pub fn not_durable(&self) -> u64 {
+        self.log_end.0.saturating_sub(self.durable_end.0)
+    }
+
     /// Whether it has come to its end.
     pub fn ended(&self) -> bool {
         matches!(self.state, State::Ended)
