@@ -166,7 +166,7 @@ pub(crate) fn without_refused(steps: &[Step]) -> Vec<Step> {
             b"DISCARD" | b"RESET" if step.args.len() == 1 => *open = false,
             _ => {}
         }
-        !(*open && is_about_the_node(&name, &step.args)) && !makes_nobody(&name, &step.args)
+        !(*open && is_about_the_node(&name, &step.args) || makes_nobody(&name, &step.args))
     };
     steps.iter().filter(stays).cloned().collect()
 }
