@@ -142,3 +142,10 @@ fn a_forgotten_voter_left_a_lost_one_in_every_majority() {
 fn a_command_over_partitions_was_refused_though_one_may_have_applied_it() {
     holds(Profile::Replication, 2000333, None);
 }
+
+/// A log of 140 segments began again from zero, and the files of all of them were handed to the disk to
+/// be deleted at once. Mended by "core: delete what is left over a few files at a time".
+#[test]
+fn a_log_of_many_segments_that_began_again_flooded_the_disk() {
+    holds(Profile::Replication, 2500795, None);
+}

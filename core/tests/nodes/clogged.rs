@@ -101,7 +101,7 @@ fn writes_that_can_not_be_committed_hold_up_nobody_else() {
         unknown += usize::from(code == "UNKNOWN");
     }
     assert!((16..20).contains(&unknown), "as many as memory holds are logged: {unknown}");
-    assert_eq!(world.call(reader, &["PING"]), Reply::Simple("PONG".into()));
+    assert_eq!(world.call(reader, &["PING"]), Reply::Simple("PONG"));
     let told = error(world.call(reader, &["SET", "k", "v"]));
     assert!(told.starts_with("NOREPLICAS "), "{told}");
     world.start(other);

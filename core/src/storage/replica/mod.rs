@@ -193,6 +193,8 @@ pub struct Replica {
     ops: VecDeque<(u64, DiskOp)>,
     events: VecDeque<Event>,
     counters: Counters,
+    /// Files of no use that are still to be deleted.
+    leftovers: VecDeque<String>,
     marks: Marks,
 }
 
@@ -419,6 +421,7 @@ impl Replica {
             ops: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            leftovers: VecDeque::new(),
             marks: Marks::default(),
         }
     }
@@ -541,6 +544,7 @@ impl Replica {
             let text = alloc::format!("{}: {name} could not be deleted: {error}", self.id);
             self.notice(Severity::Warn, text);
         }
+        self.delete_leftover();
     }
 }
 

@@ -138,6 +138,9 @@ enum Next {
     Fail(DiskError),
 }
 
+/// Files of no use that are deleted at a time.
+const LEFTOVERS_AT_ONCE: usize = 16;
+
 impl Replica {
     /// Starts to open the directory. `distrust`: an fsync failed, and nothing from this offset on
     /// may be taken for durable. `cut`: the log is to end there.
@@ -429,8 +432,15 @@ impl Replica {
     /// Only once the manifest is durable: the one that was found may be a rename that a loss of
     /// power would take back, and then the one before names them.
     fn delete_leftovers(&mut self, leftovers: Vec<String>) {
-        for file in leftovers {
-            self.marks.hit(Mark::Leftover);
+        self.marks.hit_if(!leftovers.is_empty(), Mark::Leftover);
+        self.leftovers = leftovers.into();
+        (0..LEFTOVERS_AT_ONCE).for_each(|_| self.delete_leftover());
+    }
+
+    /// The next one, when another is gone: after a log has begun again from zero there are as many as
+    /// it had segments.
+    pub(super) fn delete_leftover(&mut self) {
+        if let Some(file) = self.leftovers.pop_front() {
             let op = DiskOp::DeleteNamed(Dir::Partition(self.id), file.clone());
             self.submit(Purpose::Tidy(file), op);
         }
