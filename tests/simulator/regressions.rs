@@ -149,3 +149,12 @@ fn a_command_over_partitions_was_refused_though_one_may_have_applied_it() {
 fn a_log_of_many_segments_that_began_again_flooded_the_disk() {
     holds(Profile::Replication, 2500795, None);
 }
+
+/// Under a relaxed fsync a leader committed what was logged in an earlier reign, and lost its power with
+/// the record by which its own had begun: the log of an earlier leader, which had begun a reign in between
+/// and committed nothing, was taken for the longest. Mended by "core: a reign's beginning is durable before
+/// anything of it is acknowledged".
+#[test]
+fn a_log_without_what_was_committed_was_taken_for_the_longest() {
+    holds(Profile::Replication, 2500760, None);
+}

@@ -88,6 +88,15 @@ impl Replica {
         self.epochs.push(self.epoch, self.log_end);
         let clock = self.log_clock();
         self.push(clock, Kind::Epoch, false, &Value::empty(), &Value::empty(), None);
+        self.note_reign(self.log_end);
+    }
+
+    /// The record that ends there begins a reign.
+    pub(super) fn note_reign(&mut self, end: Offset) {
+        if self.settings.replicated {
+            self.reign_end = end;
+            self.sync_to = self.sync_to.max(end);
+        }
     }
 
     /// Whether more can be gathered for the disk now; if not, clients must wait.
@@ -228,6 +237,7 @@ impl Replica {
         (self.durable_end, self.durable_whole) = (end, whole);
         self.sync_flying = None;
         self.write_mark();
+        self.say_reign_acked();
         if self.settings.fsync == FsyncMode::Always
             && self.flying.as_ref().is_some_and(|flying| flying.end == end)
         {
@@ -318,7 +328,7 @@ impl Replica {
 
     /// What is logged is to be durable soon, in whichever mode.
     pub fn force_sync(&mut self) {
-        self.sync_to = self.log_end();
+        self.sync_to = self.sync_to.max(self.log_end());
     }
 
     /// Starts the fsync of a relaxed mode when it is due.

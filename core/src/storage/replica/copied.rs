@@ -117,6 +117,7 @@ impl Replica {
         for record in taken {
             if record.kind == Kind::Epoch {
                 self.epochs.push(record.epoch, record.offset);
+                self.note_reign(record.offset.plus(1));
             }
             self.tail.push(record.record);
         }

@@ -34,9 +34,17 @@ impl Replica {
 
     /// First offset not yet acknowledged by this replica: the end of the last whole batch that it
     /// stores. (A part of a batch is cut off at the next opening.)
+    ///
+    /// In a cluster nothing of a reign is acknowledged before its beginning is durable, in whichever
+    /// mode. By the last reign that a log knows of the longest is chosen when all have lost their
+    /// power: if that could be lost, a log of an earlier reign, of which nothing was ever committed,
+    /// would win against one that has all.
     pub fn acked_end(&self) -> Offset {
         match self.settings.fsync {
             FsyncMode::Always => self.durable_whole,
+            FsyncMode::EveryMs(_) | FsyncMode::Never if self.durable_end < self.reign_end => {
+                self.written_whole.min(Offset(self.reign_end.0 - 1))
+            }
             FsyncMode::EveryMs(_) | FsyncMode::Never => self.written_whole,
         }
     }
@@ -99,6 +107,13 @@ impl Replica {
         }
         self.ring.trim();
         self.say_acked();
+    }
+
+    /// What is durable has moved: the beginning of a reign may be, and with it all behind it.
+    pub(super) fn say_reign_acked(&mut self) {
+        if self.settings.fsync != FsyncMode::Always && self.reign_end > Offset(0) {
+            self.say_acked();
+        }
     }
 
     pub(super) fn say_acked(&mut self) {
