@@ -70,6 +70,8 @@ struct Asked {
 pub(in crate::shard) struct Abroad {
     epoch: Epoch,
     asks: u32,
+    /// The last ask that writes, of those since something is under way.
+    write: Option<u64>,
 }
 
 /// A part that looks for a leader.
@@ -363,14 +365,20 @@ impl Shard {
         }
         let proven = self.forwarding.proven.get(&partition) == Some(&epoch);
         let client = self.clients.get_mut(&id).expect("it is there");
-        let abroad = client.abroad.entry(partition).or_insert(Abroad { epoch, asks: 0 });
+        let abroad =
+            client.abroad.entry(partition).or_insert(Abroad { epoch, asks: 0, write: None });
         if abroad.asks > 0 && (abroad.epoch != epoch || !proven) {
             return false;
         }
-        *abroad = Abroad { epoch, asks: abroad.asks + 1 };
+        let write = abroad.write;
+        *abroad = Abroad { epoch, asks: abroad.asks + 1, write };
         client.visited.insert(node);
         let commands = self.part(id, stalled).commands.clone();
         let tag = self.forwarding.next_tag();
+        if !self.call_of(id, stalled).reads {
+            let client = self.clients.get_mut(&id).expect("it is there");
+            client.abroad.get_mut(&partition).expect("it was noted just now").write = Some(tag);
+        }
         let Stalled { number, part } = stalled;
         let until = self.now.mono.after(ANSWER_MAX);
         let asked = Asked { node, partition, epoch, client: id, number, part, bytes, until };
@@ -493,16 +501,15 @@ impl Shard {
             .filter(|(_, asked)| asked.node == node)
             .map(|(&tag, &asked)| (tag, asked))
             .collect();
-        // Of each client and partition, the last write that may have taken effect.
-        let mut writes: BTreeMap<(ClientId, PartitionId), u64> = BTreeMap::new();
-        for &(tag, asked) in &lost {
-            if !self.call_reads(asked) {
-                writes.insert((asked.client, asked.partition), tag);
-            }
-        }
-        for (tag, asked) in lost {
+        // A later write of the same client that went the same way, and may be answered already.
+        let overtaken = |(tag, asked): &(u64, Asked)| {
+            let client = self.clients.get(&asked.client);
+            let abroad = client.and_then(|client| client.abroad.get(&asked.partition));
+            abroad.and_then(|abroad| abroad.write).is_some_and(|write| *tag < write)
+        };
+        let overtaken: Vec<bool> = lost.iter().map(overtaken).collect();
+        for ((tag, asked), overtaken) in lost.into_iter().zip(overtaken) {
             self.forwarding.take_asked(tag);
-            let overtaken = writes.get(&(asked.client, asked.partition)).is_some_and(|&w| tag < w);
             self.lose(asked, overtaken);
         }
         self.forwarding.post.forget(node);

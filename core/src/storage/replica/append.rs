@@ -93,7 +93,7 @@ impl Replica {
 
     /// The record that ends there begins a reign.
     pub(super) fn note_reign(&mut self, end: Offset) {
-        if self.settings.replicated {
+        if self.settings.replicated && self.settings.fsync != FsyncMode::Always {
             self.reign_end = end;
             self.sync_to = self.sync_to.max(end);
         }

@@ -111,7 +111,7 @@ impl Replica {
 
     /// What is durable has moved: the beginning of a reign may be, and with it all behind it.
     pub(super) fn say_reign_acked(&mut self) {
-        if self.settings.fsync != FsyncMode::Always && self.reign_end > Offset(0) {
+        if self.reign_end > Offset(0) {
             self.say_acked();
         }
     }
