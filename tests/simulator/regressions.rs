@@ -135,14 +135,6 @@ fn a_forgotten_voter_left_a_lost_one_in_every_majority() {
     holds(Profile::Cluster, 1_003_226, None);
 }
 
-/// A FLUSHALL was refused by one partition ("nothing was changed") and unknown in another, which had
-/// applied it: its client was told that nothing was changed. Mended by "core: what is unknown in one
-/// partition is not called refused".
-#[test]
-fn a_command_over_partitions_was_refused_though_one_may_have_applied_it() {
-    holds(Profile::Replication, 2000333, None);
-}
-
 /// A log of 140 segments began again from zero, and the files of all of them were handed to the disk to
 /// be deleted at once. Mended by "core: delete what is left over a few files at a time".
 #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
+use kvnode_core::kv::commands;
 use kvnode_core::reply::Reply;
 
 use crate::world::{Setup, World};
@@ -140,6 +142,39 @@ fn a_pause_holds_up_what_other_nodes_ask() {
     assert_eq!(world.call(leader, &["CLIENT", "UNPAUSE"]), Reply::OK);
     assert_eq!(world.reply(writer, "to SET"), Reply::OK);
     assert!(world.now.since(began) < second);
+}
+
+/// Whatever a client puts into it, a transaction is answered: by its replies, or that it was not run.
+#[test]
+fn any_command_can_be_sent_after_multi() {
+    let mut world = World::new(Setup::default());
+    let name = &key_of(0)[..];
+    let ends_it = ["discard", "exec", "quit", "reset", "shutdown"];
+    let all = commands().flat_map(|c| std::iter::once(c).chain(c.subcommands));
+    let mut run = 0;
+    for command in all.filter(|c| c.subcommands.is_empty() && !ends_it.contains(&c.name)) {
+        for filler in ["1", name, "*"] {
+            let mut words: Vec<&str> = command.name.split('|').collect();
+            words.resize(words.len().max(command.arity.unsigned_abs() as usize), filler);
+            for watches in [false, true] {
+                let at = elsewhere(&mut world, 0);
+                if watches {
+                    assert_eq!(world.call(at, &["WATCH", name]), Reply::OK);
+                }
+                assert_eq!(world.call(at, &["MULTI"]), Reply::OK);
+                world.call(at, &words);
+                world.call(at, &["GET", name]);
+                match world.call(at, &["EXEC"]) {
+                    Reply::Array(replies) => run += usize::from(replies.len() == 2),
+                    Reply::NullArray | Reply::Null => {}
+                    told => assert!(error(told).contains(' '), "{words:?}"),
+                }
+                world.disconnect(at);
+            }
+        }
+    }
+    assert!(run > 300, "{run} were run");
+    (1..=3).for_each(|id| assert!(world.nodes[&NodeId(id)].process.is_some(), "n{id} lives"));
 }
 
 #[test]
