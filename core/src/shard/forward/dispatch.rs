@@ -1,184 +1,32 @@
 //! The asker's side: a command is sent where its keys are, and what comes back is its reply.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::asks::{Abroad, Asked, Stalled};
 use super::call::{Call, Merge, Otherwise, Part, Pinned};
 use super::message::{self, Ask, Command, Message, Outcome, Wrote};
-use super::post::Post;
 use super::split::{About, about, owned};
 use super::transaction::Watches;
 use super::{ANSWER_MAX, CALL_MAX};
 use crate::args::Args;
-use crate::limits::{FORWARD_ASKED_BYTES_MAX, PEER_FORWARD_BYTES_MAX};
+use crate::limits::PEER_FORWARD_BYTES_MAX;
 use crate::marks::Mark;
 use crate::node::Parcel;
 use crate::reply::Reply;
 use crate::shard::evaluate::Fetched;
 use crate::shard::{Output, Shard, errors};
-use crate::{ClientId, Epoch, Instant, NodeId, PartitionId, kv, slot};
-
-/// What the shard knows of commands that are under way in other places.
-#[derive(Debug)]
-pub(in crate::shard) struct Forwarding {
-    /// Tags, and clients as others know them, count from here. It is drawn, so that what an earlier
-    /// process of this node has asked, and others answer late or even hear late, is taken for
-    /// nothing of this one.
-    base: u64,
-    last_tag: u64,
-    asked: BTreeMap<u64, Asked>,
-    /// Bytes of what each node was asked and has not answered.
-    asked_bytes: BTreeMap<NodeId, usize>,
-    /// The last reign of each partition that has answered.
-    proven: BTreeMap<PartitionId, Epoch>,
-    /// The last reign of each partition that had answered and then refused: it has ended.
-    over: BTreeMap<PartitionId, Epoch>,
-    /// Clients with stalled parts.
-    stalled: BTreeSet<ClientId>,
-    /// When stalled parts are looked at again, and what waits too long.
-    due: Option<Instant>,
-    /// Messages to be sent to other nodes.
-    pub(super) post: Post,
-    /// Messages to this node itself.
-    own: VecDeque<Message>,
-    /// The clients that stand in for those of other nodes, and for this node's own.
-    pub(super) agents: BTreeMap<(NodeId, u64), ClientId>,
-    pub(super) last_agent: u64,
-}
-
-/// An ask under way.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    node: NodeId,
-    partition: PartitionId,
-    epoch: Epoch,
-    client: ClientId,
-    /// The client's reply of this number, and which part of the command.
-    number: u64,
-    part: usize,
-    bytes: usize,
-    /// When it is given up.
-    until: Instant,
-}
-
-/// What a client has under way in one partition.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::shard) struct Abroad {
-    epoch: Epoch,
-    asks: u32,
-    /// The last ask that writes, of those since something is under way.
-    write: Option<u64>,
-}
-
-/// A part that looks for a leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::shard) struct Stalled {
-    number: u64,
-    part: usize,
-}
+use crate::{ClientId, NodeId, PartitionId, kv, slot};
 
 /// How often stalled parts are looked at although nothing has changed.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
 /// Most bytes of a command, beyond its arguments', on the way to its leader: per argument.
 const ARG_BYTES: usize = 10;
-
-impl Forwarding {
-    /// `base` is drawn at each start.
-    pub(in crate::shard) fn new(base: u64) -> Self {
-        Self {
-            base,
-            last_tag: base,
-            asked: BTreeMap::new(),
-            asked_bytes: BTreeMap::new(),
-            proven: BTreeMap::new(),
-            over: BTreeMap::new(),
-            stalled: BTreeSet::new(),
-            due: None,
-            post: Post::default(),
-            own: VecDeque::new(),
-            agents: BTreeMap::new(),
-            last_agent: 0,
-        }
-    }
-
-    /// The number of the next question.
-    pub(in crate::shard) fn next_tag(&mut self) -> u64 {
-        self.last_tag = self.last_tag.wrapping_add(1);
-        self.last_tag
-    }
-
-    /// A question is under way.
-    fn note_asked(&mut self, tag: u64, asked: Asked) {
-        *self.asked_bytes.entry(asked.node).or_default() += asked.bytes;
-        self.asked.insert(tag, asked);
-    }
-
-    /// It is so no more.
-    fn take_asked(&mut self, tag: u64) -> Option<Asked> {
-        let asked = self.asked.remove(&tag)?;
-        if let Some(bytes) = self.asked_bytes.get_mut(&asked.node) {
-            *bytes -= asked.bytes;
-            if *bytes == 0 {
-                self.asked_bytes.remove(&asked.node);
-            }
-        }
-        Some(asked)
-    }
-
-    /// Whether the node has enough to do with what it was asked, or what waits for it: it has to keep
-    /// all of that in memory.
-    fn is_busy(&self, node: NodeId) -> bool {
-        let asked = self.asked_bytes.get(&node).copied().unwrap_or_default();
-        asked > FORWARD_ASKED_BYTES_MAX || self.post.is_clogged(node)
-    }
-
-    /// A client of this node, as other nodes know it.
-    pub(in crate::shard) fn abroad(&self, id: ClientId) -> u64 {
-        self.base.wrapping_add(id.0)
-    }
-
-    /// Who that is. A client of an earlier process is none of this one's.
-    pub(in crate::shard) fn at_home(&self, client: u64) -> ClientId {
-        ClientId(client.wrapping_sub(self.base))
-    }
-
-    pub(super) fn over(&self, id: PartitionId) -> Option<Epoch> {
-        self.over.get(&id).copied()
-    }
-
-    pub(in crate::shard) fn deadline(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Those of the shard's clients that are agents.
-    pub(in crate::shard) fn agents(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = ClientId> + ExactSizeIterator {
-        self.agents.values().copied()
-    }
-
-    /// To be sent to the node, which may be this one.
-    pub(in crate::shard) fn say(&mut self, me: NodeId, node: NodeId, message: Message) {
-        match node == me {
-            true => self.own.push_back(message),
-            false => self.post.put(node, message),
-        }
-    }
-
-    /// Whether everything that was said to other nodes has gone.
-    pub(in crate::shard) fn is_sent(&self) -> bool {
-        self.post.is_empty()
-    }
-
-    fn wake_at(&mut self, at: Instant) {
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
-    }
-}
 
 /// From the client to the parts of its command.
 impl Shard {
@@ -397,7 +245,7 @@ impl Shard {
     }
 
     pub(super) fn on_answer(&mut self, from: NodeId, tag: u64, outcome: Outcome) {
-        let Some(asked) = self.forwarding.asked.get(&tag).copied() else { return };
+        let Some(asked) = self.forwarding.asked(tag) else { return };
         if asked.node != from {
             return;
         }
@@ -494,13 +342,7 @@ impl Shard {
 
     /// Nothing more will come from the node, neither answers nor asks.
     pub(in crate::shard) fn forget_node(&mut self, node: NodeId) {
-        let lost: Vec<(u64, Asked)> = self
-            .forwarding
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.node == node)
-            .map(|(&tag, &asked)| (tag, asked))
-            .collect();
+        let lost = self.forwarding.asked_of(node);
         // A later write of the same client that went the same way, and may be answered already.
         let overtaken = |(tag, asked): &(u64, Asked)| {
             let client = self.clients.get(&asked.client);
@@ -617,10 +459,7 @@ impl Shard {
             return;
         }
         self.forwarding.due = None;
-        let overdue = |&(_, asked): &(&u64, &Asked)| asked.until <= now;
-        let late = self.forwarding.asked.iter().filter(overdue);
-        let late: Vec<(u64, Asked)> = late.map(|(&tag, &asked)| (tag, asked)).collect();
-        for (tag, asked) in late {
+        for (tag, asked) in self.forwarding.overdue(now) {
             // Its answer, should it come yet, is no one's.
             self.forwarding.take_asked(tag);
             self.give_up_asked(asked, false);
@@ -630,7 +469,7 @@ impl Shard {
             self.give_up_stalled(id);
         }
         self.look_for_leaders();
-        if !self.forwarding.asked.is_empty() || !self.forwarding.stalled.is_empty() {
+        if self.forwarding.is_waiting() {
             self.forwarding.wake_at(now.after(RETRY_EVERY));
         }
         if let Some(at) = self.forwarding.post.due() {

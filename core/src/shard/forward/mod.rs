@@ -26,6 +26,7 @@
 //! part that finds no leader in [`CALL_MAX`] was not applied, and that is said.
 
 mod agent;
+mod asks;
 mod call;
 mod dispatch;
 pub mod message;
@@ -41,8 +42,8 @@ use super::roles::REPORT_EVERY;
 use super::waiters::WAIT_MAX;
 
 pub(super) use agent::Agent;
+pub(super) use asks::{Abroad, Forwarding, Stalled};
 pub(super) use call::Call;
-pub(super) use dispatch::{Abroad, Forwarding, Stalled};
 pub(super) use route::Homes;
 pub(super) use transaction::Watching;
 
