@@ -35,7 +35,8 @@ const DIFFERS: &[(&str, &str)] = &[
     (
         "client|pause",
         "Also holds up what other nodes ask of this one for their clients, which tell these after six \
-     seconds that it was not answered: of a write, `UNKNOWN`. What other nodes lead goes on.",
+     seconds that it was not answered: of a write, `UNKNOWN`, and it may be applied when the pause ends. \
+     What other nodes lead goes on.",
     ),
     ("cluster|countkeysinslot", NOT_AFTER_MULTI),
     (

@@ -4,16 +4,17 @@
 //! for; a client waits where it wants more replicas than are in sync, or on one that catches up.
 //!
 //! What is counted: of each partition that the connection has written to, the replicas other than
-//! the leader that are up and have acknowledged what is before the end of its last write there; of those
-//! numbers the smallest. A write of which its client was told UNKNOWN is its last one as well. A
-//! connection that has written nothing is told how many have all that is committed, in the partition
-//! where they are fewest.
+//! the leader that are up and have acknowledged what is before the end of its last write there; of
+//! those numbers the smallest. A write of which its client was told UNKNOWN is its last one as well.
+//! A connection that has written nothing is told how many have all that is committed, in the
+//! partition where they are fewest.
 //!
-//! The leader of the moment counts, whoever led when the write was made: the record of that reign at that
-//! offset is the write, in whichever log it is. If the leader's has another one there, or if
-//! nobody knows where the write is, nobody has it, and nobody waits for it. Where another node leads, that is asked, again and
-//! again while the client waits, at a pace that slows down: a question leaves nothing behind at
-//! the leader, so that no answer, link, leader or client that is lost needs to be noticed there.
+//! The leader of the moment counts, whoever led when the write was made: the record of that reign at
+//! that offset is the write, in whichever log it is. If the leader's has another one there, or if
+//! nobody knows where the write is, nobody has it, and nobody waits for it. Where another node leads,
+//! that is asked, again and again while the client waits, at a pace that slows down: a question
+//! leaves nothing behind at the leader, so that no answer, link, leader or client that is lost needs
+//! to be noticed there.
 //!
 //! The client's earlier replies leave first, since with them comes the end of what was written; no
 //! command behind is taken meanwhile, as in Redis. A node that stops answers with what is so then.

@@ -8,9 +8,13 @@
 //! A command that needs a value from disk, or a clock that is not committed yet, waits with its
 //! client (other clients go on) and is then evaluated again from the start.
 //!
-//! [`acks`] is WAIT, [`requests`] is what is about the node itself and
-//! [`clients`] what is about other clients, [`idle`] closes those that say nothing, [`watch`] shows and measures commands, [`boot`] settles what the data directory is, [`client`] holds the queues, [`evaluate`] runs
-//! commands, [`view`] is what they see, [`nearby`] shows followers, [`stop`] ends it all.
+//! - [`boot`] settles what the data directory is, [`stop`] ends it all;
+//! - [`client`] holds the queues, [`evaluate`] runs commands, [`view`] is what they see, [`waiters`]
+//!   is what waits for the log;
+//! - [`forward`] takes commands to where their keys are, [`nearby`] reads from a follower, [`acks`] is
+//!   WAIT, [`lacking`] says why a partition can not be served;
+//! - [`requests`] is what is about the node itself, [`config`] its settings, [`clients`] what is about
+//!   other clients, [`idle`] closes those that say nothing, [`watch`] shows and measures commands.
 
 mod acks;
 mod boot;

@@ -41,7 +41,8 @@
 //! the whole hash over every bit; the fast one says of itself that it does not. Both are seeded,
 //! and neither lets keys be chosen in advance that collide under an unknown seed. Neither claims to
 //! resist somebody who watches hash-dependent output at length, SCAN's order for one; a client that
-//! may run SCAN may also run FLUSHALL.
+//! may run SCAN may also run FLUSHALL. In a cluster the seed follows from the cluster's id, so that
+//! SCAN can go on at another replica: whoever may run INFO can reckon it.
 //!
 //! **Scan.** The cursor counts low buckets in reversed bits, as Redis's does, and a low bucket is
 //! visited together with the one split from it; see `buckets`.
