@@ -142,6 +142,14 @@ fn a_log_of_many_segments_that_began_again_flooded_the_disk() {
     holds(Profile::Replication, 2500795, None);
 }
 
+/// The log of a follower was cut while reads went astray, and what the opening behind the cut could not
+/// read was overlooked: the replica was let into the in-sync set without it. Mended by "core: damage that a
+/// cut of the log meets is damage".
+#[test]
+fn a_replica_whose_log_was_cut_was_let_in_without_what_it_could_not_read() {
+    holds(Profile::Replication, 4_500_442, None);
+}
+
 /// Under a relaxed fsync a leader committed what was logged in an earlier reign, and lost its power with
 /// the record by which its own had begun: the log of an earlier leader, which had begun a reign in between
 /// and committed nothing, was taken for the longest. Mended by "core: a reign's beginning is durable before

@@ -82,6 +82,37 @@ fn a_leader_that_can_not_read_a_record_leaves_it_to_those_who_can() {
 }
 
 #[test]
+fn what_a_cut_of_the_log_finds_damaged_is_refetched() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &n.to_string()]), Reply::OK);
+    }
+    let leader = world.leader(0).unwrap();
+    let others = (1..=3).filter(|&id| id != leader).map(NodeId);
+    let ways = others.flat_map(|other| [(other, NodeId(leader)), (NodeId(leader), other)]);
+    world.wires.cut.extend(ways);
+    // It logs what the others do not get, and has to give it up for what they log without it.
+    let lonely = world.connect(leader);
+    world.send(lonely, &[b"SET", b"alone", b"1"]);
+    let other = leader % 3 + 1;
+    world.until("another one leads", |world| {
+        let led = world.map(other).partition(PartitionId(0)).and_then(|held| held.leader);
+        led.is_some_and(|node| node != NodeId(leader))
+    });
+    let damaged = world.disk(leader).segments().into_iter().find(|name| name.starts_with("p0/"));
+    world.disk(leader).damage_middle("p0");
+    world.wires.cut.clear();
+    let follows = |world: &World| world.replica(leader, 0).is_some_and(|r| r.follows.is_some());
+    world.until("it follows", follows);
+    world.until("it is in sync again", |world| follows(world) && world.is_whole());
+    let notices = &world.nodes[&NodeId(leader)].notices;
+    assert!(notices.iter().any(|n| n.contains("the log is cut at")), "{notices:#?}");
+    assert!(!world.disk_of(leader).segments().contains(&damaged.unwrap()), "{notices:#?}");
+}
+
+#[test]
 fn what_nobody_reads_is_found_damaged_and_refetched() {
     let scrub = ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(5) };
     damaged_while_it_runs(Some(scrub), |_, _| {});

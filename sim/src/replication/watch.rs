@@ -406,6 +406,7 @@ impl Watch {
             let whose = format!("{who} for {p}");
             look.found.extend(watermark::check(&whose, before, stands(epoch, now), count));
         }
+        look.found.extend(complete::readable(&who, &now));
         look.found.extend(self.complete(p, map));
     }
 

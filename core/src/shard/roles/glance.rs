@@ -17,6 +17,8 @@ pub struct ReplicaGlance {
     pub serves: bool,
     /// The replica's log is open.
     pub open: bool,
+    /// A part of its log is known not to be readable.
+    pub damaged: bool,
     /// The reign of its last record.
     pub epoch: Epoch,
     /// The next offset to write.
@@ -43,6 +45,7 @@ impl Shard {
                 },
                 serves: partition.serves(),
                 open: replica.serving(),
+                damaged: replica.damaged(),
                 epoch: replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
                 log_end: replica.log_end(),
                 acked_end: replica.acked_end(),

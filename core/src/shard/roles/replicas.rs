@@ -41,6 +41,10 @@ impl Shard {
             return;
         }
         let partition = &mut self.partitions[at];
+        // An end that was given to the log excuses no damage that was met on the way.
+        if cut && partition.replica.damaged() {
+            return self.on_damage(at);
+        }
         match &partition.role {
             Role::Follower(_) if cut => {
                 self.with_follower(at, |follower, now, log| follower.on_cut(now, log));
@@ -54,14 +58,17 @@ impl Shard {
     /// theirs; else it keeps what it has, and what it lacks is answered with an error.
     pub(in crate::shard) fn on_damage(&mut self, at: usize) {
         let partition = &mut self.partitions[at];
-        let stays = matches!(partition.role, Role::Alone) || self.stop != Stop::No;
-        if stays || core::mem::replace(&mut partition.spoilt, true) {
+        let alone = matches!(partition.role, Role::Alone);
+        if alone || core::mem::replace(&mut partition.spoilt, true) {
             return;
         }
         if matches!(partition.role, Role::Follower(_)) {
             self.step_down(at);
         }
-        self.settle_role(at);
+        // A leader that stops finishes what it has begun.
+        if self.stop == Stop::No {
+            self.settle_role(at);
+        }
     }
 
     /// Whether the replica is damaged, and is in sync, or may be by now, and not alone in that: then this
