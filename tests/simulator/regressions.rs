@@ -150,6 +150,14 @@ fn a_replica_whose_log_was_cut_was_let_in_without_what_it_could_not_read() {
     holds(Profile::Replication, 4_500_442, None);
 }
 
+/// A deposed leader cut its log, and a read failed in the opening behind that: what it had logged before
+/// the cut was called refused, though it was in the logs of both replicas and was committed. Mended by
+/// "core: what is in a log that is read again is not called refused".
+#[test]
+fn what_was_before_a_cut_was_called_refused() {
+    holds(Profile::Replication, 4_502_391, None);
+}
+
 /// Under a relaxed fsync a leader committed what was logged in an earlier reign, and lost its power with
 /// the record by which its own had begun: the log of an earlier leader, which had begun a reign in between
 /// and committed nothing, was taken for the longest. Mended by "core: a reign's beginning is durable before

@@ -235,10 +235,9 @@ impl Replica {
     fn down(&mut self, now: Instant, distrust: Option<Offset>, cut: Option<Offset>) {
         self.abandon_ops();
         // What waits in memory was never written; what was in flight may or may not be, and so may
-        // what was to be cut off after a full disk.
-        if self.clearing.is_none() {
-            let gathered = if self.gather.is_empty() { self.log_end } else { self.gather_base };
-            self.events.push_back(Event::Dropped(gathered, Dropped::NotApplied));
+        // what was to be cut off after a full disk, and what is on disk and is read again.
+        if self.clearing.is_none() && !self.gather.is_empty() {
+            self.events.push_back(Event::Dropped(self.gather_base, Dropped::NotApplied));
         }
         self.events.push_back(Event::Dropped(self.high_watermark, Dropped::Unknown));
         self.forget_uncommitted();
