@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 62] = [
+const NAMES: [&str; 61] = [
     "ack-before-fsync",
     "any-follower-voids-promises",
     "append-after-short-write",
@@ -18,7 +18,6 @@ const NAMES: [&str; 62] = [
     "clock-sampled-before-request",
     "commit-of-old-term",
     "corruption-cut-as-torn-tail",
-    "counted-from-zero",
     "earlier-confirmation",
     "empty-disk-votes",
     "epoch-checked-once",
