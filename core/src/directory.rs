@@ -4,6 +4,11 @@
 //! tells which directory this is (drawn when it is made), how many partitions it was made with or
 //! which node of which cluster it belongs to. Nothing else in the directory is read or made before
 //! META is durable.
+//!
+//! A node of a cluster that does not fsync all that it acknowledges (`--fsync` other than `always`) has
+//! UNSYNCED there while it runs: durably before it takes part in anything, and until a stop has made
+//! everything durable. Who finds it at a start may lack what its last process had acknowledged,
+//! whatever its own mode is, and says so to the cluster.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -23,8 +28,13 @@ pub enum Wanted {
     /// By a node that stands alone. An existing directory must agree with the number of partitions;
     /// a new one gets one if none is given.
     Alone(Option<u32>),
-    /// By this node of a cluster.
-    Node(NodeId),
+    /// By a node of a cluster.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// It will acknowledge what is not fsynced.
+        relaxed: bool,
+    },
 }
 
 /// How an operation on the directory has ended.
@@ -48,6 +58,8 @@ pub struct Directory {
     /// What META says or will say.
     meta: Meta,
     known: bool,
+    /// UNSYNCED was there.
+    unsynced: bool,
     ops: VecDeque<DiskOp>,
     /// Operations without an answer.
     under_way: usize,
@@ -60,6 +72,8 @@ enum Stage {
     /// META is written aside: so many answers to come.
     Write(u32),
     Rename,
+    /// UNSYNCED is made.
+    Mark,
     SyncName,
     /// Nothing is under way.
     Idle,
@@ -70,11 +84,12 @@ impl Directory {
     pub fn new(wanted: Wanted, id: DirectoryId) -> Self {
         let (partitions, seat) = match wanted {
             Wanted::Alone(partitions) => (partitions.unwrap_or(1), None),
-            Wanted::Node(node) => (0, Some(Seat { node: node.0, cluster: None })),
+            Wanted::Node { node, .. } => (0, Some(Seat { node: node.0, cluster: None })),
         };
         let meta = Meta { directory_id: id.0, partitions, complete: false, seat };
         let ops = VecDeque::from([DiskOp::List(Dir::Root)]);
-        Self { wanted, stage: Stage::List, meta, known: false, ops, under_way: 0 }
+        let (known, unsynced) = (false, false);
+        Self { wanted, stage: Stage::List, meta, known, unsynced, ops, under_way: 0 }
     }
 
     /// The next operation for the disk.
@@ -103,7 +118,9 @@ impl Directory {
                 Ok(Stage::Rename)
             }
             (Stage::Write(left), Ok(_)) => Ok(Stage::Write(left - 1)),
-            (Stage::Rename, Ok(_)) => Ok(self.sync_name()),
+            (Stage::Rename, Ok(_)) if known => Ok(self.sync_name()),
+            (Stage::Rename, Ok(_)) => Ok(self.mark()),
+            (Stage::Mark, Ok(_)) => Ok(self.sync_name()),
             (Stage::SyncName, Ok(_)) => {
                 self.stage = Stage::Idle;
                 self.known = true;
@@ -128,6 +145,16 @@ impl Directory {
         &self.meta
     }
 
+    /// Whether an earlier process may have acknowledged what is not there, once the directory is known.
+    pub fn was_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    /// Whether UNSYNCED is there, once the directory is known.
+    pub fn is_marked(&self) -> bool {
+        self.unsynced || matches!(self.wanted, Wanted::Node { relaxed: true, .. })
+    }
+
     /// Whether nothing is under way: also no answer is to come that would be taken for one to the
     /// next change.
     pub fn is_idle(&self) -> bool {
@@ -148,12 +175,13 @@ impl Directory {
     }
 
     fn on_root(&mut self, files: &[(String, u64)]) -> Result<Stage, String> {
+        self.unsynced = files.iter().any(|(name, _)| name == "UNSYNCED");
         if files.iter().any(|(name, _)| name == "META") {
             self.ops.push_back(DiskOp::Read { file: File::Meta, at: 0, len: 4096 });
             return Ok(Stage::Read);
         }
         // The last is the file system's own, where the directory is a mount point.
-        let ours = ["LOCK", "META.tmp", "lost+found/"];
+        let ours = ["LOCK", "META.tmp", "UNSYNCED", "lost+found/"];
         let foreign: Vec<&str> =
             files.iter().map(|(name, _)| name.as_str()).filter(|n| !ours.contains(n)).collect();
         if let Some(name) = foreign.first() {
@@ -197,7 +225,7 @@ impl Directory {
                     seat.node, seat.node
                 ));
             }
-            (Wanted::Node(node), None) => {
+            (Wanted::Node { node, .. }, None) => {
                 return Err(format!(
                     "the data directory is that of a node that stands alone, and can not become \
                      node {} of a cluster: start it without --id and --cluster, or choose an empty \
@@ -205,18 +233,26 @@ impl Directory {
                     node.0
                 ));
             }
-            (Wanted::Node(node), Some(seat)) if seat.node != node.0 => {
+            (Wanted::Node { node, .. }, Some(seat)) if seat.node != node.0 => {
                 return Err(format!(
                     "the data directory belongs to node {} and was started with --id {}: start it \
                      with --id {}, or choose another directory",
                     seat.node, node.0, seat.node
                 ));
             }
-            (Wanted::Alone(_), None) | (Wanted::Node(_), Some(_)) => {}
+            (Wanted::Alone(_), None) | (Wanted::Node { .. }, Some(_)) => {}
         }
         self.meta = meta;
         // An earlier process may have died before it was durable.
-        Ok(self.sync_name())
+        Ok(self.mark())
+    }
+
+    fn mark(&mut self) -> Stage {
+        if self.unsynced || !self.is_marked() {
+            return self.sync_name();
+        }
+        self.ops.push_back(DiskOp::Create(File::Unsynced));
+        Stage::Mark
     }
 
     fn sync_name(&mut self) -> Stage {

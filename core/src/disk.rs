@@ -28,6 +28,8 @@ pub enum File {
     Meta,
     /// `META.tmp`, renamed to `META` once durable.
     MetaTmp,
+    /// `UNSYNCED`: empty; while it is there, writes that were acknowledged may not be durable.
+    Unsynced,
     /// `p<id>/MANIFEST`: which segments the partition consists of.
     Manifest(PartitionId),
     /// `p<id>/MANIFEST.tmp`, renamed to `MANIFEST` once durable.
@@ -44,7 +46,7 @@ impl File {
     /// The directory that holds the file.
     pub fn dir(self) -> Dir {
         match self {
-            Self::Meta | Self::MetaTmp => Dir::Root,
+            Self::Meta | Self::MetaTmp | Self::Unsynced => Dir::Root,
             Self::Manifest(p)
             | Self::ManifestTmp(p)
             | Self::Mark(p)
@@ -68,6 +70,7 @@ impl fmt::Display for File {
         match self {
             Self::Meta => f.write_str("META"),
             Self::MetaTmp => f.write_str("META.tmp"),
+            Self::Unsynced => f.write_str("UNSYNCED"),
             Self::Manifest(p) => write!(f, "{p}/MANIFEST"),
             Self::ManifestTmp(p) => write!(f, "{p}/MANIFEST.tmp"),
             Self::Mark(p) => write!(f, "{p}/MARK"),

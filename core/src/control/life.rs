@@ -23,6 +23,7 @@ impl Control {
             directory::Event::Known => {
                 let complete = self.directory.meta().complete;
                 self.named = complete;
+                self.unclean = self.directory.was_unsynced();
                 let seed = self.random.next();
                 self.store = Some(Store::new(complete, self.config.segment_bytes, seed));
             }
@@ -147,6 +148,7 @@ impl Control {
             Stage::Member(member) => {
                 self.marks = self.marks.or(member.marks());
                 self.marks.hit(Mark::StoreReread);
+                self.unclean = !member.may_mark_clean();
                 let cluster = member.cluster();
                 for (id, outcome) in member.leave_office() {
                     self.answer(id, outcome);

@@ -161,8 +161,14 @@ impl Membership {
                 applied: self.map.applied(),
             },
             life: self.broker.life(),
+            settles: false,
             map: self.map.clone(),
         }
+    }
+
+    /// See [`Broker::may_mark_clean`].
+    pub(super) fn may_mark_clean(&self) -> bool {
+        self.broker.may_mark_clean()
     }
 
     /// When to call [`on_tick`](Self::on_tick), and why.

@@ -93,7 +93,7 @@ pub struct Config {
     /// See [`controller::Settings`](cluster::controller::Settings::balance_after).
     pub balance_after: Option<Duration>,
     /// Every write of the node's partitions is fsynced before it is acknowledged. If not, what a
-    /// process had acknowledged may be missing after it ended, and each of its lives begins unclean.
+    /// process had acknowledged may be missing after it ended, unless it was stopped as asked.
     pub durable: bool,
     /// Size at which the store's segments roll, in bytes.
     pub segment_bytes: u64,
@@ -209,6 +209,8 @@ pub struct Control {
     random: Random,
     nonce: u64,
     directory: Directory,
+    /// A member's next life is to claim no seat: what had been acknowledged may be gone.
+    unclean: bool,
     store: Option<Store>,
     links: Option<Links>,
     /// Who can be sent to.
@@ -302,13 +304,15 @@ impl Control {
         let mut random = Random(config.seed);
         let id = DirectoryId(random.next_u128());
         let nonce = random.next();
-        let directory = Directory::new(Wanted::Node(config.node), id);
+        let directory =
+            Directory::new(Wanted::Node { node: config.node, relaxed: !config.durable }, id);
         let mut control = Self {
             config,
             now,
             random,
             nonce,
             directory,
+            unclean: false,
             store: None,
             links: None,
             up: BTreeMap::new(),

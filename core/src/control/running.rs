@@ -28,7 +28,7 @@ impl Control {
         let broker = broker::Settings {
             rack: self.config.rack.clone(),
             features: FEATURES,
-            clean: self.config.durable,
+            clean: !self.unclean,
             seed: self.random.next(),
             ..broker::Settings::new(me.node, me.directory, peer, client)
         };
@@ -105,7 +105,10 @@ impl Control {
     /// Tells the others of this node what the cluster looks like, if it looks different.
     pub(super) fn show(&mut self) {
         let view = match &self.stage {
-            Stage::Member(member) => member.view(),
+            Stage::Member(member) => {
+                let settles = self.directory.is_marked() && member.may_mark_clean();
+                View { settles, ..member.view() }
+            }
             Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),
             Stage::Opening
             | Stage::Founding(..)

@@ -297,7 +297,7 @@ impl Store {
             replica::Event::Damaged => {}
             replica::Event::Dropped(..) => self.lose(now),
             replica::Event::Read(token, result) => self.on_read(now, token, result),
-            replica::Event::Stopped => self.end(Event::Stopped),
+            replica::Event::Stopped { .. } => self.end(Event::Stopped),
             replica::Event::Refused(text) => self.end(Event::Refused(text)),
             replica::Event::Notice(severity, text) => {
                 self.events.push_back(Event::Notice(severity, text));

@@ -82,6 +82,7 @@ impl Control {
             (ToControl::Unclean, Stage::Member(member)) => {
                 member.on_replica(self.now, broker::Input::Unclean);
             }
+            (ToControl::Unclean, _) => self.unclean = true,
             (ToControl::Request(client, request), _) => self.on_request(client, request),
             (ToControl::Left, _) => self.left = super::Left::Done,
             (ToControl::Closed(partition), Stage::Member(member)) => {
@@ -94,7 +95,6 @@ impl Control {
                 ToControl::Alter(_)
                 | ToControl::LogEnds(_)
                 | ToControl::Closed(_)
-                | ToControl::Unclean
                 | ToControl::Resigned(..),
                 Stage::Opening
                 | Stage::Fresh(_)

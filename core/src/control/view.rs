@@ -21,6 +21,9 @@ pub struct View {
     pub quorum: QuorumView,
     /// Its registered life, once the map shows it.
     pub life: Option<Life>,
+    /// A stop that makes everything durable may take UNSYNCED away: it is there, and the map is owed
+    /// no [unclean registration](crate::cluster::broker).
+    pub settles: bool,
     /// The cluster map as far as this node has applied it.
     pub map: Map,
 }
@@ -45,7 +48,7 @@ impl View {
             reached: BTreeSet::from([me.node]),
             applied: Index(0),
         };
-        Self { me, cluster: None, missing, quorum, life: None, map: Map::new() }
+        Self { me, cluster: None, missing, quorum, life: None, settles: false, map: Map::new() }
     }
 }
 

@@ -9,6 +9,9 @@ use crate::disk::DiskResult;
 
 impl Shard {
     pub(super) fn on_boot_io(&mut self, result: DiskResult) {
+        if self.config.member {
+            return self.on_settle_io(result);
+        }
         match self.directory.on_disk(result) {
             Some(Event::Known) => {
                 self.booted = true;

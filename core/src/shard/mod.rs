@@ -178,6 +178,8 @@ struct Partition {
     progress: Progress,
     /// It has told that it stopped, or why it can not be used.
     stopped: bool,
+    /// It has stopped with everything durable.
+    clean: bool,
 }
 
 /// Where a shard stands, for those who watch it; see [`Shard::glance`].
@@ -506,13 +508,9 @@ impl Shard {
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
             Event::Refused(text) => {
                 self.out.push_back(Output::Refused(text));
-                self.partitions[at].stopped = true;
-                self.end_if_stopped();
+                self.on_stopped(at, false);
             }
-            Event::Stopped => {
-                self.partitions[at].stopped = true;
-                self.end_if_stopped();
-            }
+            Event::Stopped { clean } => self.on_stopped(at, clean),
             Event::Opened => {
                 self.clock.raise(self.partitions[at].replica.log_clock());
                 self.partitions[at].opened = true;
@@ -580,6 +578,7 @@ impl Shard {
             opened: false,
             progress: Progress::default(),
             stopped: false,
+            clean: false,
         });
         self.touch(at);
     }

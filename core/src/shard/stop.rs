@@ -4,12 +4,17 @@
 //! none waits. That takes as long as the disk takes for what is under way: a disk that does not
 //! answer holds a stop up for [`DRAIN_MAX`], and then the commands that still wait are told that
 //! they were not applied.
+//!
+//! Once everything is durable, UNSYNCED is taken [out of the data directory](crate::directory), if the
+//! cluster knows all that this process had to tell of an earlier one: the next life begins clean.
 
+use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{FsyncMode, Output, Shard, errors};
-use crate::{ClientId, Instant};
+use super::{BOOT_IO, FsyncMode, IO_BITS, Output, Severity, Shard, errors};
+use crate::disk::{Dir, DiskOp, DiskResult, File};
+use crate::{ClientId, Instant, IoId};
 
 /// How far a stop is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,10 @@ pub(super) enum Stop {
     Draining(Instant),
     /// The partitions finish.
     Finishing,
+    /// UNSYNCED is deleted.
+    Settling,
+    /// That is made durable.
+    Settled,
 }
 
 /// How long commands that wait are waited for.
@@ -41,7 +50,7 @@ impl Shard {
     pub(super) fn drain_deadline(&self) -> Option<Instant> {
         match self.stop {
             Stop::Draining(until) => Some(until),
-            Stop::No | Stop::Finishing => None,
+            Stop::No | Stop::Finishing | Stop::Settling | Stop::Settled => None,
         }
     }
 
@@ -76,9 +85,53 @@ impl Shard {
         true
     }
 
-    pub(super) fn end_if_stopped(&mut self) {
-        if self.stop == Stop::Finishing && self.partitions.iter().all(|p| p.stopped) {
+    /// A partition has stopped; whether everything of it is durable.
+    pub(super) fn on_stopped(&mut self, at: usize, clean: bool) {
+        self.partitions[at].stopped = true;
+        self.partitions[at].clean = clean;
+        self.end_if_stopped();
+    }
+
+    fn end_if_stopped(&mut self) {
+        if self.stop != Stop::Finishing || !self.partitions.iter().all(|p| p.stopped) {
+            return;
+        }
+        if self.may_settle() {
+            self.stop = Stop::Settling;
+            self.ask_directory(DiskOp::Delete(File::Unsynced));
+        } else {
             self.out.push_back(Output::Stopped);
         }
+    }
+
+    /// Whether the next life may begin clean, and would not without a word.
+    fn may_settle(&self) -> bool {
+        let Some(view) = &self.cluster else { return false };
+        let ends = self.unclean.is_some() && self.unclean == view.life;
+        view.settles && !ends && self.partitions.iter().all(|partition| partition.clean)
+    }
+
+    pub(super) fn on_settle_io(&mut self, result: DiskResult) {
+        match (self.stop, result) {
+            (Stop::Settling, Ok(_)) => {
+                self.stop = Stop::Settled;
+                self.ask_directory(DiskOp::SyncDir(Dir::Root));
+                return;
+            }
+            (Stop::Settling | Stop::Settled, Err(error)) => {
+                let text = format!(
+                    "everything is durable, but that could not be noted: {error}; the next start \
+                     counts as one after an unclean stop"
+                );
+                self.out.push_back(Output::Notice(Severity::Warn, text));
+            }
+            (Stop::Settled, Ok(_)) => {}
+            (Stop::No | Stop::Draining(_) | Stop::Finishing, _) => return,
+        }
+        self.out.push_back(Output::Stopped);
+    }
+
+    fn ask_directory(&mut self, op: DiskOp) {
+        self.out.push_back(Output::Disk(IoId(BOOT_IO << IO_BITS), op));
     }
 }

@@ -17,6 +17,9 @@ use std::time::Duration;
 
 use kvnode_core::NodeId;
 use kvnode_core::control::FoundingOptions;
+use kvnode_core::control::Input;
+use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::node::ToControl;
 use kvnode_core::storage::check::{AcceptLoss, CheckReport, Checker};
 use world::World;
 
@@ -225,4 +228,32 @@ fn a_cut_off_controller_steps_down_and_the_rest_goes_on() {
     assert!(map.partitions().all(|(_, p)| p.leader.is_some_and(|leader| leader != old)));
     world.wires.cut.clear();
     world.until("it is back", World::is_whole);
+}
+
+#[test]
+fn what_a_replica_has_lost_is_told_though_the_store_is_read_again_meanwhile() {
+    let mut world = World::three();
+    world.until("every node is active", World::is_whole);
+    let controller = NodeId(world.controller().unwrap());
+    let node = world.nodes.keys().copied().find(|&id| id != controller).unwrap();
+    let before = world.map(controller.0).node(node).unwrap().life();
+    // What it says does not arrive, and the next entry can not be stored.
+    world.wires.cut.insert((node, controller));
+    world.handle(node, Input::Shard(ToControl::Unclean));
+    let mut failed = false;
+    world.nodes.get_mut(&node).unwrap().disk.fault = Some(Box::new(move |op| {
+        let fails = matches!(op, DiskOp::Sync(_)) && !std::mem::replace(&mut failed, true);
+        fails.then_some(DiskError::Io(5))
+    }));
+    world.pass(Duration::from_secs(3));
+    world.wires.cut.clear();
+    world.until("it lives anew", |world| {
+        world
+            .controller()
+            .and_then(|id| world.map(id).node(node))
+            .is_some_and(|held| held.life() != before && held.is_active())
+    });
+    let id = world.controller().unwrap();
+    let held = world.map(id).node(node).unwrap();
+    assert!(!held.registration.clean, "{:?}", world.nodes[&node].notices);
 }

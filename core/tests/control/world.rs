@@ -135,7 +135,7 @@ impl World {
         (answers(self).unwrap(), took)
     }
 
-    fn handle(&mut self, id: NodeId, input: Input) {
+    pub(crate) fn handle(&mut self, id: NodeId, input: Input) {
         let now = self.wall();
         if let Some(control) = &mut self.nodes.get_mut(&id).unwrap().control {
             control.handle(now, input);

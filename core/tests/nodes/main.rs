@@ -16,6 +16,7 @@ mod keys;
 mod operator;
 mod readonly;
 mod redirect;
+mod stopping;
 mod topology;
 mod transactions;
 mod users;

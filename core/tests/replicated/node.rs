@@ -131,7 +131,7 @@ impl Node {
                     self.values.insert(token, value.expect("the value can be read"));
                 }
                 Event::Opened => self.opened += 1,
-                Event::Stopped => self.stopped = true,
+                Event::Stopped { .. } => self.stopped = true,
                 Event::Refused(text) => self.refused = Some(text),
                 Event::Notice(_, text) => self.notices.push(text),
             }

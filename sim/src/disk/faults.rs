@@ -97,9 +97,12 @@ fn expendable(file: File, image: &Image) -> bool {
                 None => active.is_some_and(|active| base.0 < active.base),
             }
         }),
-        File::Meta | File::MetaTmp | File::Manifest(_) | File::ManifestTmp(_) | File::Mark(_) => {
-            false
-        }
+        File::Meta
+        | File::MetaTmp
+        | File::Unsynced
+        | File::Manifest(_)
+        | File::ManifestTmp(_)
+        | File::Mark(_) => false,
     }
 }
 

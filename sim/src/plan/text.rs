@@ -138,7 +138,9 @@ fn lane(word: &str) -> Option<Lane> {
 
 fn file(path: &str) -> Option<File> {
     let Some((dir, name)) = path.split_once('/') else {
-        return [File::Meta, File::MetaTmp].into_iter().find(|file| file.to_string() == path);
+        return [File::Meta, File::MetaTmp, File::Unsynced]
+            .into_iter()
+            .find(|file| file.to_string() == path);
     };
     let partition = PartitionId(dir.strip_prefix('p')?.parse().ok()?);
     Some(match name {
@@ -178,6 +180,7 @@ mod tests {
         for file in [
             File::Meta,
             File::MetaTmp,
+            File::Unsynced,
             File::Manifest(p),
             File::ManifestTmp(p),
             File::Mark(p),

@@ -591,7 +591,15 @@ mod tests {
         };
         let me = Member { node: NodeId(1), directory: DirectoryId(1) };
         let map = map.clone();
-        Arc::new(View { me, cluster: None, missing: Vec::new(), quorum, life: None, map })
+        Arc::new(View {
+            me,
+            cluster: None,
+            missing: Vec::new(),
+            quorum,
+            life: None,
+            settles: false,
+            map,
+        })
     }
 
     #[test]

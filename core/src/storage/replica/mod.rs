@@ -217,8 +217,11 @@ pub enum Event {
     Damaged,
     /// It serves from now on. In a cluster: it is open, and its owner knows the rest.
     Opened,
-    /// After [`Replica::stop`]: everything is durable.
-    Stopped,
+    /// After [`Replica::stop`]: nothing more is asked of the disk.
+    Stopped {
+        /// Everything is durable, and marked so. If not, an opening was given up.
+        clean: bool,
+    },
     /// The directory can not be used: why, and what to do.
     Refused(String),
     /// For the operator's log.

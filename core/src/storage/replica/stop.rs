@@ -51,7 +51,7 @@ impl Replica {
                 // What is under way is of no interest any more.
                 self.pending.clear();
                 self.ops.clear();
-                self.end_stop();
+                self.end_stop(false);
             }
             // The cut goes on as soon as the disk has answered, and then the opening ends it.
             State::Down { until, cut: Some(_), .. } if until <= now => {}
@@ -79,7 +79,7 @@ impl Replica {
                 self.seal_tail();
             }
             State::Stopping(Stopping::Manifest(version)) if self.manifest.durable(version) => {
-                self.end_stop();
+                self.end_stop(true);
             }
             State::Opening(_) | State::Stopping(_) | State::Serving | State::Ended => {}
         }
@@ -116,8 +116,8 @@ impl Replica {
         self.state = State::Stopping(Stopping::Manifest(version));
     }
 
-    fn end_stop(&mut self) {
+    fn end_stop(&mut self, clean: bool) {
         self.state = State::Ended;
-        self.events.push_back(Event::Stopped);
+        self.events.push_back(Event::Stopped { clean });
     }
 }
