@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 61] = [
+const NAMES: [&str; 62] = [
     "ack-before-fsync",
     "any-follower-voids-promises",
     "append-after-short-write",
@@ -62,6 +62,7 @@ const NAMES: [&str; 61] = [
     "truncate-to-own-watermark",
     "uncommitted-read",
     "unknown-told-as-failed",
+    "unsynced-called-clean",
     "vote-lost-at-log-rewrite",
     "vote-not-durable",
     "voters-change-too-early",
