@@ -158,6 +158,14 @@ fn what_was_before_a_cut_was_called_refused() {
     holds(Profile::Replication, 4_502_391, None);
 }
 
+/// What stood in a copied log for records that compaction had dropped had the clock of the record behind
+/// it, which was never committed and cut off: what the next leader logged there had an earlier clock.
+/// Mended by "core: a gap has no later clock than what it stands for".
+#[test]
+fn the_clock_of_a_log_fell_behind_a_gap() {
+    holds(Profile::Replication, 6_400_079, None);
+}
+
 /// Under a relaxed fsync a leader committed what was logged in an earlier reign, and lost its power with
 /// the record by which its own had begun: the log of an earlier leader, which had begun a reign in between
 /// and committed nothing, was taken for the longest. Mended by "core: a reign's beginning is durable before

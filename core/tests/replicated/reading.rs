@@ -85,6 +85,31 @@ fn a_gap_is_told_of_wherever_it_is_asked_for() {
     assert!(node.log(0, 1000).iter().any(|seen| seen.kind == Kind::Gap));
 }
 
+/// What follows a gap may be cut off and replaced by another record, with an earlier clock.
+#[test]
+fn a_gap_has_no_later_clock_than_what_it_stands_for() {
+    let mut before_uncommitted = 0;
+    for count in 20..40u8 {
+        let mut node = Node::leader(SETTINGS, 1);
+        for n in 0..count {
+            node.put(&[b'k', n % 3], &[n; 60]);
+        }
+        (0..3).for_each(|n| _ = node.delete(&[b'k', n]));
+        node.commit_all();
+        let (committed, clock) = (node.replica.high_watermark(), node.clock);
+        node.clock += 1_000;
+        node.put(b"uncommitted", &[0; 900]);
+        node.compact();
+        let log = node.log(0, 1 << 20);
+        for gap in log.iter().filter(|seen| seen.kind == Kind::Gap) {
+            assert!(gap.clock <= clock, "{count}: {gap:?}");
+            before_uncommitted += u32::from(gap.next == committed);
+        }
+        assert!(log.windows(2).all(|pair| pair[0].clock <= pair[1].clock));
+    }
+    assert!(before_uncommitted > 0);
+}
+
 #[test]
 fn reading_on_reads_nothing_twice() {
     let mut node = Node::leader(Settings { segment_bytes: 1 << 30, ..quiet() }, 1);

@@ -246,7 +246,10 @@ impl Replica {
         }
         if reader.next < head.offset {
             let epoch = reader.epoch.unwrap_or_else(|| self.epoch_before(&head));
-            reader.add_gap(self.id, epoch, head.clock, head.offset);
+            // What is missing is committed, and the record may never be: where it is cut off, another
+            // one follows, with an earlier clock.
+            let clock = head.clock.min(self.committed_clock);
+            reader.add_gap(self.id, epoch, clock, head.offset);
         }
         reader.records.extend_from_slice(&found.bytes);
         reader.next = found.next;
