@@ -25,6 +25,8 @@ pub enum ToShard {
     Linked(NodeId),
     /// They can not any more; those under way may or may not arrive.
     Unlinked(NodeId),
+    /// Some of what the node had said lately may not have come, and will not.
+    Missed(NodeId),
     /// From the shard of another node.
     Parcel(Parcel),
     /// The link to the node has taken a parcel of the forward channel.

@@ -178,6 +178,7 @@ impl Sockets {
             other @ (Output::Received { .. }
             | Output::Up(..)
             | Output::Down(..)
+            | Output::Missed(..)
             | Output::Rejected(..)
             | Output::Unreachable(..)
             | Output::Notice(..)) => return Some(other),

@@ -41,6 +41,9 @@ impl Control {
                 }
                 peer::Output::Up(member, _) => self.on_up(member),
                 peer::Output::Down(member, _) => self.on_down(member),
+                peer::Output::Missed(member) => {
+                    self.out.push_back(Output::Shard(ToShard::Missed(member.node)));
+                }
                 peer::Output::Rejected(node, kind, text) => self.on_rejected(node, kind, text),
                 peer::Output::Unreachable(node, nobody_listens) => {
                     if let Stage::Member(member) = &mut self.stage

@@ -15,6 +15,7 @@ use super::context::Context;
 use super::dialler::{Dialler, State};
 use super::frame::Channel;
 use super::handshake::{Identity, RefusalKind};
+use super::message::Nonce;
 use super::status::{LinkState, PeerInfo, Status, Traffic};
 use super::{ConnId, DownWhy, Input, Output, Reason, SendError};
 use crate::limits::PEERS_MAX;
@@ -42,6 +43,8 @@ struct Peer {
     dialler: Dialler,
     /// The connection that receives from it.
     receiver: Option<ConnId>,
+    /// The process that was heard last.
+    heard: Option<Nonce>,
     received: Traffic,
 }
 
@@ -266,7 +269,7 @@ impl Links {
 
 impl Peer {
     fn new(dialler: Dialler) -> Self {
-        Self { dialler, receiver: None, received: Traffic::default() }
+        Self { dialler, receiver: None, heard: None, received: Traffic::default() }
     }
 
     fn info(&self) -> Option<PeerInfo> {

@@ -204,6 +204,9 @@ pub enum Output {
     /// They can not any more. Those under way may or may not arrive. Between two `Up` of a node
     /// there is always one of these.
     Down(Member, DownWhy),
+    /// The process speaks on another connection than before: some of what it had said lately may not
+    /// have come.
+    Missed(Member),
     /// The node refuses to link, or this node does, for a reason that does not pass by itself.
     Rejected(NodeId, RefusalKind, String),
     /// An attempt to link with the node has failed. If `true` no process listens at its address.

@@ -9,6 +9,7 @@
 #[path = "../world/disk.rs"]
 mod disk;
 mod requests;
+#[allow(dead_code, reason = "test files share parts of this")]
 #[path = "../world/wires.rs"]
 mod wires;
 mod world;

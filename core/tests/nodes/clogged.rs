@@ -154,6 +154,29 @@ fn a_scan_misses_nothing_when_the_leader_moves() {
 }
 
 #[test]
+fn an_answer_that_is_lost_with_its_connection_is_not_waited_for() {
+    let (mut world, leader, other) = one_partition(16 << 20);
+    let at = world.connect(other);
+    assert_eq!(world.call(at, &["SET", "n", "1"]), Reply::OK);
+    for command in [&[&b"GET"[..], b"n"][..], &[b"INCR", b"n"]] {
+        let way = (NodeId(leader), NodeId(other));
+        world.wires.slow.insert(way, Duration::from_millis(40));
+        world.send(at, command);
+        world.pass(Duration::from_millis(20));
+        world.wires.reset(world.now, way.0, way.1);
+        world.wires.slow.clear();
+        match soon(&mut world, at, "the answer") {
+            Reply::Error(text) => {
+                assert!(text.starts_with("UNKNOWN ") && command.len() == 2, "{text}");
+                assert_eq!(command[0], b"INCR");
+            }
+            told => assert_eq!(told, Reply::bulk(b"1")),
+        }
+    }
+    assert_eq!(world.call(at, &["GET", "n"]), Reply::bulk(b"2"));
+}
+
+#[test]
 fn commands_of_more_bytes_than_a_leader_is_asked_at_once_are_all_evaluated() {
     let (mut world, leader, other) = one_partition(16 << 20);
     let value = vec![b'x'; 16 << 20];

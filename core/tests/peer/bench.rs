@@ -154,6 +154,7 @@ fn line(output: &Output) -> String {
         }
         Output::Up(member, nonce) => format!("up {member} {}", nonce.0),
         Output::Down(member, why) => format!("down {member} {why}"),
+        Output::Missed(member) => format!("missed {member}"),
         Output::Rejected(node, kind, _) => format!("rejected {node} {kind:?}"),
         Output::Unreachable(node, refused) => format!("unreachable {node} refused={refused}"),
         Output::Notice(severity, text) => format!("{severity:?}: {text}"),

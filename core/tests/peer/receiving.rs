@@ -50,7 +50,10 @@ fn a_second_connection_replaces_the_first_and_nothing_more_comes_of_that() {
     bench.accept(A1, &identity(2, 22));
     let message = frame(Channel::Control, b"late");
     bench.bytes(A1, message.slice(..5));
-    assert_eq!(bench.accept(A2, &identity(2, 22)), ["close a1", "write a2 Welcome from n1"]);
+    assert_eq!(
+        bench.accept(A2, &identity(2, 22)),
+        ["close a1", "missed n2/0002", "write a2 Welcome from n1"]
+    );
     assert!(bench.bytes(A1, message.slice(5..)).is_empty());
     assert!(bench.input(Input::Closed(A1)).is_empty());
     assert!(bench.links.status().next().unwrap().receiving, "the second stands");

@@ -272,7 +272,10 @@ impl World {
                 let before = self.nodes.get_mut(&id).unwrap().up.remove(&member.node.0);
                 assert!(before.is_some(), "{member} was not up");
             }
-            Output::Rejected(..) | Output::Unreachable(..) | Output::Notice(..) => {}
+            Output::Missed(..)
+            | Output::Rejected(..)
+            | Output::Unreachable(..)
+            | Output::Notice(..) => {}
         }
     }
 

@@ -49,6 +49,20 @@ impl Wires {
         ends.into_iter().map(|(_, other)| other).collect()
     }
 
+    /// The connection on which one speaks to the other breaks, and what is under way on it is lost.
+    pub(crate) fn reset(&mut self, now: Instant, from: NodeId, to: NodeId) {
+        let dialled = |end: &End| end.0 == from && matches!(end.1, ConnId::Dialled(_));
+        let broken = self.ends.iter().find(|(end, other)| dialled(end) && other.0 == to);
+        let Some((&end, &other)) = broken else { return };
+        self.coming.retain(|_, (node, input)| {
+            !matches!(input, Input::Bytes(conn, _) if (*node, *conn) == end || (*node, *conn) == other)
+        });
+        for (node, conn) in [end, other] {
+            self.ends.remove(&(node, conn));
+            self.later(now, node, Input::Closed(conn));
+        }
+    }
+
     /// What the links of `id` want done; `lives` tells of a node whether its process does.
     pub(crate) fn on_peer(
         &mut self,

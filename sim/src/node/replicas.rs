@@ -48,7 +48,9 @@ impl Process {
                 }
             }
             // A client whose leader is not there any more has its WATCH broken.
-            ToShard::Linked(_) | ToShard::Unlinked(_) => self.world.note_change(),
+            ToShard::Linked(_) | ToShard::Unlinked(_) | ToShard::Missed(_) => {
+                self.world.note_change();
+            }
             ToShard::View(_)
             | ToShard::Taken(_)
             | ToShard::Returned(_)

@@ -204,6 +204,7 @@ impl World {
             peer::Output::Received { .. }
             | peer::Output::Up(..)
             | peer::Output::Down(..)
+            | peer::Output::Missed(..)
             | peer::Output::Rejected(..)
             | peer::Output::Unreachable(..)
             | peer::Output::Notice(..) => unreachable!("control keeps these to itself"),

@@ -97,6 +97,9 @@ impl Links {
             self.accepted.remove(&earlier).expect("a receiver's connection stands");
             self.out.push_back(Output::Close(earlier));
         }
+        if peer.heard.replace(nonce) == Some(nonce) {
+            self.out.push_back(Output::Missed(hello.member));
+        }
         let (mut cx, peers, accepted) = self.parts(now);
         let dialler = &mut peers.get_mut(&node).expect("it is listed").dialler;
         let connection = accepted.get_mut(&conn).expect("the Hello came on it");

@@ -342,6 +342,13 @@ impl Shard {
 
     /// Nothing more will come from the node, neither answers nor asks.
     pub(in crate::shard) fn forget_node(&mut self, node: NodeId) {
+        self.lose_asked(node);
+        self.forwarding.post.forget(node);
+        self.drop_agents(node);
+    }
+
+    /// The node may have answered what it was asked, and that will not come.
+    pub(in crate::shard) fn lose_asked(&mut self, node: NodeId) {
         let lost = self.forwarding.asked_of(node);
         // A later write of the same client that went the same way, and may be answered already.
         let overtaken = |(tag, asked): &(u64, Asked)| {
@@ -354,8 +361,6 @@ impl Shard {
             self.forwarding.take_asked(tag);
             self.lose(asked, overtaken);
         }
-        self.forwarding.post.forget(node);
-        self.drop_agents(node);
     }
 
     fn unanswered(&self, asked: Asked, broken: bool) -> Reply {

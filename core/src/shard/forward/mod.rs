@@ -20,10 +20,10 @@
 //!
 //! # What can not be known
 //!
-//! A part that was asked and not answered when the link breaks may have taken effect. If it only
-//! reads, and no later write of its client went the same way, it is asked again; if not, its client is
-//! told that the outcome is unknown, and so it is of one that is not answered in [`ANSWER_MAX`]. A
-//! part that finds no leader in [`CALL_MAX`] was not applied, and that is said.
+//! A part that was asked and not answered when the link breaks, in either direction, may have taken
+//! effect. If it only reads, and no later write of its client went the same way, it is asked again; if
+//! not, its client is told that the outcome is unknown, and so it is of one that is not answered in
+//! [`ANSWER_MAX`]. A part that finds no leader in [`CALL_MAX`] was not applied, and that is said.
 
 mod agent;
 mod asks;

@@ -180,6 +180,7 @@ impl Shard {
                 self.tell_link(node, false);
                 self.forget_node(node);
             }
+            ToShard::Missed(node) => self.lose_asked(node),
             ToShard::Parcel(Parcel { node, channel: Channel::Data, body }) => {
                 self.on_data(node, body);
             }
