@@ -161,7 +161,7 @@ impl Membership {
                 applied: self.map.applied(),
             },
             life: self.broker.life(),
-            settles: false,
+            settles: None,
             map: self.map.clone(),
         }
     }

@@ -211,6 +211,8 @@ pub struct Control {
     directory: Directory,
     /// A member's next life is to claim no seat: what had been acknowledged may be gone.
     unclean: bool,
+    /// How often the shard has said so.
+    uncleans: u64,
     store: Option<Store>,
     links: Option<Links>,
     /// Who can be sent to.
@@ -313,6 +315,7 @@ impl Control {
             nonce,
             directory,
             unclean: false,
+            uncleans: 0,
             store: None,
             links: None,
             up: BTreeMap::new(),

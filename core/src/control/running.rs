@@ -107,6 +107,7 @@ impl Control {
         let view = match &self.stage {
             Stage::Member(member) => {
                 let settles = self.directory.is_marked() && member.may_mark_clean();
+                let settles = settles.then_some(self.uncleans);
                 View { settles, ..member.view() }
             }
             Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),

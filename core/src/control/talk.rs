@@ -82,10 +82,20 @@ impl Control {
             }
             (ToControl::Alter(alter), Stage::Member(member)) => member.on_alter(self.now, alter),
             (ToControl::LogEnds(ends), Stage::Member(member)) => member.on_log_ends(self.now, ends),
-            (ToControl::Unclean, Stage::Member(member)) => {
-                member.on_replica(self.now, broker::Input::Unclean);
+            (ToControl::Unclean, stage) => {
+                self.uncleans += 1;
+                match stage {
+                    Stage::Member(member) => {
+                        member.on_replica(self.now, broker::Input::Unclean);
+                    }
+                    Stage::Opening
+                    | Stage::Fresh(_)
+                    | Stage::Founding(..)
+                    | Stage::Naming(..)
+                    | Stage::Reopening(_)
+                    | Stage::Ended => self.unclean = true,
+                }
             }
-            (ToControl::Unclean, _) => self.unclean = true,
             (ToControl::Request(client, request), _) => self.on_request(client, request),
             (ToControl::Left, _) => self.left = super::Left::Done,
             (ToControl::Closed(partition), Stage::Member(member)) => {

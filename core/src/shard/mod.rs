@@ -83,6 +83,8 @@ pub struct Shard {
     seated_before: BTreeSet<PartitionId>,
     /// The life that ends since a replica turned out to be damaged.
     unclean: Option<Life>,
+    /// How often control was told so.
+    uncleans: u64,
     /// This process was registered once.
     registered: bool,
     /// Nodes that can be sent to.
@@ -227,6 +229,7 @@ impl Shard {
             cluster: None,
             seated_before: BTreeSet::new(),
             unclean: None,
+            uncleans: 0,
             registered: false,
             linked: BTreeSet::new(),
             homes: Homes::default(),

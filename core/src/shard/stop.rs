@@ -107,8 +107,8 @@ impl Shard {
     /// Whether the next life may begin clean, and would not without a word.
     fn may_settle(&self) -> bool {
         let Some(view) = &self.cluster else { return false };
-        let ends = self.unclean.is_some() && self.unclean == view.life;
-        view.settles && !ends && self.partitions.iter().all(|partition| partition.clean)
+        // Of what control was told since it showed this, the map may not know.
+        view.settles == Some(self.uncleans) && self.partitions.iter().all(|p| p.clean)
     }
 
     pub(super) fn on_settle_io(&mut self, result: DiskResult) {
@@ -121,7 +121,7 @@ impl Shard {
             (Stop::Settling | Stop::Settled, Err(error)) => {
                 let text = format!(
                     "everything is durable, but that could not be noted: {error}; the next start \
-                     counts as one after an unclean stop"
+                     may count as one after an unclean stop"
                 );
                 self.out.push_back(Output::Notice(Severity::Warn, text));
             }

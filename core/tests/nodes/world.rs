@@ -8,6 +8,7 @@ use std::time::Duration;
 use kvnode_core::cluster::Map;
 use kvnode_core::control::{self, Control, FoundingOptions, Stated, View};
 use kvnode_core::disk::NoCache;
+use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::kv::Peer;
 use kvnode_core::peer;
 use kvnode_core::replication;
@@ -88,6 +89,9 @@ pub(crate) struct World {
     /// By how much a node's wall clock is ahead. A process looks at it when it starts, and later on
     /// is only drawn toward it.
     pub(crate) ahead: BTreeMap<u32, Duration>,
+    /// The disk of this node does not answer what is read of the data.
+    pub(crate) stalled: Option<u32>,
+    pub(crate) held: VecDeque<(kvnode_core::IoId, DiskOp)>,
 }
 
 impl World {
@@ -103,6 +107,8 @@ impl World {
             last_client: 0,
             gone: BTreeMap::new(),
             ahead: BTreeMap::new(),
+            stalled: None,
+            held: VecDeque::new(),
         };
         (1..=setup.nodes).for_each(|id| world.start(id));
         world.until("every partition serves, with all in sync", World::is_whole);
@@ -210,6 +216,18 @@ impl World {
         self.nodes.get_mut(&NodeId(id)).unwrap().process.as_mut()
     }
 
+    /// The stalled disk answers.
+    pub(crate) fn unstall(&mut self) {
+        let id = NodeId(self.stalled.take().unwrap());
+        let now = self.wall(id.0);
+        for (io, op) in std::mem::take(&mut self.held) {
+            let node = self.nodes.get_mut(&id).unwrap();
+            let result = node.disk.run(op);
+            node.process.as_mut().unwrap().shard.handle(now, shard::Input::Disk(io, result));
+        }
+        self.drain(id);
+    }
+
     fn hang_up(&mut self, node: NodeId) {
         self.wires.hang_up(self.now, node);
         let gone = self.clients.extract_if(.., |(at, _), _| *at == node);
@@ -282,6 +300,13 @@ impl World {
                 continue;
             }
             let Some((io, op)) = disk.pop_front() else { return };
+            if self.stalled == Some(id.0)
+                && io.0 >> 48 < 0xfffd
+                && matches!(op, DiskOp::Read { file: File::Segment(..), .. })
+            {
+                self.held.push_back((io, op));
+                continue;
+            }
             let result = node.disk.run(op);
             if io.0 >> 48 >= 0xfffd && io.0 >> 48 != 0xffff {
                 if let Some(control) = &mut process.control {

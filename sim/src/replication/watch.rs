@@ -597,7 +597,7 @@ mod tests {
             missing: Vec::new(),
             quorum,
             life: None,
-            settles: false,
+            settles: None,
             map,
         })
     }

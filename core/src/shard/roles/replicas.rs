@@ -36,14 +36,14 @@ impl Shard {
         if !cut && self.may_have_lost(at) {
             // Nothing is said in the name of the old life any more.
             self.step_down(at);
-            self.marks.hit(Mark::BeganUnclean);
-            self.out.push_back(Output::Control(ToControl::Unclean));
-            return;
+            return self.begin_unclean();
         }
         let partition = &mut self.partitions[at];
         // An end that was given to the log excuses no damage that was met on the way.
         if cut && partition.replica.damaged() {
-            return self.on_damage(at);
+            partition.spoilt = true;
+            self.step_down(at);
+            return self.settle_role(at);
         }
         match &partition.role {
             Role::Follower(_) if cut => {
@@ -88,10 +88,16 @@ impl Shard {
         let told = self.unclean.replace(life) == Some(life);
         self.step_down(at);
         if !told {
-            self.marks.hit(Mark::BeganUnclean);
-            self.out.push_back(Output::Control(ToControl::Unclean));
+            self.begin_unclean();
         }
         true
+    }
+
+    /// What this node had acknowledged may be gone: control is to begin a life that claims no seat.
+    fn begin_unclean(&mut self) {
+        self.marks.hit(Mark::BeganUnclean);
+        self.uncleans += 1;
+        self.out.push_back(Output::Control(ToControl::Unclean));
     }
 
     /// The replica has dropped a part of its log, or has stopped on a fault and is what it was no more.
