@@ -15,7 +15,6 @@ use super::context::Context;
 use super::dialler::{Dialler, State};
 use super::frame::Channel;
 use super::handshake::{Identity, RefusalKind};
-use super::message::Nonce;
 use super::status::{LinkState, PeerInfo, Status, Traffic};
 use super::{ConnId, DownWhy, Input, Output, Reason, SendError};
 use crate::limits::PEERS_MAX;
@@ -43,8 +42,9 @@ struct Peer {
     dialler: Dialler,
     /// The connection that receives from it.
     receiver: Option<ConnId>,
-    /// The process that was heard last.
-    heard: Option<Nonce>,
+    /// It was heard while this node spoke on this connection, and is not any more: what it said last
+    /// may not have come.
+    missed: Option<ConnId>,
     received: Traffic,
 }
 
@@ -269,7 +269,13 @@ impl Links {
 
 impl Peer {
     fn new(dialler: Dialler) -> Self {
-        Self { dialler, receiver: None, heard: None, received: Traffic::default() }
+        Self { dialler, receiver: None, missed: None, received: Traffic::default() }
+    }
+
+    /// It is not heard on this connection any more.
+    fn lose(&mut self, receiver: &Accepted) {
+        let up = self.dialler.up().filter(|up| up.since <= receiver.heard());
+        self.missed = up.map(|up| up.conn);
     }
 
     fn info(&self) -> Option<PeerInfo> {

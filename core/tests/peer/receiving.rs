@@ -4,7 +4,9 @@ use kvnode_core::limits::PEER_STRANGERS_MAX;
 use kvnode_core::peer::frame::Channel;
 use kvnode_core::peer::{ConnId, Input, Message};
 
-use crate::bench::{A1, A2, Bench, frame, hello, identity, link};
+use crate::bench::{A1, A2, A3, Bench, D1, frame, hello, identity, link};
+
+const A1_AGAIN: ConnId = ConnId::Accepted(9);
 
 #[test]
 fn messages_are_handed_up_with_their_sender_and_channel_in_order() {
@@ -36,6 +38,23 @@ fn messages_right_behind_the_hello_are_taken() {
 }
 
 #[test]
+fn what_a_process_said_last_may_be_missed_when_it_speaks_on_another_connection() {
+    let peer = identity(2, 22);
+    let mut bench = Bench::up();
+    bench.accept(A1, &peer);
+    // The second takes the place of the first, which then is closed; the third that of nobody.
+    assert!(bench.accept(A2, &peer).contains(&"missed n2/0002".to_owned()));
+    bench.input(Input::Closed(A2));
+    let again = bench.accept(A1_AGAIN, &peer);
+    assert!(again.contains(&"missed n2/0002".to_owned()), "{again:?}");
+    // Whose own connection has broken since has given up already what it waited for.
+    bench.input(Input::Closed(A1_AGAIN));
+    bench.input(Input::Closed(D1));
+    let later = bench.accept(A3, &peer);
+    assert!(!later.iter().any(|effect| effect.starts_with("missed")), "{later:?}");
+}
+
+#[test]
 fn nothing_is_taken_before_the_hello() {
     let mut bench = Bench::new();
     bench.input(Input::Accepted(A1));
@@ -50,10 +69,7 @@ fn a_second_connection_replaces_the_first_and_nothing_more_comes_of_that() {
     bench.accept(A1, &identity(2, 22));
     let message = frame(Channel::Control, b"late");
     bench.bytes(A1, message.slice(..5));
-    assert_eq!(
-        bench.accept(A2, &identity(2, 22)),
-        ["close a1", "missed n2/0002", "write a2 Welcome from n1"]
-    );
+    assert_eq!(bench.accept(A2, &identity(2, 22)), ["close a1", "write a2 Welcome from n1"]);
     assert!(bench.bytes(A1, message.slice(5..)).is_empty());
     assert!(bench.input(Input::Closed(A1)).is_empty());
     assert!(bench.links.status().next().unwrap().receiving, "the second stands");

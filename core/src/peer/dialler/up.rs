@@ -13,11 +13,11 @@ use crate::peer::{ConnId, Reason};
 /// See the module's header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::peer) struct Up {
-    pub(super) conn: ConnId,
+    pub(in crate::peer) conn: ConnId,
     pub(super) decoder: Decoder,
     pub(in crate::peer) welcome: Welcome,
     pub(in crate::peer) outbox: Outbox,
-    pub(super) since: Instant,
+    pub(in crate::peer) since: Instant,
     /// When the peer last answered.
     heard: Instant,
     pings: u64,

@@ -94,10 +94,12 @@ impl Links {
         self.turned_away.retain(|(who, _)| *who != Some(node));
         let peer = self.peers.get_mut(&node).expect("it is listed");
         if let Some(earlier) = peer.receiver.replace(conn) {
-            self.accepted.remove(&earlier).expect("a receiver's connection stands");
+            peer.lose(&self.accepted.remove(&earlier).expect("a receiver's connection stands"));
             self.out.push_back(Output::Close(earlier));
         }
-        if peer.heard.replace(nonce) == Some(nonce) {
+        // Of a link that was down since, nothing is waited for.
+        let missed = peer.missed.take();
+        if missed.is_some() && missed == peer.dialler.up().map(|up| up.conn) {
             self.out.push_back(Output::Missed(hello.member));
         }
         let (mut cx, peers, accepted) = self.parts(now);
@@ -169,11 +171,13 @@ impl Links {
     }
 
     pub(super) fn forget_accepted(&mut self, conn: ConnId) {
-        let hello = self.accepted.remove(&conn).and_then(|accepted| accepted.hello);
-        if let Some(peer) = hello.and_then(|hello| self.peers.get_mut(&hello.member.node))
+        let Some(accepted) = self.accepted.remove(&conn) else { return };
+        let node = accepted.hello.as_ref().map(|hello| hello.member.node);
+        if let Some(peer) = node.and_then(|node| self.peers.get_mut(&node))
             && peer.receiver == Some(conn)
         {
             peer.receiver = None;
+            peer.lose(&accepted);
         }
     }
 }
