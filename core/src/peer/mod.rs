@@ -57,6 +57,9 @@
 //! jitter, and so do links that break as soon as they are up. A peer that is heard of is dialled
 //! without waiting. A refusal is retried slowly.
 //!
+//! A peer whose connection breaks while this node's own stands says nothing of what was under way on
+//! it: when it speaks again, on another one, that is told as [`Output::Missed`].
+//!
 //! # Keepalive
 //!
 //! The dialler that has had no answer for a while sends a ping, one at a time, and the acceptor

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! META                                   format version, directory id, number of partitions
+//! UNSYNCED                               in a cluster: what was acknowledged may not be durable
 //! LOCK                                   held by the process that uses the directory
 //! p0/MANIFEST                            which segments the partition consists of
 //! p0/MARK                                how far the log was known durable
