@@ -35,6 +35,11 @@ mod world;
 
 pub use disk::{Strike, Unsynced};
 
+/// The hash of something, the same in every run.
+fn hash_of(what: impl std::hash::Hash) -> u64 {
+    std::hash::BuildHasher::hash_one(&foldhash::quality::FixedState::default(), what)
+}
+
 /// Takes a lock. What a panic left behind it is looked at all the same: the run is over then.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -120,7 +120,7 @@ pub fn run(request: &Request) -> Outcome {
     };
     let simulated_ns = thread.join().unwrap_or_else(|_| {
         world.violation("panic", "the run's thread has ended in a panic".to_owned());
-        world.stop()
+        world.now_ns()
     });
     conclude(request, settings, plan, &world, simulated_ns)
 }
@@ -180,10 +180,10 @@ fn simulate(world: &Arc<World>, plan: &Plan) -> u64 {
         // All tasks waiting for each other is a panic of madsim's, and a verdict of ours.
         let stuck = text.contains("all tasks will block forever");
         world.violation(if stuck { "liveness" } else { "panic" }, text);
-        return world.stop();
+        return world.now_ns();
     }
     drop(runtime);
-    let simulated_ns = world.stop();
+    let simulated_ns = world.now_ns();
     // What a run leaves behind would add up over a campaign.
     assert_eq!(Arc::strong_count(world), 2, "a task of the run has outlived it");
     simulated_ns

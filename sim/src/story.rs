@@ -1,12 +1,14 @@
 //! The trace of a run: a hash over everything that went in and out, and on request the story itself.
 //!
 //! Every input of a node, every output, every answer of a disk, every delivery and every fault is
-//! [recorded](Trace::record) with its time and its place. All of it goes into one hash (SipHash with
-//! fixed keys), which is what "the same run" means. The events themselves are kept only for a
+//! [recorded](Trace::record) with its time and its place. All of it goes into one hash, of a
+//! fixed seed, which is what "the same run" means. The events themselves are kept only for a
 //! replay, since making the texts takes longer than the run.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::quality::{FixedState, FoldHasher};
 
 /// Whose event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -185,9 +187,8 @@ impl fmt::Display for Event {
 }
 
 /// Gathers the events of one run.
-#[derive(Debug)]
 pub struct Trace {
-    hasher: DefaultHasher,
+    hasher: FoldHasher<'static>,
     count: u64,
     kept: Option<Vec<Event>>,
 }
@@ -195,7 +196,7 @@ pub struct Trace {
 impl Trace {
     /// A trace that keeps its events if `keep`.
     pub fn new(keep: bool) -> Self {
-        Self { hasher: DefaultHasher::new(), count: 0, kept: keep.then(Vec::new) }
+        Self { hasher: FixedState::default().build_hasher(), count: 0, kept: keep.then(Vec::new) }
     }
 
     /// Records an event: `what` goes into the hash, `text` is made only if events are kept.

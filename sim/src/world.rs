@@ -9,7 +9,7 @@ mod tally;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::marks::Marks;
@@ -65,7 +65,7 @@ pub(crate) struct World {
     taken_ns: Mutex<Option<u64>>,
     /// How many tokens clients have drawn: none writes what another has written.
     pub(crate) tokens: Arc<AtomicU32>,
-    time: Mutex<Option<TimeHandle>>,
+    time: OnceLock<TimeHandle>,
     trace: Mutex<Trace>,
     nodes: Mutex<BTreeMap<u32, Node>>,
     record: Mutex<Record>,
@@ -143,7 +143,7 @@ impl World {
             wires: Mutex::default(),
             windows: Mutex::default(),
             tokens: Arc::default(),
-            time: Mutex::new(None),
+            time: OnceLock::new(),
             trace: Mutex::new(Trace::new(keep)),
             nodes: Mutex::default(),
             record: Mutex::default(),
@@ -152,20 +152,13 @@ impl World {
 
     /// From here on time passes.
     pub(crate) fn start(&self, time: TimeHandle) {
-        *lock(&self.time) = Some(time);
-    }
-
-    /// Time does not pass any more; how long the run has taken, in ns.
-    pub(crate) fn stop(&self) -> u64 {
-        let now_ns = self.now_ns();
-        *lock(&self.time) = None;
-        now_ns
+        assert!(self.time.set(time).is_ok(), "a run starts once");
     }
 
     /// True time since the start, in ns.
     pub(crate) fn now_ns(&self) -> u64 {
-        let time = lock(&self.time);
-        time.as_ref().map_or(0, |time| u64::try_from(time.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let elapsed = self.time.get().map(|time| time.elapsed().as_nanos());
+        elapsed.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
     /// Records an event.

@@ -19,8 +19,10 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::hash::Hash;
 use std::rc::Rc;
+
+use foldhash::fast::FixedState;
 
 use super::model::{Span, State, apply};
 use crate::history::{Action, Answer, Left, Order};
@@ -108,7 +110,6 @@ fn prior(ops: &[Op<'_>]) -> Vec<Option<usize>> {
 
 /// A set of operations.
 type Bits = Box<[u64]>;
-type FixedState = BuildHasherDefault<DefaultHasher>;
 type StateId = u32;
 type CandidateId = u32;
 type SetId = u32;

@@ -60,7 +60,15 @@ pub(super) struct Process {
     ticks: (u64, usize),
     /// Messages of other replicas that come late, and when, in ns.
     pub(super) strays: BTreeMap<u64, Parcel>,
+    /// When the machines are due, as long as they have not been asked for anything since they said so.
+    due_control: Option<Due<control::Reason>>,
+    due_shard: Option<Due<shard::Reason>>,
+    /// What the shard was handed, it has not been asked for the outcome of yet.
+    undrained: bool,
 }
+
+/// When a machine has to be handed a tick, and why.
+type Due<R> = Option<(Instant, R)>;
 
 impl Process {
     pub(super) fn new(world: Arc<World>, id: u32, life: u64, mailboxes: Arc<Mailboxes>) -> Self {
@@ -98,6 +106,9 @@ impl Process {
             queue_max: 0,
             ticks: (0, 0),
             strays: BTreeMap::new(),
+            due_control: None,
+            due_shard: None,
+            undrained: true,
         }
     }
 
@@ -130,9 +141,9 @@ impl Process {
     }
 
     /// How long nothing but what arrives can need a turn.
-    fn wait_ns(&self) -> Option<u64> {
-        let control = self.control.as_ref().and_then(Control::deadline).map(|(at, _)| at);
-        let shard = self.shard.as_ref().and_then(Shard::deadline).map(|(at, _)| at);
+    fn wait_ns(&mut self) -> Option<u64> {
+        let control = self.due_control().map(|(at, _)| at);
+        let shard = self.due_shard().map(|(at, _)| at);
         let due = control.into_iter().chain(shard).min();
         let due = due.map(|at| self.world.until(self.id, at));
         let now_ns = self.world.now_ns();
@@ -140,6 +151,16 @@ impl Process {
         let stray = self.strays.keys().next().copied();
         let others = disk.into_iter().chain(stray);
         due.into_iter().chain(others.map(|at| at.saturating_sub(now_ns))).min()
+    }
+
+    fn due_control(&mut self) -> Due<control::Reason> {
+        let control = self.control.as_ref()?;
+        *self.due_control.get_or_insert_with(|| control.deadline())
+    }
+
+    fn due_shard(&mut self) -> Due<shard::Reason> {
+        let shard = self.shard.as_ref()?;
+        *self.due_shard.get_or_insert_with(|| shard.deadline())
     }
 
     pub(super) fn lane(&self) -> Lane {
@@ -152,6 +173,7 @@ impl Process {
         let now = self.world.node_now(self.id);
         self.handled_at = now.mono;
         shard.handle(now, input);
+        (self.due_shard, self.undrained) = (None, true);
         if self.chance.percent(30) {
             self.drain();
         }
@@ -164,6 +186,7 @@ impl Process {
         }
         let Some(control) = &mut self.control else { return };
         control.handle(self.world.node_now(self.id), input);
+        self.due_control = None;
         self.collect();
         if self.chance.percent(30) {
             self.drain();
@@ -234,16 +257,14 @@ impl Process {
     }
 
     fn on_deadlines(&mut self) {
-        let due = self.control.as_ref().and_then(Control::deadline);
-        if let Some((at, reason)) = due
+        if let Some((at, reason)) = self.due_control()
             && self.world.until(self.id, at) == 0
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
             self.hand_control(control::Input::Tick);
             self.count_tick(&reason);
         }
-        let due = self.shard.as_ref().and_then(Shard::deadline);
-        if let Some((at, reason)) = due
+        if let Some((at, reason)) = self.due_shard()
             && self.world.until(self.id, at) == 0
         {
             self.world.tell(self.lane(), Kind::Tick, at, || format!("{reason:?} is due"));
@@ -280,6 +301,10 @@ impl Process {
                 self.world.violation("bounded", text);
                 self.ended = true;
             }
+        }
+        // The shard goes on as it is polled.
+        if std::mem::take(&mut self.undrained) {
+            self.due_shard = None;
         }
         self.observe();
     }

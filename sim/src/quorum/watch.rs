@@ -1,7 +1,6 @@
 //! Looks at every node after every event, and tells the [checkers](super::checkers) what is new.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use kvnode_core::cluster::controller::{Request, RequestError};
@@ -25,6 +24,7 @@ use super::checkers::votes::Votes;
 use super::checkers::wire::Wire;
 use super::checkers::{Found, changes};
 use super::voter_sets::VoterSets;
+use crate::hash_of;
 
 /// See the module's header.
 #[derive(Default)]
@@ -259,7 +259,7 @@ impl Watch {
             }
             for index in (from.0 + 1..=raft.commit().0).map(Index) {
                 let Some(term) = raft.term_at(index) else { continue };
-                let content = raft.entry(index).map(content);
+                let content = raft.entry(index).map(hash_of);
                 found.extend(self.committed.is(&who, index, term, content));
                 self.complete.committed(index, term, raft.term());
             }
@@ -335,7 +335,7 @@ impl Watch {
             seen.log.terms.insert(index, entry.term);
             let before = raft.term_at(Index(index.0 - 1));
             let at = (index, entry.term);
-            found.extend(self.matching.holds(who, at, content(entry), before));
+            found.extend(self.matching.holds(who, at, hash_of(entry), before));
             match &entry.payload {
                 Payload::Noop => {}
                 Payload::Voters(voters) => {
@@ -375,7 +375,7 @@ impl Watch {
         {
             self.answers.committed(entry.index, command);
         }
-        found.extend(self.committed.is(&who, entry.index, entry.term, Some(content(entry))));
+        found.extend(self.committed.is(&who, entry.index, entry.term, Some(hash_of(entry))));
         found
     }
 
@@ -509,13 +509,6 @@ fn voters_before(raft: &Raft, index: Index) -> (Index, &Voters) {
         }
     }
     (raft.snapshot().index, &raft.snapshot().voters)
-}
-
-/// A fingerprint of what an entry says.
-fn content(entry: &Entry) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    entry.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! was cut; the end is [cut](Log::cut) where the replica says that its log ends.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::storage::format::SEGMENT_HEADER_BYTES;
 use kvnode_core::storage::record::{self, Kind, Parsed};
 use kvnode_core::{Epoch, Offset, PartitionId};
+
+use crate::hash_of;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +117,8 @@ pub(crate) fn written(op: &DiskOp) -> Vec<(PartitionId, Offset, Entry)> {
         let head = record.head;
         let content = Content {
             kind: head.kind,
-            key: fingerprint(record.key),
-            value: fingerprint(record.value),
+            key: hash_of(record.key),
+            value: hash_of(record.value),
             expire_at: head.expire_at,
         };
         let mut end = head.offset.plus(1);
@@ -130,13 +131,6 @@ pub(crate) fn written(op: &DiskOp) -> Vec<(PartitionId, Offset, Entry)> {
         rest = &rest[len..];
     }
     records
-}
-
-/// Of a key or a value.
-pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What shards of two nodes say to each other, in a few words, and which message it is.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kvnode_core::node::Parcel;
 use kvnode_core::peer::Channel;
 use kvnode_core::replication::{Envelope, Message};
+
+use crate::hash_of;
 
 /// Parcels under way, by their two ends.
 #[derive(Default)]
@@ -44,9 +45,7 @@ impl Parcels {
 }
 
 fn print(parcel: &Parcel) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (parcel.channel as u8, &parcel.body).hash(&mut hasher);
-    hasher.finish()
+    hash_of((parcel.channel as u8, &parcel.body))
 }
 
 /// Whether a parcel tells a follower to begin again from zero.

@@ -1,7 +1,7 @@
 //! What clients have called, and what they were told.
 
 use super::*;
-use crate::replication::log;
+use crate::hash_of;
 
 impl World {
     /// A client sends a WATCH.
@@ -167,8 +167,8 @@ impl World {
     /// leader that have it, and whether it is durable there.
     pub(crate) fn told_acked(&self, (key, val): (&Key, &Val), replicas: i64, local: bool) {
         let partition = self.partition_of(key.group);
-        let key = log::fingerprint(key.to_string().as_bytes());
-        let written = (partition, key, log::fingerprint(&val.encode()));
+        let key = hash_of(key.to_string().as_bytes());
+        let written = (partition, key, hash_of(&val.encode()[..]));
         let found = lock(&self.replicas).told(written, replicas, local);
         self.found(found);
     }

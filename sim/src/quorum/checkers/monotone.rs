@@ -14,10 +14,12 @@ pub(crate) struct Monotone {
 impl Monotone {
     /// How far a member is.
     pub(crate) fn is(&mut self, who: &str, term: Term, commit: Index) -> Option<Found> {
-        let back = term < self.term || commit < self.commit;
-        let text = format!("{who} goes from {} {} to {term} {commit}", self.term, self.commit);
-        (self.term, self.commit) = (term, commit);
-        back.then_some(("never back", text))
+        let before = std::mem::replace(self, Self { term, commit });
+        let back = term < before.term || commit < before.commit;
+        back.then(|| {
+            let from = format!("from {} {}", before.term, before.commit);
+            ("never back", format!("{who} goes {from} to {term} {commit}"))
+        })
     }
 }
 
