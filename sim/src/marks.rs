@@ -49,11 +49,13 @@ pub enum Seen {
     FromZero,
     /// A client was told how many replicas have what it wrote.
     Counted,
+    /// Records of an earlier reign came to a follower where those of its leader were to come next.
+    OldReignFirst,
 }
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
@@ -73,6 +75,7 @@ impl Seen {
         Self::JoinsInSync,
         Self::FromZero,
         Self::Counted,
+        Self::OldReignFirst,
     ];
 
     /// Its name, as campaigns print it.
@@ -97,6 +100,7 @@ impl Seen {
             Self::JoinsInSync => "replica to join the in-sync set",
             Self::FromZero => "follower told to begin from zero",
             Self::Counted => "client told who has its write",
+            Self::OldReignFirst => "records of an earlier reign came first",
         }
     }
 

@@ -32,10 +32,15 @@ impl Process {
         if self.shard.is_none() {
             return;
         }
-        if let ToShard::Parcel(parcel) = &said
-            && self.goes_astray(parcel)
-        {
-            return;
+        if let ToShard::Parcel(parcel) = &said {
+            let precursor = lock(&self.world.post).precursor(self.id, parcel);
+            if let Some(precursor) = precursor {
+                self.world.see(Seen::OldReignFirst);
+                self.on_stray(precursor);
+            }
+            if self.goes_astray(parcel) {
+                return;
+            }
         }
         match &said {
             ToShard::Parcel(parcel) => {

@@ -3,10 +3,10 @@
 //! Any message may come twice and late (`core/src/replication/message.rs`). Which of them would be believed
 //! in a later reign, and when, no dice find.
 
-use kvnode_core::PartitionId;
 use kvnode_core::node::Parcel;
 use kvnode_core::peer::Channel;
 use kvnode_core::replication::{Envelope, Message};
+use kvnode_core::{Epoch, Offset, PartitionId};
 
 /// What is to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,23 @@ impl Post {
         known.withholds && matches!(envelope.message, Message::Append { .. })
     }
 
+    /// A copy that would be taken for what has come to a node now, if nobody looked whose reign it is
+    /// of: it begins at the same place of the log, and is of an earlier one. It comes first, once.
+    pub(crate) fn precursor(&mut self, to: u32, parcel: &Parcel) -> Option<Parcel> {
+        if parcel.channel != Channel::Data || self.copies.iter().all(|(known, _)| known.to != to) {
+            return None;
+        }
+        let now = place(parcel)?;
+        let precedes = |(known, copy): &(Interest, Parcel)| {
+            known.to == to
+                && place(copy).is_some_and(|(partition, base, epoch)| {
+                    (partition, base) == (now.0, now.1) && epoch < now.2
+                })
+        };
+        let at = self.copies.iter().position(precedes)?;
+        Some(self.copies.remove(at).1)
+    }
+
     /// What was copied, to be delivered again.
     pub(crate) fn copies(&self, interest: Interest) -> Vec<Parcel> {
         let own = self.copies.iter().filter(|(known, _)| *known == interest);
@@ -66,6 +83,13 @@ impl Post {
     pub(crate) fn forget(&mut self, interest: Interest) {
         self.copies.retain(|(known, _)| *known != interest);
     }
+}
+
+/// Of records: their partition, where they begin in its log, and the reign they were sent in.
+fn place(parcel: &Parcel) -> Option<(PartitionId, Offset, Epoch)> {
+    let Envelope { partition, epoch, message } = Envelope::decode(parcel.body.clone())?;
+    let Message::Append { base, records, .. } = message else { return None };
+    (!records.is_empty()).then_some((partition, base, epoch))
 }
 
 /// Records, and that they are there.
@@ -83,27 +107,52 @@ fn is_worth_it(message: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use kvnode_core::{Epoch, NodeId};
+    use kvnode_core::NodeId;
 
     use super::*;
+
+    fn append(base: u64, records: &'static [u8]) -> Message {
+        let incarnation = kvnode_core::Incarnation(1);
+        Message::Append {
+            round: kvnode_core::replication::Round { incarnation, number: 1 },
+            beat: 0,
+            sent: kvnode_core::Instant(1),
+            base: Offset(base),
+            end: Offset(base + records.len() as u64),
+            watermark: Offset(0),
+            records: Bytes::from_static(records),
+        }
+    }
+
+    fn parcel_of(from: u32, partition: u32, epoch: u32, message: Message) -> Parcel {
+        let (partition, epoch) = (PartitionId(partition), Epoch(epoch));
+        let envelope = Envelope { partition, epoch, message };
+        Parcel { node: NodeId(from), channel: Channel::Data, body: envelope.encode() }
+    }
+
+    #[test]
+    fn records_of_an_earlier_reign_come_before_those_of_a_later_one_at_their_place() {
+        let interest = Interest { from: 1, to: 2, partition: PartitionId(0), withholds: true };
+        let mut post = Post::default();
+        post.begin(interest);
+        let old = parcel_of(1, 0, 1, append(8, b"r"));
+        assert!(post.sees(2, &old));
+        let new = |partition, epoch, base| parcel_of(3, partition, epoch, append(base, b"s"));
+        assert_eq!(post.precursor(2, &new(0, 1, 8)), None, "of the same reign");
+        assert_eq!(post.precursor(2, &new(0, 2, 9)), None, "of another place");
+        assert_eq!(post.precursor(2, &new(1, 2, 8)), None, "of another partition");
+        assert_eq!(post.precursor(4, &new(0, 2, 8)), None, "to another node");
+        let beat = parcel_of(3, 0, 2, append(8, b""));
+        assert_eq!(post.precursor(2, &beat), None, "without records");
+        assert_eq!(post.precursor(2, &new(0, 2, 8)), Some(old));
+        assert_eq!(post.precursor(2, &new(0, 2, 8)), None, "it came once");
+    }
 
     #[test]
     fn what_a_hunt_wants_is_copied_and_perhaps_withheld() {
         let interest = Interest { from: 1, to: 2, partition: PartitionId(0), withholds: true };
-        let parcel = |partition, message| {
-            let envelope = Envelope { partition: PartitionId(partition), epoch: Epoch(1), message };
-            Parcel { node: NodeId(1), channel: Channel::Data, body: envelope.encode() }
-        };
-        let incarnation = kvnode_core::Incarnation(1);
-        let append = Message::Append {
-            round: kvnode_core::replication::Round { incarnation, number: 1 },
-            beat: 0,
-            sent: kvnode_core::Instant(1),
-            base: kvnode_core::Offset(0),
-            end: kvnode_core::Offset(1),
-            watermark: kvnode_core::Offset(0),
-            records: Bytes::from_static(b"r"),
-        };
+        let parcel = |partition, message| parcel_of(1, partition, 1, message);
+        let append = append(0, b"r");
         let mut post = Post::default();
         assert!(!post.sees(2, &parcel(0, append.clone())), "nobody wants it yet");
         post.begin(interest);

@@ -27,6 +27,9 @@ const DEADLY_PERCENT: u64 = 55;
 /// In how many of a hundred hunts for reigns one replica misses some.
 const MISSED_PERCENT: u64 = 50;
 
+/// In how many of a hundred cases what it is sent before does not come to it until it is over.
+const WITHHELD_PERCENT: u64 = 50;
+
 /// In how many of a hundred cases such a one stays in sync.
 const STAYS_PERCENT: u64 = 50;
 
@@ -118,8 +121,12 @@ impl Nemesis {
         let Led { partition, epoch, leader, .. } = led;
         let Some((next, missing)) = self.next_and_missing(&led, chance) else { return };
         self.world.injected(Class::Hunt(Trap::Reign));
-        let interest = |from, to| Interest { from, to, partition, withholds: false };
-        let interests = [interest(leader, missing), interest(missing, leader)];
+        // What was sent in the first reign comes to it then for the first time, or a second one.
+        let withholds = chance.percent(WITHHELD_PERCENT);
+        let interests = [
+            Interest { from: leader, to: missing, partition, withholds },
+            Interest { from: missing, to: leader, partition, withholds: false },
+        ];
         interests.iter().for_each(|&interest| lock(&self.world.post).begin(interest));
         let group = chance.pick(&self.world.groups_of(partition));
         let first: Vec<Scout> = (0..2).filter_map(|_| self.scout(leader)).collect();
