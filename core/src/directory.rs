@@ -7,8 +7,9 @@
 //!
 //! A node of a cluster that does not fsync all that it acknowledges (`--fsync` other than `always`) has
 //! UNSYNCED there while it runs: durably before it takes part in anything, and until a stop has made
-//! everything durable. Who finds it at a start may lack what its last process had acknowledged,
-//! whatever its own mode is, and says so to the cluster.
+//! everything durable. In every mode a partition's directory that is missing although the node was in
+//! sync is made anew only once UNSYNCED is there. Who finds it at a start may lack what its last
+//! process had acknowledged, whatever its own mode is, and says so to the cluster.
 
 use alloc::collections::VecDeque;
 use alloc::format;

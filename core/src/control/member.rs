@@ -161,6 +161,7 @@ impl Membership {
                 applied: self.map.applied(),
             },
             life: self.broker.life(),
+            unsynced: false,
             settles: None,
             map: self.map.clone(),
         }

@@ -106,9 +106,8 @@ impl Control {
     pub(super) fn show(&mut self) {
         let view = match &self.stage {
             Stage::Member(member) => {
-                let settles = self.directory.is_marked() && member.may_mark_clean();
-                let settles = settles.then_some(self.uncleans);
-                View { settles, ..member.view() }
+                let settles = member.may_mark_clean().then_some(self.uncleans);
+                View { unsynced: self.directory.is_marked(), settles, ..member.view() }
             }
             Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),
             Stage::Opening

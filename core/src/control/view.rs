@@ -21,9 +21,11 @@ pub struct View {
     pub quorum: QuorumView,
     /// Its registered life, once the map shows it.
     pub life: Option<Life>,
-    /// A stop that makes everything durable may take UNSYNCED away: it is there, and the map is owed
-    /// no [unclean registration](crate::cluster::broker) for anything that the shard has said, so
-    /// many times, of what may be gone.
+    /// UNSYNCED was there when this process began, or was made [then](crate::directory).
+    pub unsynced: bool,
+    /// A stop that makes everything durable may take UNSYNCED away: the map is owed no [unclean
+    /// registration](crate::cluster::broker) for anything that the shard has said, so many times, of
+    /// what may be gone.
     pub settles: Option<u64>,
     /// The cluster map as far as this node has applied it.
     pub map: Map,
@@ -49,7 +51,16 @@ impl View {
             reached: BTreeSet::from([me.node]),
             applied: Index(0),
         };
-        Self { me, cluster: None, missing, quorum, life: None, settles: None, map: Map::new() }
+        Self {
+            me,
+            cluster: None,
+            missing,
+            quorum,
+            life: None,
+            unsynced: false,
+            settles: None,
+            map: Map::new(),
+        }
     }
 }
 

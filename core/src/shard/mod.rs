@@ -558,6 +558,7 @@ impl Shard {
             scrub: self.config.scrub,
             mark_first: false,
             must_exist: !member && self.directory.meta().complete,
+            was_in_sync: self.seated_before.contains(&id),
             replicated: member,
             seed: self.index_seed(id),
         };

@@ -107,6 +107,9 @@ impl Shard {
     /// Whether the next life may begin clean, and would not without a word.
     fn may_settle(&self) -> bool {
         let Some(view) = &self.cluster else { return false };
+        if !view.unsynced && !self.partitions.iter().any(|p| p.replica.made_in_doubt()) {
+            return false;
+        }
         // Of what control was told since it showed this, the map may not know.
         view.settles == Some(self.uncleans) && self.partitions.iter().all(|p| p.clean)
     }

@@ -1,5 +1,7 @@
 //! What a stop leaves behind, with an fsync that is not waited for.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
@@ -113,8 +115,12 @@ fn a_mark_that_can_not_be_taken_away_is_no_harm() {
 
 /// One partition on two nodes, with the acknowledged keys, and who leads and follows.
 fn two_replicas() -> (World, u32, u32) {
+    two_replicas_of(FsyncMode::Never)
+}
+
+fn two_replicas_of(fsync: FsyncMode) -> (World, u32, u32) {
     let founding = FoundingOptions { partitions: 1, replication_factor: 2, min_isr: 1 };
-    let mut world = World::new(Setup { founding, fsync: FsyncMode::Never, ..Setup::default() });
+    let mut world = World::new(Setup { founding, fsync, ..Setup::default() });
     let at = world.connect(1);
     for n in 0..50 {
         assert_eq!(world.call(at, &["SET", &key(n), "1"]), Reply::OK);
@@ -123,6 +129,46 @@ fn two_replicas() -> (World, u32, u32) {
     let held = world.map(leader).partition(PartitionId(0)).unwrap();
     let follower = held.replicas.iter().map(|node| node.0).find(|&id| id != leader).unwrap();
     (world, leader, follower)
+}
+
+#[test]
+fn a_directory_that_is_missing_is_told_of_by_the_process_after_the_one_that_made_it_anew() {
+    let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
+    stop(&mut world, follower);
+    // Whoever is stopped leaves the in-sync set: the other has all alone.
+    stop(&mut world, leader);
+    assert!(!is_marked(&world, leader), "what is fsynced at once needs no mark");
+    world.disk(leader).remove_dir("p0");
+    // It makes the directory, and comes no further.
+    let failed = Rc::new(Cell::new(false));
+    let fails = Rc::clone(&failed);
+    world.disk(leader).fault = Some(Box::new(move |op| {
+        let first = matches!(op, DiskOp::Create(File::Segment(id, ..)) if id.0 == 0);
+        fails.set(fails.get() || first);
+        first.then_some(DiskError::Io(5))
+    }));
+    world.start(leader);
+    world.until("it fails", |_| failed.get());
+    world.kill(leader);
+    world.disk(leader).fault = None;
+    start_all(&mut world);
+    assert!(is_doubted(&world));
+    // The map knows.
+    stop(&mut world, leader);
+    assert!(!is_marked(&world, leader));
+}
+
+#[test]
+fn a_mark_of_a_missing_directory_goes_with_the_process_that_told_of_it() {
+    let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
+    stop(&mut world, follower);
+    stop(&mut world, leader);
+    world.kill((1..=3).find(|&id| id != leader && id != follower).unwrap());
+    world.disk(leader).remove_dir("p0");
+    start_all(&mut world);
+    assert!(is_marked(&world, leader) && is_doubted(&world));
+    stop(&mut world, leader);
+    assert!(!is_marked(&world, leader));
 }
 
 /// The follower's replica goes down on a failed write, and what it had not fsynced goes with it. The

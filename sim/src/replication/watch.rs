@@ -597,6 +597,7 @@ mod tests {
             missing: Vec::new(),
             quorum,
             life: None,
+            unsynced: false,
             settles: None,
             map,
         })

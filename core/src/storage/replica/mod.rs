@@ -97,6 +97,9 @@ pub struct Settings {
     pub mark_first: bool,
     /// The partition has been opened before: its files are not made anew.
     pub must_exist: bool,
+    /// It was in sync, and others count on what it had acknowledged: if its directory is missing,
+    /// UNSYNCED tells the [next process](crate::directory) too, before another takes its place.
+    pub was_in_sync: bool,
     /// It is one of several: its owner begins reigns and tells what is committed.
     pub replicated: bool,
     /// Seed of the index's hashing.

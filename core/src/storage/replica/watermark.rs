@@ -81,6 +81,11 @@ impl Replica {
         self.made_anew
     }
 
+    /// Whether that is so although it [was in sync](super::Settings::was_in_sync), as UNSYNCED tells.
+    pub fn made_in_doubt(&self) -> bool {
+        self.made_anew && self.settings.was_in_sync
+    }
+
     /// Where the atomic batch starts that the log ends in, if it ends in one. A leader cuts it off
     /// before its reign begins: the rest of it will never come.
     pub fn open_batch(&self) -> Option<Offset> {

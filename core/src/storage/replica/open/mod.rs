@@ -79,6 +79,10 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) enum Stage {
     List,
+    /// UNSYNCED is made, since the directory is missing.
+    Doubt,
+    /// Its name is made durable.
+    SyncDoubt,
     /// A new directory is made.
     CreateDir,
     /// Its name is made durable.
@@ -221,6 +225,8 @@ impl Replica {
             }
             Stage::AwaitEpoch(end) if self.high_watermark >= end => self.serve(),
             Stage::List
+            | Stage::Doubt
+            | Stage::SyncDoubt
             | Stage::CreateDir
             | Stage::SyncDirName
             | Stage::CreateSegment(_)
@@ -282,6 +288,11 @@ impl Replica {
             },
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(opening, at)),
+            Stage::Doubt => done(result).map(|()| {
+                self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
+                Next::Stage(Stage::SyncDoubt)
+            }),
+            Stage::SyncDoubt => done(result).map(|()| self.create_dir()),
             Stage::CreateDir => done(result).map(|()| {
                 self.made_anew = true;
                 self.sync_dir_name()
@@ -318,10 +329,11 @@ impl Replica {
         let dir = Dir::Partition(self.id);
         match result {
             Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
-            Err(DiskError::NotFound) => {
-                self.submit(Purpose::Open, DiskOp::CreateDir(dir));
-                return Next::Stage(Stage::CreateDir);
+            Err(DiskError::NotFound) if self.settings.was_in_sync => {
+                self.submit(Purpose::Open, DiskOp::Create(File::Unsynced));
+                return Next::Stage(Stage::Doubt);
             }
+            Err(DiskError::NotFound) => return self.create_dir(),
             Err(error) => return Next::Fail(error),
             Ok(DiskDone::Listing(files)) => opening.files = files.into_iter().collect(),
             Ok(DiskDone::Done | DiskDone::Data(_)) => unreachable!("the driver answers in kind"),
@@ -347,6 +359,11 @@ impl Replica {
             return self.missing();
         }
         self.sync_dir_name()
+    }
+
+    fn create_dir(&mut self) -> Next {
+        self.submit(Purpose::Open, DiskOp::CreateDir(Dir::Partition(self.id)));
+        Next::Stage(Stage::CreateDir)
     }
 
     /// Only once the directory is there can the one above hold on to its name.
