@@ -8,7 +8,7 @@
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -124,83 +124,111 @@ impl Outcome {
     }
 }
 
-/// A reply as it travels.
+/// A reply as it travels: what it consists of, an aggregate before what it holds. It is flat, so that
+/// nobody's stack depends on what a peer has sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WireReply {
+pub struct WireReply(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Part {
     /// One of [`SIMPLE`].
     Simple(u8),
-    /// See [`Reply::Error`].
     Error(String),
-    /// See [`Reply::Int`].
     Int(i64),
-    /// See [`Reply::Bulk`].
     Bulk(#[serde(with = "value")] Value),
-    /// See [`Reply::Null`].
     Null,
-    /// See [`Reply::NullArray`].
     NullArray,
-    /// See [`Reply::Array`].
-    Array(Vec<WireReply>),
-    /// See [`Reply::Map`].
-    Map(Vec<(WireReply, WireReply)>),
-    /// See [`Reply::Set`].
-    Set(Vec<WireReply>),
-    /// See [`Reply::Double`].
+    /// Of so many replies.
+    Array(u32),
+    /// Of so many pairs.
+    Map(u32),
+    /// Of so many replies.
+    Set(u32),
     Double(String),
-    /// See [`Reply::Verbatim`].
     Verbatim(String),
 }
 
 /// The simple replies to commands for leaders.
 const SIMPLE: [&str; 6] = ["OK", "PONG", "QUEUED", "RESET", "none", "string"];
 
+/// How deep a reply may be nested: deeper than what any command replies, also in a transaction.
+const DEPTH_MAX: usize = 16;
+
 impl From<Reply> for WireReply {
     fn from(reply: Reply) -> Self {
-        let all = |items: Vec<Reply>| items.into_iter().map(Self::from).collect();
-        match reply {
-            // One that is not listed no command for leaders gives; it travels as a bulk string.
-            Reply::Simple(text) => match SIMPLE.iter().position(|&known| known == text) {
-                Some(at) => Self::Simple(at as u8),
-                None => Self::Bulk(Value::copy_from(text.as_bytes())),
-            },
-            Reply::Error(text) => Self::Error(text.into_owned()),
-            Reply::Int(n) => Self::Int(n),
-            Reply::Bulk(value) => Self::Bulk(value),
-            Reply::Null => Self::Null,
-            Reply::NullArray => Self::NullArray,
-            Reply::Array(items) => Self::Array(all(items)),
-            Reply::Map(items) => Self::Map(
-                items.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            ),
-            Reply::Set(items) => Self::Set(all(items)),
-            Reply::Double(text) => Self::Double(text.into()),
-            Reply::Verbatim(text) => Self::Verbatim(text.into()),
-        }
+        let mut parts = Vec::with_capacity(1);
+        flatten(reply, &mut parts);
+        Self(parts)
     }
 }
 
-impl From<WireReply> for Reply {
-    fn from(reply: WireReply) -> Self {
-        let all = |items: Vec<WireReply>| items.into_iter().map(Self::from).collect();
-        match reply {
-            WireReply::Simple(at) => match SIMPLE.get(usize::from(at)) {
-                Some(text) => Self::Simple(text),
-                None => Self::error("ERR the leader's answer is of a newer version than this node"),
-            },
-            WireReply::Error(text) => Self::Error(Cow::Owned(text)),
-            WireReply::Int(n) => Self::Int(n),
-            WireReply::Bulk(value) => Self::Bulk(value),
-            WireReply::Null => Self::Null,
-            WireReply::NullArray => Self::NullArray,
-            WireReply::Array(items) => Self::Array(all(items)),
-            WireReply::Map(items) => Self::Map(
-                items.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            ),
-            WireReply::Set(items) => Self::Set(all(items)),
-            WireReply::Double(text) => Self::Double(Box::from(text)),
-            WireReply::Verbatim(text) => Self::Verbatim(Box::from(text)),
+fn flatten(reply: Reply, parts: &mut Vec<Part>) {
+    let count = |len: usize| u32::try_from(len).expect("limits.rs bounds a reply");
+    parts.push(match reply {
+        // One that is not listed no command for leaders gives; it travels as a bulk string.
+        Reply::Simple(text) => match SIMPLE.iter().position(|&known| known == text) {
+            Some(at) => Part::Simple(at as u8),
+            None => Part::Bulk(Value::copy_from(text.as_bytes())),
+        },
+        Reply::Error(text) => Part::Error(text.into_owned()),
+        Reply::Int(n) => Part::Int(n),
+        Reply::Bulk(value) => Part::Bulk(value),
+        Reply::Null => Part::Null,
+        Reply::NullArray => Part::NullArray,
+        Reply::Array(items) => {
+            parts.push(Part::Array(count(items.len())));
+            return items.into_iter().for_each(|item| flatten(item, parts));
         }
+        Reply::Set(items) => {
+            parts.push(Part::Set(count(items.len())));
+            return items.into_iter().for_each(|item| flatten(item, parts));
+        }
+        Reply::Map(items) => {
+            parts.push(Part::Map(count(items.len())));
+            return items.into_iter().for_each(|(key, value)| {
+                flatten(key, parts);
+                flatten(value, parts);
+            });
+        }
+        Reply::Double(text) => Part::Double(text.into()),
+        Reply::Verbatim(text) => Part::Verbatim(text.into()),
+    });
+}
+
+impl From<WireReply> for Reply {
+    fn from(WireReply(parts): WireReply) -> Self {
+        let mut parts = parts.into_iter();
+        let reply = unfold(&mut parts, DEPTH_MAX).filter(|_| parts.len() == 0);
+        reply.unwrap_or(Self::error(
+            "ERR the command was evaluated, but this node can not read the leader's answer: they may \
+             be of different versions",
+        ))
     }
+}
+
+/// The next reply, nested no deeper than this.
+fn unfold(parts: &mut vec::IntoIter<Part>, depth: usize) -> Option<Reply> {
+    let below = depth.checked_sub(1)?;
+    Some(match parts.next()? {
+        Part::Simple(at) => Reply::Simple(SIMPLE.get(usize::from(at))?),
+        Part::Error(text) => Reply::Error(Cow::Owned(text)),
+        Part::Int(n) => Reply::Int(n),
+        Part::Bulk(value) => Reply::Bulk(value),
+        Part::Null => Reply::Null,
+        Part::NullArray => Reply::NullArray,
+        Part::Array(count) => {
+            Reply::Array((0..count).map(|_| unfold(parts, below)).collect::<Option<_>>()?)
+        }
+        Part::Set(count) => {
+            Reply::Set((0..count).map(|_| unfold(parts, below)).collect::<Option<_>>()?)
+        }
+        Part::Map(count) => {
+            let mut pair = || Some((unfold(parts, below)?, unfold(parts, below)?));
+            Reply::Map((0..count).map(|_| pair()).collect::<Option<_>>()?)
+        }
+        Part::Double(text) => Reply::Double(Box::from(text)),
+        Part::Verbatim(text) => Reply::Verbatim(Box::from(text)),
+    })
 }
 
 /// Appends a message to a parcel's body.
@@ -327,6 +355,40 @@ mod tests {
         }
         let unlisted = WireReply::from(Reply::Set(alloc::vec![Reply::Simple("write")]));
         assert_eq!(Reply::from(unlisted), Reply::Set(alloc::vec![Reply::bulk(b"write")]));
+    }
+
+    /// An answer with these parts, as a peer may send it.
+    fn answer(parts: Vec<Part>) -> Reply {
+        let seen = Offset(0);
+        let outcome = Outcome::Reply { reply: WireReply(parts), seen, wrote: None };
+        let mut body = Bytes::from(encode(&Message::Answer { tag: 1, outcome }, Vec::new()));
+        let Some(Message::Answer { outcome: Outcome::Reply { reply, .. }, .. }) = decode(&mut body)
+        else {
+            panic!("it is an answer")
+        };
+        reply.into()
+    }
+
+    #[test]
+    fn an_answer_that_is_no_reply_is_an_error() {
+        let nested = |depth| {
+            let mut parts = alloc::vec![Part::Array(1); depth];
+            parts.push(Part::Null);
+            parts
+        };
+        assert!(matches!(answer(nested(DEPTH_MAX - 1)), Reply::Array(_)));
+        for parts in [
+            nested(DEPTH_MAX),
+            nested(1_000_000),
+            alloc::vec![],
+            alloc::vec![Part::Array(2), Part::Null],
+            alloc::vec![Part::Set(u32::MAX), Part::Null],
+            alloc::vec![Part::Map(1), Part::Null],
+            alloc::vec![Part::Null, Part::Null],
+            alloc::vec![Part::Simple(u8::MAX)],
+        ] {
+            assert!(matches!(answer(parts), Reply::Error(_)));
+        }
     }
 
     #[test]
