@@ -174,3 +174,11 @@ fn the_clock_of_a_log_fell_behind_a_gap() {
 fn a_log_without_what_was_committed_was_taken_for_the_longest() {
     holds(Profile::Replication, 2500760, None);
 }
+
+/// A follower's full disk took back what it had been sent, while the link broke and came back: it was due to
+/// ask anew and could not before the log was cut, and its thread was called again and again until the disk
+/// was done. Mended by "core: a follower that waits for its log waits for no clock".
+#[test]
+fn a_follower_that_waited_for_its_disk_was_due_without_end() {
+    holds(Profile::Replication, 3_000_080, None);
+}

@@ -75,6 +75,8 @@ pub struct Follower {
     linked: bool,
     /// The log end, once all is stored that was to be.
     end: Offset,
+    /// The log end, as the owner told it last.
+    log_end: Offset,
     /// What the owner was told to be committed, or knew.
     watermark: Offset,
     /// What was last acknowledged in this session, and said to be stored.
@@ -142,6 +144,7 @@ impl Follower {
             state: State::Idle(now),
             linked: false,
             end: Offset(0),
+            log_end: Offset(0),
             watermark: Offset(0),
             acked: None,
             taken: None,
@@ -213,6 +216,8 @@ impl Follower {
     /// When to call [`on_tick`](Self::on_tick), and why.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let at = match self.state {
+            // It asks when the log has it, or is followed anew if it never will.
+            State::Idle(_) if self.log_end < self.end => return None,
             State::Idle(at) => at.max(self.held_until),
             State::Asked(_, until) | State::Following(_, until) => until,
             State::Cutting(_) => return None,
@@ -296,6 +301,7 @@ impl Follower {
         if self.is_following() {
             assert!(log.end <= self.end, "a follower's log grows by what it is sent");
         }
+        self.log_end = log.end;
         self.watermark = self.watermark.max(log.watermark);
     }
 

@@ -114,6 +114,25 @@ fn a_follower_takes_the_watermark_only_as_far_as_its_own_log() {
 }
 
 #[test]
+fn a_session_that_begins_anew_waits_for_the_log_and_not_for_the_clock() {
+    let map = founded(3, 1);
+    let mut log = log(&[(1, 0)], 10, 10);
+    let mut machine = follow(&map);
+    machine.on_tick(at(0), log.state());
+    machine.on_message(at(1), N1, append(round(&map, N2, 1), at(0), 10, 12, 10), log.state());
+    done(&mut machine);
+    machine.on_unlinked(at(2));
+    machine.on_linked(at(3));
+    // The disk has not taken what was to be stored: to be called at once, again and again, is no use.
+    machine.on_tick(at(3), log.state());
+    assert_eq!((done(&mut machine), machine.deadline()), (vec![], None));
+    (log.end, log.acked) = (12, 10);
+    machine.on_log(at(9), log.state());
+    let ask = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 12));
+    assert_eq!(done(&mut machine), [ask]);
+}
+
+#[test]
 fn a_gap_begins_another_session_and_what_came_before_is_overtaken() {
     let map = founded(3, 1);
     let log = log(&[(1, 0)], 10, 10);
