@@ -7,9 +7,9 @@
 //!
 //! A node of a cluster that does not fsync all that it acknowledges (`--fsync` other than `always`) has
 //! UNSYNCED there while it runs: durably before it takes part in anything, and until a stop has made
-//! everything durable. In every mode a partition's directory that is missing although the node was in
-//! sync is made anew only once UNSYNCED is there. Who finds it at a start may lack what its last
-//! process had acknowledged, whatever its own mode is, and says so to the cluster.
+//! everything durable. In every mode a log that is lost begins anew only once UNSYNCED is there. Who finds
+//! it at a start may lack what an earlier process had acknowledged, whatever its own mode is, and says
+//! so to the cluster.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -151,7 +151,7 @@ impl Directory {
         self.unsynced
     }
 
-    /// Whether UNSYNCED is there, once the directory is known.
+    /// Whether UNSYNCED was there or was made, when the directory became known.
     pub fn is_marked(&self) -> bool {
         self.unsynced || matches!(self.wanted, Wanted::Node { relaxed: true, .. })
     }

@@ -28,8 +28,10 @@ pub enum File {
     Meta,
     /// `META.tmp`, renamed to `META` once durable.
     MetaTmp,
-    /// `UNSYNCED`: empty; while it is there, writes that were acknowledged may not be durable.
+    /// `UNSYNCED`: empty; while it is there, writes that were acknowledged may not be durable, or gone.
     Unsynced,
+    /// `p<id>.held`: empty; in a cluster, the partition has served here: a log without it is gone.
+    Held(PartitionId),
     /// `p<id>/MANIFEST`: which segments the partition consists of.
     Manifest(PartitionId),
     /// `p<id>/MANIFEST.tmp`, renamed to `MANIFEST` once durable.
@@ -46,7 +48,7 @@ impl File {
     /// The directory that holds the file.
     pub fn dir(self) -> Dir {
         match self {
-            Self::Meta | Self::MetaTmp | Self::Unsynced => Dir::Root,
+            Self::Meta | Self::MetaTmp | Self::Unsynced | Self::Held(_) => Dir::Root,
             Self::Manifest(p)
             | Self::ManifestTmp(p)
             | Self::Mark(p)
@@ -71,6 +73,7 @@ impl fmt::Display for File {
             Self::Meta => f.write_str("META"),
             Self::MetaTmp => f.write_str("META.tmp"),
             Self::Unsynced => f.write_str("UNSYNCED"),
+            Self::Held(p) => write!(f, "{p}.held"),
             Self::Manifest(p) => write!(f, "{p}/MANIFEST"),
             Self::ManifestTmp(p) => write!(f, "{p}/MANIFEST.tmp"),
             Self::Mark(p) => write!(f, "{p}/MARK"),

@@ -130,7 +130,6 @@ impl Store {
             scrub: None,
             mark_first: true,
             must_exist,
-            was_in_sync: false,
             replicated: false,
             seed,
         };

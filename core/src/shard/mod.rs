@@ -78,15 +78,10 @@ pub struct Shard {
     config: Config,
     /// The cluster, as control last showed it.
     cluster: Option<Arc<View>>,
-    /// Partitions in which this node had a seat before this process was registered: their directories
-    /// are there, or something is lost.
-    seated_before: BTreeSet<PartitionId>,
     /// The life that ends since a replica turned out to be damaged.
     unclean: Option<Life>,
     /// How often control was told so.
     uncleans: u64,
-    /// This process was registered once.
-    registered: bool,
     /// Nodes that can be sent to.
     linked: BTreeSet<NodeId>,
     homes: Homes,
@@ -163,6 +158,8 @@ struct Partition {
     cutting: bool,
     /// What it had acknowledged when it went down.
     had_acked: Offset,
+    /// How many losses of the log were dealt with.
+    losses_told: u32,
     /// The last life in which it led or followed: whom it has acknowledged to may have let it in since,
     /// though the map does not show it here yet.
     spoke_in: Option<Life>,
@@ -227,10 +224,8 @@ impl Shard {
             directory: Directory::new(Wanted::Alone(config.partitions), id),
             booted: config.member,
             cluster: None,
-            seated_before: BTreeSet::new(),
             unclean: None,
             uncleans: 0,
-            registered: false,
             linked: BTreeSet::new(),
             homes: Homes::default(),
             forwarding,
@@ -558,7 +553,6 @@ impl Shard {
             scrub: self.config.scrub,
             mark_first: false,
             must_exist: !member && self.directory.meta().complete,
-            was_in_sync: self.seated_before.contains(&id),
             replicated: member,
             seed: self.index_seed(id),
         };
@@ -572,6 +566,7 @@ impl Shard {
             next_round: 0,
             cutting: false,
             had_acked: Offset(0),
+            losses_told: 0,
             spoke_in: None,
             spoilt: false,
             hold: Hold::default(),

@@ -107,7 +107,7 @@ impl Shard {
     /// Whether the next life may begin clean, and would not without a word.
     fn may_settle(&self) -> bool {
         let Some(view) = &self.cluster else { return false };
-        if !view.unsynced && !self.partitions.iter().any(|p| p.replica.made_in_doubt()) {
+        if !view.unsynced && !self.partitions.iter().any(|p| p.replica.losses() > 0) {
             return false;
         }
         // Of what control was told since it showed this, the map may not know.

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! META                                   format version, directory id, number of partitions
-//! UNSYNCED                               in a cluster: what was acknowledged may not be durable
+//! UNSYNCED                               in a cluster: what was acknowledged may not be durable, or gone
+//! p0.held                                in a cluster: the partition has served here, so there is a log
 //! LOCK                                   held by the process that uses the directory
 //! p0/MANIFEST                            which segments the partition consists of
 //! p0/MARK                                how far the log was known durable

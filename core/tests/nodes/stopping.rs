@@ -1,11 +1,12 @@
-//! What a stop leaves behind, with an fsync that is not waited for.
+//! What a stop leaves behind, with an fsync that is not waited for; and what is told of a log that is gone.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use kvnode_core::cluster::Map;
 use kvnode_core::control::FoundingOptions;
-use kvnode_core::disk::{DiskError, DiskOp, File};
+use kvnode_core::disk::{Dir, DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{NodeId, PartitionId};
@@ -120,7 +121,11 @@ fn two_replicas() -> (World, u32, u32) {
 
 fn two_replicas_of(fsync: FsyncMode) -> (World, u32, u32) {
     let founding = FoundingOptions { partitions: 1, replication_factor: 2, min_isr: 1 };
-    let mut world = World::new(Setup { founding, fsync, ..Setup::default() });
+    two_replicas_in(Setup { founding, fsync, ..Setup::default() })
+}
+
+fn two_replicas_in(setup: Setup) -> (World, u32, u32) {
+    let mut world = World::new(setup);
     let at = world.connect(1);
     for n in 0..50 {
         assert_eq!(world.call(at, &["SET", &key(n), "1"]), Reply::OK);
@@ -131,22 +136,42 @@ fn two_replicas_of(fsync: FsyncMode) -> (World, u32, u32) {
     (world, leader, follower)
 }
 
-#[test]
-fn a_directory_that_is_missing_is_told_of_by_the_process_after_the_one_that_made_it_anew() {
+/// What is there of the acknowledged keys, and whether somebody says that some may be missing.
+fn left(world: &mut World, leader: u32) -> (usize, bool) {
+    world.until("it leads", |world| world.leader(0) == Some(leader));
+    let doubt = world.map(leader).partition(PartitionId(0)).unwrap().doubt.is_some();
+    let at = world.connect(leader);
+    let is_there = |&n: &u32| world.call(at, &["GET", &key(n)]) == Reply::bulk(b"1");
+    ((0..50).filter(is_there).count(), doubt)
+}
+
+/// Two replicas of which one is alone in sync, and stopped.
+fn last_in_sync() -> (World, u32) {
     let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
-    stop(&mut world, follower);
     // Whoever is stopped leaves the in-sync set: the other has all alone.
+    stop(&mut world, follower);
     stop(&mut world, leader);
     assert!(!is_marked(&world, leader), "what is fsynced at once needs no mark");
-    world.disk(leader).remove_dir("p0");
-    // It makes the directory, and comes no further.
+    (world, leader)
+}
+
+/// The first segment of the partition can not be made, and that shows.
+fn fail_to_begin(world: &mut World, id: u32) -> Rc<Cell<bool>> {
     let failed = Rc::new(Cell::new(false));
     let fails = Rc::clone(&failed);
-    world.disk(leader).fault = Some(Box::new(move |op| {
+    world.disk(id).fault = Some(Box::new(move |op| {
         let first = matches!(op, DiskOp::Create(File::Segment(id, ..)) if id.0 == 0);
         fails.set(fails.get() || first);
         first.then_some(DiskError::Io(5))
     }));
+    failed
+}
+
+#[test]
+fn a_log_that_is_gone_is_told_of_by_the_process_after_the_one_that_began_another() {
+    let (mut world, leader) = last_in_sync();
+    world.disk(leader).remove_dir("p0");
+    let failed = fail_to_begin(&mut world, leader);
     world.start(leader);
     world.until("it fails", |_| failed.get());
     world.kill(leader);
@@ -159,16 +184,97 @@ fn a_directory_that_is_missing_is_told_of_by_the_process_after_the_one_that_made
 }
 
 #[test]
-fn a_mark_of_a_missing_directory_goes_with_the_process_that_told_of_it() {
-    let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
-    stop(&mut world, follower);
-    stop(&mut world, leader);
-    world.kill((1..=3).find(|&id| id != leader && id != follower).unwrap());
+fn the_mark_of_a_log_that_is_gone_goes_with_the_process_that_told_of_it() {
+    let (mut world, leader) = last_in_sync();
     world.disk(leader).remove_dir("p0");
     start_all(&mut world);
     assert!(is_marked(&world, leader) && is_doubted(&world));
     stop(&mut world, leader);
     assert!(!is_marked(&world, leader));
+}
+
+#[test]
+fn an_emptied_directory_is_a_log_that_is_gone() {
+    let (mut world, leader) = last_in_sync();
+    world.disk(leader).remove_dir("p0");
+    world.disk(leader).run(DiskOp::CreateDir(Dir::Partition(PartitionId(0)))).unwrap();
+    world.start(leader);
+    assert_eq!(left(&mut world, leader), (0, true));
+}
+
+#[test]
+fn a_directory_that_is_made_and_said_not_to_be_hides_no_loss() {
+    let (mut world, leader) = last_in_sync();
+    world.disk(leader).remove_dir("p0");
+    let dir = Dir::Partition(PartitionId(0));
+    let failed = Rc::new(Cell::new(false));
+    let fails = Rc::clone(&failed);
+    world.disk(leader).fault = Some(Box::new(move |op| {
+        let makes = *op == DiskOp::CreateDir(dir) && !fails.replace(true);
+        makes.then_some(DiskError::Io(5))
+    }));
+    world.start(leader);
+    world.until("it fails", |_| failed.get());
+    world.disk(leader).run(DiskOp::CreateDir(dir)).unwrap();
+    assert_eq!(left(&mut world, leader), (0, true));
+    stop(&mut world, leader);
+    assert!(!is_marked(&world, leader));
+}
+
+#[test]
+fn a_log_that_goes_under_a_process_is_told_of_by_the_next() {
+    let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
+    stop(&mut world, follower);
+    let mut is_down = false;
+    world.disk(leader).fault = Some(Box::new(move |op| {
+        let write = matches!(op, DiskOp::Write { file: File::Segment(id, ..), .. } if id.0 == 0);
+        (write && !std::mem::replace(&mut is_down, true)).then_some(DiskError::Io(5))
+    }));
+    let at = world.connect(leader);
+    world.send(at, &[b"SET", b"x", b"2"]);
+    world.until("it is down", |world| world.replica(leader, 0).is_some_and(|r| !r.open));
+    world.disk(leader).remove_dir("p0");
+    let failed = fail_to_begin(&mut world, leader);
+    world.until("it fails", |_| failed.get());
+    world.kill(leader);
+    world.disk(leader).fault = None;
+    world.start(leader);
+    assert_eq!(left(&mut world, leader), (0, true));
+}
+
+/// Whether the node's own snapshot of the map shows it as a replica that is not in sync.
+fn snapshot_lacks_seat(world: &World, id: u32) -> bool {
+    let process = world.nodes[&NodeId(id)].process.as_ref().unwrap();
+    let raft = process.control.as_ref().unwrap().raft().unwrap();
+    let map = Map::decode(&raft.snapshot().data).unwrap();
+    map.partition(PartitionId(0))
+        .is_some_and(|p| p.replicas.contains(&NodeId(id)) && p.seat(NodeId(id)).is_none())
+}
+
+#[test]
+fn a_map_of_long_ago_hides_no_loss() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 2, min_isr: 1 };
+    let setup = Setup { founding, snapshot_every: 25, ..Setup::default() };
+    let (mut world, leader, follower) = two_replicas_in(setup);
+    let third = (1..=3).find(|&id| id != leader && id != follower).unwrap();
+    // While it is away a snapshot is taken in which it is out of sync.
+    world.kill(follower);
+    world.pass(Duration::from_secs(3));
+    for _ in 0..12 {
+        world.kill(third);
+        world.pass(Duration::from_secs(3));
+        world.start(third);
+        world.pass(Duration::from_secs(3));
+    }
+    world.start(follower);
+    world.until("they serve", World::is_whole);
+    stop(&mut world, leader);
+    assert_eq!(left(&mut world, follower), (50, false));
+    assert!(snapshot_lacks_seat(&world, follower), "the test wants such a snapshot");
+    stop(&mut world, follower);
+    world.disk(follower).remove_dir("p0");
+    world.start(follower);
+    assert_eq!(left(&mut world, follower), (0, true));
 }
 
 /// The follower's replica goes down on a failed write, and what it had not fsynced goes with it. The

@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) scrub: Option<ScrubSettings>,
     /// Bytes that may wait for a link.
     pub(crate) queue_bytes_max: usize,
+    /// Entries of the control log behind which a snapshot is taken.
+    pub(crate) snapshot_every: u64,
 }
 
 impl Default for Setup {
@@ -73,6 +75,7 @@ impl Default for Setup {
             segment_bytes: 64 << 10,
             scrub: None,
             queue_bytes_max: peer::Settings::default().queue_bytes_max,
+            snapshot_every: 200,
         }
     }
 }
@@ -142,7 +145,7 @@ impl World {
             balance_after: None,
             durable: setup.fsync == FsyncMode::Always,
             segment_bytes: 16 << 10,
-            snapshot_every: 200,
+            snapshot_every: setup.snapshot_every,
             seed,
         };
         let shard = shard::Config {

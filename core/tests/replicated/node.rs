@@ -31,7 +31,6 @@ pub const SETTINGS: Settings = Settings {
     scrub: None,
     mark_first: false,
     must_exist: false,
-    was_in_sync: false,
     replicated: true,
     seed: 7,
 };

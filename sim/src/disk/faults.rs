@@ -100,6 +100,7 @@ fn expendable(file: File, image: &Image) -> bool {
         File::Meta
         | File::MetaTmp
         | File::Unsynced
+        | File::Held(_)
         | File::Manifest(_)
         | File::ManifestTmp(_)
         | File::Mark(_) => false,

@@ -33,12 +33,13 @@ impl Process {
             return;
         }
         if let ToShard::Parcel(parcel) = &said {
-            let precursor = lock(&self.world.post).precursor(self.id, parcel);
+            let calm = self.is_calm();
+            let precursor = lock(&self.world.post).precursor(self.id, parcel).filter(|_| !calm);
             if let Some(precursor) = precursor {
                 self.world.see(Seen::OldReignFirst);
                 self.on_stray(precursor);
             }
-            if self.goes_astray(parcel) {
+            if self.ended || self.goes_astray(parcel) {
                 return;
             }
         }
@@ -71,7 +72,7 @@ impl Process {
     fn goes_astray(&mut self, parcel: &Parcel) -> bool {
         let settings = &self.world.settings;
         let now_ns = self.world.now_ns();
-        let calm = now_ns >= settings.duration_ms * 1_000_000;
+        let calm = self.is_calm();
         let strays = settings.strays_per_mille;
         if !calm && lock(&self.world.post).sees(self.id, parcel) {
             return true;
@@ -86,6 +87,11 @@ impl Process {
         let late_ms = self.chance.skewed(1..STRAY_MS_MAX);
         self.strays.insert(now_ns + late_ms * 1_000_000, parcel.clone());
         self.chance.percent(50)
+    }
+
+    /// Whether nothing is to go wrong any more.
+    fn is_calm(&self) -> bool {
+        self.world.now_ns() >= self.world.settings.duration_ms * 1_000_000
     }
 
     /// Hands in what comes late.

@@ -138,6 +138,9 @@ fn lane(word: &str) -> Option<Lane> {
 
 fn file(path: &str) -> Option<File> {
     let Some((dir, name)) = path.split_once('/') else {
+        if let Some(partition) = path.strip_suffix(".held") {
+            return Some(File::Held(PartitionId(partition.strip_prefix('p')?.parse().ok()?)));
+        }
         return [File::Meta, File::MetaTmp, File::Unsynced]
             .into_iter()
             .find(|file| file.to_string() == path);
@@ -181,6 +184,7 @@ mod tests {
             File::Meta,
             File::MetaTmp,
             File::Unsynced,
+            File::Held(p),
             File::Manifest(p),
             File::ManifestTmp(p),
             File::Mark(p),

@@ -200,8 +200,8 @@ impl From<WireReply> for Reply {
         let mut parts = parts.into_iter();
         let reply = unfold(&mut parts, DEPTH_MAX).filter(|_| parts.len() == 0);
         reply.unwrap_or(Self::error(
-            "ERR the command was evaluated, but this node can not read the leader's answer: they may \
-             be of different versions",
+            "UNKNOWN the command was evaluated, but this node can not read the leader's answer: they \
+             may be of different versions; read what it was to change",
         ))
     }
 }
@@ -241,12 +241,17 @@ pub fn encode(message: &Message, mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// Takes the first message off a parcel's body; `None` at its end, or where it is none of ours.
+/// Takes the first message off a parcel's body that is one of ours, and those before it; `None` at its
+/// end.
 pub fn decode(body: &mut Bytes) -> Option<Message> {
-    let len = u32::from_le_bytes(*body.first_chunk()?) as usize;
-    let message = postcard::from_bytes(body.get(4..4usize.checked_add(len)?)?).ok()?;
-    let _ = body.split_to(4 + len);
-    Some(message)
+    loop {
+        let len = u32::from_le_bytes(*body.first_chunk()?) as usize;
+        let message = postcard::from_bytes(body.get(4..4usize.checked_add(len)?)?);
+        let _ = body.split_to(4 + len);
+        if let Ok(message) = message {
+            return Some(message);
+        }
+    }
 }
 
 mod value {
@@ -389,6 +394,15 @@ mod tests {
         ] {
             assert!(matches!(answer(parts), Reply::Error(_)));
         }
+    }
+
+    #[test]
+    fn a_message_that_nobody_knows_hides_none_behind_it() {
+        let mut body = [3, 0, 0, 0, 99, 1, 2].to_vec();
+        body = encode(&Message::Gone { client: 9 }, body);
+        let mut body = Bytes::from(body);
+        assert_eq!(decode(&mut body), Some(Message::Gone { client: 9 }));
+        assert_eq!(decode(&mut body), None);
     }
 
     #[test]

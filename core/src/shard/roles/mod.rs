@@ -216,13 +216,6 @@ impl Shard {
         if known.is_some_and(|known| view.map.applied() < known.map.applied()) {
             return;
         }
-        if view.life.is_none() && !self.registered {
-            let seated = |(_, p): &(PartitionId, &crate::cluster::Partition)| {
-                p.seat(view.me.node).is_some_and(|seat| seat.directory == view.me.directory)
-            };
-            self.seated_before.extend(view.map.partitions().filter(seated).map(|(id, _)| id));
-        }
-        self.registered |= view.life.is_some();
         let lives = known.map(|known| known.life) != Some(view.life);
         let me = view.me.node;
         let count = view.map.partitions().count();

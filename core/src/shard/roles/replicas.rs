@@ -7,9 +7,8 @@ use crate::node::ToControl;
 use crate::shard::{Output, Shard, Stop};
 
 impl Shard {
-    /// Whether the replica that has just opened lacks what this node may have acknowledged: its
-    /// directory is gone although it had a seat, its log ends too early, or a part of it can
-    /// not be read and others have it.
+    /// Whether the replica that has just opened lacks what this node may have acknowledged: its log is
+    /// gone, or ends too early, or a part of it can not be read and others have it.
     fn may_have_lost(&mut self, at: usize) -> bool {
         let partition = &mut self.partitions[at];
         let Some(view) = &self.cluster else { return false };
@@ -21,12 +20,14 @@ impl Shard {
         let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
         let seated = seated || view.life.is_some() && partition.spoke_in == view.life;
         let others = entry.isr.iter().any(|seat| seat.life.node != node);
-        let was_seated = self.seated_before.remove(&partition.id);
-        let gone = partition.replica.made_anew() && was_seated;
+        let losses = partition.replica.losses();
+        let gone = losses > core::mem::replace(&mut partition.losses_told, losses);
         let short = partition.replica.log_end() < partition.had_acked;
         partition.had_acked = Offset(0);
         partition.spoilt = partition.replica.damaged();
-        seated && (gone || short || partition.spoilt && others)
+        // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
+        let is_unregistered = view.life.is_none();
+        is_unregistered && gone || seated && (gone || short || partition.spoilt && others)
     }
 
     /// The replica has opened, for the first time or again.

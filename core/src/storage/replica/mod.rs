@@ -97,9 +97,6 @@ pub struct Settings {
     pub mark_first: bool,
     /// The partition has been opened before: its files are not made anew.
     pub must_exist: bool,
-    /// It was in sync, and others count on what it had acknowledged: if its directory is missing,
-    /// UNSYNCED tells the [next process](crate::directory) too, before another takes its place.
-    pub was_in_sync: bool,
     /// It is one of several: its owner begins reigns and tells what is committed.
     pub replicated: bool,
     /// Seed of the index's hashing.
@@ -183,8 +180,10 @@ pub struct Replica {
     stop_wanted: bool,
     /// Openings in a row that failed since a segment could not be read.
     unread_openings: u32,
-    /// This process has made the directory.
-    made_anew: bool,
+    /// In a cluster: this process has noted outside of the log that there is one.
+    held: bool,
+    /// How often the log was gone.
+    losses: u32,
     /// The disk was full: what was dropped starts here, and the cut is not durable yet.
     clearing: Option<Offset>,
     /// Until when writes are refused because the disk was full.
@@ -421,7 +420,8 @@ impl Replica {
             roll_wanted: false,
             stop_wanted: false,
             unread_openings: 0,
-            made_anew: false,
+            held: false,
+            losses: 0,
             clearing: None,
             full_until: None,
             next_io: 0,

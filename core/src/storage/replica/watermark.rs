@@ -76,14 +76,9 @@ impl Replica {
         self.epoch
     }
 
-    /// Whether there was no directory before this process made it.
-    pub fn made_anew(&self) -> bool {
-        self.made_anew
-    }
-
-    /// Whether that is so although it [was in sync](super::Settings::was_in_sync), as UNSYNCED tells.
-    pub fn made_in_doubt(&self) -> bool {
-        self.made_anew && self.settings.was_in_sync
+    /// How often this process has found that the log is gone, and begun an empty one.
+    pub fn losses(&self) -> u32 {
+        self.losses
     }
 
     /// Where the atomic batch starts that the log ends in, if it ends in one. A leader cuts it off

@@ -5,6 +5,10 @@
 //!   └──▶ (nothing there) make the directory and a first segment ─────────────────┘
 //! ```
 //!
+//! In a cluster `p<id>.held` is made before the partition serves here for the first time. Where it is
+//! and no log is, the log was lost, whatever became of its directory: UNSYNCED [tells the next
+//! process](crate::directory) before an empty log takes its place, and [`Replica::losses`] this one.
+//!
 //! The last segment alone may end in a *torn tail*: bytes that a crash left half written. They are
 //! cut. What lies below the durable mark was fsynced, so a bad record there (or a log that ends
 //! before the mark) is *damage*: it is never cut, the range is remembered, and [`lookup`] answers
@@ -79,10 +83,13 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) enum Stage {
     List,
-    /// UNSYNCED is made, since the directory is missing.
-    Doubt,
+    /// There is no log. Whether there was one shows by the file that is read; and whether the directory is
+    /// there is known.
+    Gone(bool),
+    /// There was: UNSYNCED is made.
+    Doubt(bool),
     /// Its name is made durable.
-    SyncDoubt,
+    SyncDoubt(bool),
     /// A new directory is made.
     CreateDir,
     /// Its name is made durable.
@@ -108,6 +115,10 @@ pub(super) enum Stage {
     WriteMark(u32),
     /// The manifest must be durable.
     AwaitManifest(u64),
+    /// In a cluster: that there is a log is noted outside of it.
+    Hold,
+    /// The name of that is made durable.
+    SyncHold,
     /// The epoch record must be committed.
     AwaitEpoch(Offset),
 }
@@ -138,6 +149,7 @@ impl Opening {
 /// How a stage ends.
 enum Next {
     Stage(Stage),
+    Serve,
     Refuse(String),
     Fail(DiskError),
 }
@@ -160,7 +172,7 @@ impl Replica {
         self.roll_wanted = old.roll_wanted;
         self.stop_wanted = old.stop_wanted;
         self.unread_openings = old.unread_openings;
-        self.made_anew = old.made_anew;
+        (self.held, self.losses) = (old.held, old.losses);
         self.retain = old.retain;
         if self.settings.replicated {
             // It was true, and MARK may tell of an earlier one.
@@ -216,8 +228,14 @@ impl Replica {
                     unreachable!("it is matched above")
                 };
                 self.delete_leftovers(self.leftovers(opening));
-                if self.settings.replicated {
+                if self.settings.replicated && self.held {
                     return self.serve();
+                }
+                if self.settings.replicated {
+                    return self.open_on(now, |replica, _, _| {
+                        replica.submit(Purpose::Open, DiskOp::Create(File::Held(replica.id)));
+                        Next::Stage(Stage::Hold)
+                    });
                 }
                 self.append_epoch();
                 let end = self.log_end;
@@ -225,8 +243,9 @@ impl Replica {
             }
             Stage::AwaitEpoch(end) if self.high_watermark >= end => self.serve(),
             Stage::List
-            | Stage::Doubt
-            | Stage::SyncDoubt
+            | Stage::Gone(_)
+            | Stage::Doubt(_)
+            | Stage::SyncDoubt(_)
             | Stage::CreateDir
             | Stage::SyncDirName
             | Stage::CreateSegment(_)
@@ -242,6 +261,8 @@ impl Replica {
             | Stage::AwaitCut(..)
             | Stage::WriteMark(_)
             | Stage::AwaitManifest(_)
+            | Stage::Hold
+            | Stage::SyncHold
             | Stage::AwaitEpoch(_) => {}
         }
     }
@@ -269,6 +290,7 @@ impl Replica {
                 };
                 opening.stage = stage;
             }
+            Next::Serve => self.serve(),
             Next::Refuse(text) => self.refuse(text),
             Next::Fail(error) => self.stop_on_fault(now, Failed::Open, error),
         }
@@ -288,14 +310,27 @@ impl Replica {
             },
             Stage::RewriteRead(at) => done_data(result).map(|data| self.on_tail_read(at, data)),
             Stage::RewriteWrite(at) => done(result).map(|()| self.rewrite_tail(opening, at)),
-            Stage::Doubt => done(result).map(|()| {
+            Stage::Gone(is_there) => match result {
+                Err(DiskError::NotFound) => Ok(self.make_dir(is_there)),
+                result => done_data(result).map(|_| {
+                    self.losses += 1;
+                    self.submit(Purpose::Open, DiskOp::Create(File::Unsynced));
+                    Next::Stage(Stage::Doubt(is_there))
+                }),
+            },
+            Stage::Doubt(is_there) => done(result).map(|()| {
                 self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
-                Next::Stage(Stage::SyncDoubt)
+                Next::Stage(Stage::SyncDoubt(is_there))
             }),
-            Stage::SyncDoubt => done(result).map(|()| self.create_dir()),
-            Stage::CreateDir => done(result).map(|()| {
-                self.made_anew = true;
-                self.sync_dir_name()
+            Stage::SyncDoubt(is_there) => done(result).map(|()| self.make_dir(is_there)),
+            Stage::CreateDir => done(result).map(|()| self.sync_dir_name()),
+            Stage::Hold => done(result).map(|()| {
+                self.submit(Purpose::Open, DiskOp::SyncDir(Dir::Root));
+                Next::Stage(Stage::SyncHold)
+            }),
+            Stage::SyncHold => done(result).map(|()| {
+                self.held = true;
+                Next::Serve
             }),
             Stage::SyncDirName => done(result).map(|()| self.create_active(opening)),
             Stage::CreateSegment(left) => done(result).map(|()| match left {
@@ -329,11 +364,7 @@ impl Replica {
         let dir = Dir::Partition(self.id);
         match result {
             Err(DiskError::NotFound) if self.settings.must_exist => return self.missing(),
-            Err(DiskError::NotFound) if self.settings.was_in_sync => {
-                self.submit(Purpose::Open, DiskOp::Create(File::Unsynced));
-                return Next::Stage(Stage::Doubt);
-            }
-            Err(DiskError::NotFound) => return self.create_dir(),
+            Err(DiskError::NotFound) => return self.begin_log(false),
             Err(error) => return Next::Fail(error),
             Ok(DiskDone::Listing(files)) => opening.files = files.into_iter().collect(),
             Ok(DiskDone::Done | DiskDone::Data(_)) => unreachable!("the driver answers in kind"),
@@ -358,10 +389,22 @@ impl Replica {
         if self.settings.must_exist {
             return self.missing();
         }
-        self.sync_dir_name()
+        self.begin_log(true)
     }
 
-    fn create_dir(&mut self) -> Next {
+    /// There is no log. In a cluster others may count on what was in it.
+    fn begin_log(&mut self, is_there: bool) -> Next {
+        if !self.settings.replicated {
+            return self.make_dir(is_there);
+        }
+        self.submit(Purpose::Open, DiskOp::Read { file: File::Held(self.id), at: 0, len: 1 });
+        Next::Stage(Stage::Gone(is_there))
+    }
+
+    fn make_dir(&mut self, is_there: bool) -> Next {
+        if is_there {
+            return self.sync_dir_name();
+        }
         self.submit(Purpose::Open, DiskOp::CreateDir(Dir::Partition(self.id)));
         Next::Stage(Stage::CreateDir)
     }
