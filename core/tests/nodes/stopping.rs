@@ -200,6 +200,8 @@ fn an_emptied_directory_is_a_log_that_is_gone() {
     world.disk(leader).run(DiskOp::CreateDir(Dir::Partition(PartitionId(0)))).unwrap();
     world.start(leader);
     assert_eq!(left(&mut world, leader), (0, true));
+    let notices = &world.nodes[&NodeId(leader)].notices;
+    assert!(notices.iter().any(|n| n.starts_with("p0: its log is gone")), "{notices:#?}");
 }
 
 #[test]

@@ -314,6 +314,13 @@ impl Replica {
                 Err(DiskError::NotFound) => Ok(self.make_dir(is_there)),
                 result => done_data(result).map(|_| {
                     self.losses += 1;
+                    let text = format!(
+                        "{}: its log is gone, though {} says that there was one: it begins anew, with \
+                         what the other replicas have",
+                        self.id,
+                        File::Held(self.id)
+                    );
+                    self.notice(Severity::Error, text);
                     self.submit(Purpose::Open, DiskOp::Create(File::Unsynced));
                     Next::Stage(Stage::Doubt(is_there))
                 }),
