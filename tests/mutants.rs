@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 62] = [
+const NAMES: [&str; 63] = [
     "ack-before-fsync",
     "any-follower-voids-promises",
     "append-after-short-write",
@@ -38,6 +38,7 @@ const NAMES: [&str; 62] = [
     "lease-by-wall-clock",
     "lease-not-waited-out",
     "lone-read-without-pending",
+    "lost-log-called-first",
     "merge-overwrites-newer-put",
     "merge-revives-delete",
     "no-check-quorum",

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kvnode_core::PartitionId;
 use kvnode_core::disk::File;
 use madsim::net::NetSim;
 use madsim::plugin::simulator;
@@ -123,6 +124,7 @@ impl Nemesis {
                 self.crash(node, Doom::Power(unsynced), class, down_ms).await;
             }
             Fault::Wipe { node, down_ms } => self.crash(node, Doom::Wiped, class, down_ms).await,
+            Fault::LoseLog { node, down_ms } => self.lose_log(node, class, down_ms).await,
             Fault::Restart { node, down_ms } => self.restart(node, down_ms).await,
             Fault::Pause { node, for_ms } => self.pause(node, for_ms).await,
             Fault::Jump { node, by_ms } => {
@@ -287,6 +289,24 @@ impl Nemesis {
             // What the process left to the system may go even now.
             self.world.injected(class);
             self.lose_power(node, unsynced);
+        }
+    }
+
+    /// The process dies, and the files of one of its partitions go, or their directory with them.
+    async fn lose_log(&self, node: u32, class: Class, down_ms: u64) {
+        let (partitions, mut chance) = (self.world.settings.partitions, self.chance());
+        let partition = PartitionId(chance.below(partitions.into()) as u32);
+        if self.is_calm() || !self.world.is_up(node) {
+            return;
+        }
+        self.fell(node, Doom::Process);
+        if self.disk(node, |disk| disk.lose(partition, chance.percent(60))) {
+            self.world.injected(class);
+            lock(&self.world.replicas).lost(node, partition);
+        }
+        sleep(Duration::from_millis(down_ms)).await;
+        if !self.is_calm() {
+            self.raise(node);
         }
     }
 

@@ -258,6 +258,7 @@ impl Window {
             Fault::Kill { .. }
             | Fault::Power { .. }
             | Fault::Wipe { .. }
+            | Fault::LoseLog { .. }
             | Fault::Restart { .. }
             | Fault::Jump { .. }
             | Fault::Drift { .. }

@@ -85,6 +85,20 @@ impl Image {
         Ok(DiskDone::Done)
     }
 
+    /// The files of a directory are gone for good, and perhaps the directory; whether there were any.
+    pub(crate) fn lose(&mut self, dir: Dir, with_dir: bool) -> bool {
+        let prefix = prefix(dir);
+        let gone = self.names.extract_if(.., |name, _| name.starts_with(&prefix));
+        let gone: Vec<usize> = gone.map(|(_, inode)| inode).collect();
+        self.durable_names.retain(|name, _| !name.starts_with(&prefix));
+        gone.iter().for_each(|&inode| self.forget(Some(inode)));
+        if with_dir {
+            self.dirs.remove(&dir);
+            self.durable_dirs.remove(&dir);
+        }
+        !gone.is_empty()
+    }
+
     fn create(&mut self, name: String) {
         self.inodes.push(Inode::default());
         let old = self.names.insert(name, self.inodes.len() - 1);

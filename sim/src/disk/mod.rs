@@ -349,6 +349,11 @@ impl NodeDisk {
         }
     }
 
+    /// The files of a partition are gone, and perhaps its directory; whether there were any.
+    pub(crate) fn lose(&mut self, partition: PartitionId, with_dir: bool) -> bool {
+        self.image.lose(Dir::Partition(partition), with_dir)
+    }
+
     /// A fault is to strike the next operation that it can. A drive that looks for its data in the
     /// wrong place does so more than once.
     pub(crate) fn arm(&mut self, strike: Strike) {

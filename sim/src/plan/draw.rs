@@ -62,6 +62,7 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
         plan.extend(crate::replication::draw::no_room(settings, chance));
         plan.extend(crate::replication::draw::hunts(settings, chance));
         plan.extend(crate::replication::draw::losses(settings, chance));
+        plan.extend(crate::replication::draw::lost_logs(settings, chance));
     }
     plan.sort_by_key(|planned| planned.at_ms);
     plan
@@ -72,6 +73,7 @@ fn starts_at_ms(planned: &Planned) -> Option<u64> {
     let (Fault::Kill { down_ms, .. }
     | Fault::Power { down_ms, .. }
     | Fault::Wipe { down_ms, .. }
+    | Fault::LoseLog { down_ms, .. }
     | Fault::Restart { down_ms, .. }) = planned.fault
     else {
         return None;
@@ -95,6 +97,7 @@ fn leaves_unfinished(class: Class) -> bool {
         | Class::PowerLost
         | Class::PowerMixed
         | Class::Wipe
+        | Class::LostLog
         | Class::Pause
         | Class::Jump
         | Class::Drift
@@ -142,6 +145,7 @@ fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> Fault {
         Class::PowerLost => power(Unsynced::Lost),
         Class::PowerMixed => power(Unsynced::Mixed),
         Class::Wipe => Fault::Wipe { node, down_ms },
+        Class::LostLog => Fault::LoseLog { node, down_ms },
         Class::Restart => Fault::Restart { node, down_ms },
         Class::Pause => Fault::Pause { node, for_ms },
         Class::Jump => {
@@ -196,7 +200,8 @@ pub(crate) fn usual_share(class: Class) -> u64 {
         | Class::Flip
         | Class::Roll
         | Class::Ask
-        | Class::Hunt(_) => 0,
+        | Class::Hunt(_)
+        | Class::LostLog => 0,
         Class::Wipe => 4,
         Class::Rot => 20,
         Class::BadSector => 12,

@@ -44,6 +44,13 @@ pub enum Fault {
         /// For how long it is down.
         down_ms: u64,
     },
+    /// The process dies, and the log of a partition is gone when it is started again.
+    LoseLog {
+        /// Whose.
+        node: u32,
+        /// For how long it is down.
+        down_ms: u64,
+    },
     /// The node is asked to stop and started again.
     Restart {
         /// Which.
@@ -319,11 +326,13 @@ pub enum Class {
     Stall,
     /// [`Fault::Hunt`].
     Hunt(Trap),
+    /// [`Fault::LoseLog`].
+    LostLog,
 }
 
 impl Class {
-    /// All of them; hunts, which are drawn apart from the others, stand last.
-    pub const ALL: [Self; 42] = [
+    /// All of them; those that are drawn apart from the others stand last, hunts before the rest.
+    pub const ALL: [Self; 43] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -366,6 +375,7 @@ impl Class {
         Self::Hunt(Trap::Lease),
         Self::Hunt(Trap::Entry),
         Self::Hunt(Trap::Copy),
+        Self::LostLog,
     ];
 
     /// Those that are drawn by weights.
@@ -383,12 +393,15 @@ impl Class {
                 | Self::Roll
                 | Self::Ask
                 | Self::Hunt(_)
+                | Self::LostLog
         )
     }
 
     /// Whether it needs replicas of partitions.
     pub fn is_of_replicas(self) -> bool {
-        matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry | Trap::Copy))
+        let is_hunt =
+            matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry | Trap::Copy));
+        is_hunt || self == Self::LostLog
     }
 
     /// Its name, as tables print it.
@@ -438,6 +451,7 @@ impl Class {
             Self::Hunt(Trap::Lease) => "hunt-leases",
             Self::Hunt(Trap::Entry) => "hunt-entries",
             Self::Hunt(Trap::Copy) => "hunt-copies",
+            Self::LostLog => "lost-log",
         }
     }
 }
@@ -451,6 +465,7 @@ impl Fault {
             Self::Power { unsynced: Unsynced::Lost, .. } => Class::PowerLost,
             Self::Power { unsynced: Unsynced::Mixed, .. } => Class::PowerMixed,
             Self::Wipe { .. } => Class::Wipe,
+            Self::LoseLog { .. } => Class::LostLog,
             Self::Restart { .. } => Class::Restart,
             Self::Pause { .. } => Class::Pause,
             Self::Jump { .. } => Class::Jump,
@@ -492,6 +507,7 @@ impl Fault {
             Self::Kill { node: at, .. }
             | Self::Power { node: at, .. }
             | Self::Wipe { node: at, .. }
+            | Self::LoseLog { node: at, .. }
             | Self::Restart { node: at, .. }
             | Self::Pause { node: at, .. }
             | Self::Jump { node: at, .. }
@@ -540,6 +556,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill { node, down_ms }
             | Self::Wipe { node, down_ms }
+            | Self::LoseLog { node, down_ms }
             | Self::Restart { node, down_ms } => write!(f, "{class} n{node}, down {down_ms} ms"),
             Self::Power { node, down_ms, .. } => write!(f, "{class} n{node}, down {down_ms} ms"),
             Self::Pause { node, for_ms } | Self::Stall { node, for_ms } => {

@@ -79,6 +79,7 @@ fn fault(text: &str) -> Option<Fault> {
         Class::PowerLost => power(Unsynced::Lost)?,
         Class::PowerMixed => power(Unsynced::Mixed)?,
         Class::Wipe => Fault::Wipe { node: node()?, down_ms: number(0)? },
+        Class::LostLog => Fault::LoseLog { node: node()?, down_ms: number(0)? },
         Class::Restart => Fault::Restart { node: node()?, down_ms: number(0)? },
         Class::Pause => Fault::Pause { node: node()?, for_ms: number(0)? },
         Class::Jump => Fault::Jump { node: node()?, by_ms: signed(0)? },

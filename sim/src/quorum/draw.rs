@@ -25,6 +25,7 @@ pub(crate) fn fault(class: Class, settings: &Settings, chance: &mut Chance) -> F
         Class::PowerLost => power(Unsynced::Lost),
         Class::PowerMixed => power(Unsynced::Mixed),
         Class::Wipe => Fault::Wipe { node, down_ms },
+        Class::LostLog => Fault::LoseLog { node, down_ms },
         Class::Restart => Fault::Restart { node, down_ms },
         Class::Roll => Fault::Roll { down_ms: chance.skewed(1..2000) },
         Class::Ask => Fault::Ask,
@@ -133,5 +134,6 @@ pub(crate) fn share(class: Class) -> u64 {
         Class::Jump | Class::Drift | Class::Swizzle | Class::Full | Class::Strike(_) => 15,
         Class::Rot | Class::BadSector => 10,
         Class::Hunt(_) => HUNT_PERCENT,
+        Class::LostLog => 0,
     }
 }

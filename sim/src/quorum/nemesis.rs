@@ -41,7 +41,8 @@ impl Nemesis {
         }
         let (node, damages) = match fault {
             Fault::Wipe { node, .. } => (node, false),
-            Fault::Rot { node }
+            Fault::LoseLog { node, .. }
+            | Fault::Rot { node }
             | Fault::BadSector { node }
             | Fault::Strike {
                 node,

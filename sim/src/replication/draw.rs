@@ -100,6 +100,23 @@ pub(crate) fn losses(settings: &Settings, chance: &mut Chance) -> Plan {
     vec![Planned { at_ms, fault }]
 }
 
+/// In how many of a hundred runs a node loses the log of one of its partitions, and how often at most.
+const LOST_LOG_PERCENT: u64 = 40;
+const LOST_LOGS_MAX: u64 = 4;
+
+/// What an operator, or the check of a file system, takes away while the node is down.
+pub(crate) fn lost_logs(settings: &Settings, chance: &mut Chance) -> Plan {
+    if !chance.percent(LOST_LOG_PERCENT) {
+        return Plan::new();
+    }
+    let lost = |chance: &mut Chance| {
+        let node = 1 + chance.below(settings.nodes.into()) as u32;
+        let at_ms = chance.of(2000..settings.duration_ms - 1000);
+        Planned { at_ms, fault: Fault::LoseLog { node, down_ms: chance.skewed(1..4000) } }
+    };
+    (0..chance.of(1..LOST_LOGS_MAX)).map(|_| lost(chance)).collect()
+}
+
 /// How many of a hundred runs have this class at all.
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other class is drawn as for the quorum")]
 pub(crate) fn share(class: Class) -> u64 {

@@ -34,6 +34,8 @@ pub(crate) struct Watch {
     unsynced: BTreeMap<(u32, File), Vec<Written>>,
     syncing: BTreeMap<(u32, IoId), Vec<Written>>,
     logs: BTreeMap<(u32, PartitionId), Log>,
+    /// Logs that were lost once: only who speaks in the life of its seat has what came since.
+    gone: BTreeSet<(u32, PartitionId)>,
     replicas: BTreeMap<(u32, PartitionId), Seen>,
     /// What the shard of each node was shown last.
     views: BTreeMap<u32, Arc<View>>,
@@ -176,6 +178,13 @@ impl Watch {
         self.replicas.retain(|(at, _), _| *at != node);
     }
 
+    /// The log of a partition is gone from a node's disk.
+    pub(crate) fn lost(&mut self, node: u32, partition: PartitionId) {
+        self.logs.remove(&(node, partition));
+        self.replicas.remove(&(node, partition));
+        self.gone.insert((node, partition));
+    }
+
     /// The latest clock that a leader of the partition has had committed, in ms.
     pub(crate) fn clock(&self, partition: PartitionId) -> u64 {
         self.clocks.get(&partition).copied().unwrap_or(0)
@@ -261,7 +270,7 @@ impl Watch {
             let before = self.in_sync.insert(p, held.isr_lives()).unwrap_or_default();
             let entered = held.isr.iter().filter(|seat| !before.contains(&seat.life));
             // One that is not whole can not be elected without a doubt.
-            let entered = entered.filter(|seat| seat.whole && self.speaks(seat.life));
+            let entered = entered.filter(|seat| seat.whole && self.speaks(seat.life, p));
             for seat in entered.filter(|seat| self.has(seat.life.node, seat.directory)) {
                 let node = seat.life.node;
                 let log = self.logs.get(&(node.0, p));
@@ -310,9 +319,10 @@ impl Watch {
     }
 
     /// Whether who speaks for the node has what it acknowledged in this life, as far as is known.
-    fn speaks(&self, life: Life) -> bool {
+    fn speaks(&self, life: Life, p: PartitionId) -> bool {
+        let is_kept = !self.relaxed && !self.gone.contains(&(life.node.0, p));
         let view = self.views.get(&life.node.0);
-        !self.relaxed || view.is_some_and(|view| view.life == Some(life))
+        is_kept || view.is_some_and(|view| view.life == Some(life))
     }
 
     fn is(
@@ -425,12 +435,12 @@ impl Watch {
         let glance = self.replica(leader.0, p).filter(|own| own.leads == Some(held.epoch))?;
         // Who has lost its disk since holds nothing, and can not lead.
         let seats = held.isr.iter().filter(|seat| self.has(seat.life.node, seat.directory));
-        let seats = seats.filter(|seat| self.speaks(seat.life));
+        let seats = seats.filter(|seat| self.speaks(seat.life, p));
         let mut members: BTreeSet<NodeId> = seats.map(|seat| seat.life.node).collect();
         if self.is_asked(p, map) {
             let present = |life: &&Life| {
                 let node = map.node(life.node).filter(|node| node.life() == **life);
-                let has = |directory| self.has(life.node, directory) && self.speaks(**life);
+                let has = |directory| self.has(life.node, directory) && self.speaks(**life, p);
                 node.is_some_and(|node| has(node.registration.directory))
             };
             members.extend(self.asked[&p].isr.iter().filter(present).map(|life| life.node));
@@ -660,12 +670,15 @@ mod tests {
         let life = map.node(NodeId(1)).expect("it is registered").life();
         let mut watch = Watch::new(FsyncMode::Never);
         watch.shown(1, &view(map));
-        assert!(!watch.speaks(life), "it has not registered");
+        assert!(!watch.speaks(life, P), "it has not registered");
         let registered = View { life: Some(life), ..(*view(map)).clone() };
         watch.shown(1, &Arc::new(registered));
-        assert!(watch.speaks(life));
+        assert!(watch.speaks(life, P));
         watch.died(1);
-        assert!(!watch.speaks(life));
-        assert!(Watch::new(FsyncMode::Always).speaks(life), "nothing is lost with the power");
+        assert!(!watch.speaks(life, P));
+        let mut watch = Watch::new(FsyncMode::Always);
+        assert!(watch.speaks(life, P), "nothing is lost with the power");
+        watch.lost(1, P);
+        assert!(!watch.speaks(life, P), "but the log");
     }
 }
