@@ -145,6 +145,22 @@ fn left(world: &mut World, leader: u32) -> (usize, bool) {
     ((0..50).filter(is_there).count(), doubt)
 }
 
+/// Nothing of the log is there, and the other replica is not: the partition waits for it. What is then
+/// there of the acknowledged keys, and whether somebody says that some may be missing.
+fn left_by_the_other(world: &mut World) -> (usize, bool) {
+    let gone =
+        |notice: &String| notice.starts_with("p0: the log of its last replica in sync is gone");
+    let is_said = |world: &World| world.nodes.values().any(|node| node.notices.iter().any(gone));
+    world.until("it is said", is_said);
+    world.pass(Duration::from_secs(40));
+    let running = world.nodes.iter().find(|(_, node)| node.process.is_some()).unwrap();
+    let id = running.0.0;
+    assert_eq!(world.map(id).partition(PartitionId(0)).unwrap().leader, None);
+    start_all(world);
+    let leader = world.leader(0).unwrap();
+    left(world, leader)
+}
+
 /// Two replicas of which one is alone in sync, and stopped.
 fn last_in_sync() -> (World, u32) {
     let (mut world, leader, follower) = two_replicas_of(FsyncMode::Always);
@@ -199,7 +215,7 @@ fn an_emptied_directory_is_a_log_that_is_gone() {
     world.disk(leader).remove_dir("p0");
     world.disk(leader).run(DiskOp::CreateDir(Dir::Partition(PartitionId(0)))).unwrap();
     world.start(leader);
-    assert_eq!(left(&mut world, leader), (0, true));
+    assert_eq!(left_by_the_other(&mut world), (50, true));
     let notices = &world.nodes[&NodeId(leader)].notices;
     assert!(notices.iter().any(|n| n.starts_with("p0: its log is gone")), "{notices:#?}");
 }
@@ -218,7 +234,7 @@ fn a_directory_that_is_made_and_said_not_to_be_hides_no_loss() {
     world.start(leader);
     world.until("it fails", |_| failed.get());
     world.disk(leader).run(DiskOp::CreateDir(dir)).unwrap();
-    assert_eq!(left(&mut world, leader), (0, true));
+    assert_eq!(left_by_the_other(&mut world), (50, true));
     stop(&mut world, leader);
     assert!(!is_marked(&world, leader));
 }
@@ -241,7 +257,7 @@ fn a_log_that_goes_under_a_process_is_told_of_by_the_next() {
     world.kill(leader);
     world.disk(leader).fault = None;
     world.start(leader);
-    assert_eq!(left(&mut world, leader), (0, true));
+    assert_eq!(left_by_the_other(&mut world), (50, true));
 }
 
 /// Whether the node's own snapshot of the map shows it as a replica that is not in sync.
@@ -276,7 +292,7 @@ fn a_map_of_long_ago_hides_no_loss() {
     stop(&mut world, follower);
     world.disk(follower).remove_dir("p0");
     world.start(follower);
-    assert_eq!(left(&mut world, follower), (0, true));
+    assert_eq!(left_by_the_other(&mut world), (50, true));
 }
 
 /// The follower's replica goes down on a failed write, and what it had not fsynced goes with it. The

@@ -1,21 +1,24 @@
 //! Who leads a partition.
 //!
 //! 1. Only a replica in sync is elected, active and in its present life: it holds all that was ever
-//!    acknowledged. Among these, one that is not stopping, whose wall clock is near the median of
-//!    all, whose disk is well, that was heard of just now, and whose replica is open; then the one
+//!    acknowledged. Among these, one whose disk is well, that is not stopping, whose wall clock is near
+//!    the median of all, that was heard of just now, and whose replica is open; then the one
 //!    with the longest log, by epoch and end; then the first by the order of the replicas. All but
 //!    the first condition are wishes: whoever fulfils none is elected if nobody else is there.
 //! 2. A leader stays while it can. It is replaced when it is gone, wants to stop, or says that it
 //!    would rather not, and somebody better is there. One that has resigned, since its log had to be
-//!    opened again, is replaced in any case, if need be by itself in another reign.
+//!    opened again, is replaced as soon as there is one whose disk is well, if need be by itself in
+//!    another reign: whoever can not log the beginning of one would resign as well, without end.
 //! 3. With nobody in sync the partition is offline until one of them comes back.
 //! 4. Where the last one in sync came back from an unclean stop, what it acknowledged may be
 //!    missing, from it and not from the others. All who were in sync with it are waited for, until
 //!    they report or for the configured time; then the longest log of all replicas is taken. In a
-//!    history of clean elections a longer log holds all that a shorter one does.
+//!    history of clean elections a longer log holds all that a shorter one does. Where none that is
+//!    there has anything, while others are away, nobody leads: they would drop what they have.
 //! 5. Anything else is an operator's to decide, by name.
 
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -41,18 +44,26 @@ pub(super) struct Offline {
 /// How little a candidate is wished for: the least is elected.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Demerits {
+    unfit: bool,
     stopping: bool,
     off_clock: bool,
-    unfit: bool,
     silent: bool,
     log: Reverse<Option<(Epoch, Offset)>>,
+}
+
+/// A partition whose last replica in sync is not whole, and there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Recovery {
+    pub(super) since: Instant,
+    /// Whether it was said that it takes longer.
+    said: bool,
 }
 
 impl Demerits {
     /// Whether it is wished for; how long its log is says nothing where another leads.
     pub(super) fn are_none(&self) -> bool {
-        let Self { stopping, off_clock, unfit, silent, log: Reverse(log) } = self;
-        !(*stopping || *off_clock || *unfit || *silent) && log.is_some()
+        let Self { unfit, stopping, off_clock, silent, log: Reverse(log) } = self;
+        !(*unfit || *stopping || *off_clock || *silent) && log.is_some()
     }
 }
 
@@ -92,7 +103,8 @@ impl Controller {
         let session = self.sessions.get(&leader);
         if alive && session.is_some_and(|session| session.has_resigned(id, partition.epoch)) {
             // Whoever is best, be it the same node in another reign.
-            return self.best(now, map, id, partition, None).map(|(candidate, _)| candidate);
+            let best = self.best(now, map, id, partition, None);
+            return best.filter(|(_, theirs)| !theirs.unfit).map(|(candidate, _)| candidate);
         }
         let demerits = self.demerits(now, id, leader);
         let stopping = demerits.as_ref().is_some_and(|d| d.stopping);
@@ -127,9 +139,9 @@ impl Controller {
         let session = self.sessions.get(&node)?;
         let log_end = session.log_end(id);
         Some(Demerits {
+            unfit: log_end.is_some_and(|end| !end.fit),
             stopping: session.is_stopping(),
             off_clock: self.is_off_clock(node),
-            unfit: log_end.is_some_and(|end| !end.fit),
             silent: now.mono.since(session.heard()) > self.settings.session_timeout / 3,
             log: Reverse(log_end.map(length)),
         })
@@ -137,20 +149,36 @@ impl Controller {
 
     /// Rule 4.
     fn recover(&mut self, now: Now, map: &Map, id: PartitionId, partition: &Partition) {
-        let since = *self.recoveries.entry(id).or_insert(now.mono);
+        let recovery = Recovery { since: now.mono, said: false };
+        let recovery = *self.recoveries.entry(id).or_insert(recovery);
         let report = |node: NodeId| {
             let session = self.sessions.get(&node).filter(|session| session.is_alive())?;
             map.node(node).filter(|node| node.is_active())?;
             session.log_end(id)
         };
         let complete = partition.last_isr.iter().all(|&node| report(node).is_some());
-        let over = now.mono >= since.after(self.settings.recovery_wait);
+        let over = now.mono >= recovery.since.after(self.settings.recovery_wait);
         if !complete && !over {
             return;
         }
-        let reports = partition.replicas.iter().filter_map(|&node| Some((node, report(node)?)));
+        let (there, away): (Vec<_>, Vec<_>) =
+            partition.replicas.iter().partition(|&&node| report(node).is_some());
+        let reports = there.into_iter().filter_map(|&node| Some((node, report(node)?)));
         // The first of the longest, by the order of the replicas.
         let longest = reports.min_by_key(|(_, end)| Reverse(length(end)));
+        if !away.is_empty() && longest.is_some_and(|(_, end)| end.end == Offset(0)) {
+            self.recoveries.insert(id, Recovery { said: true, ..recovery });
+            if !recovery.said {
+                let away: Vec<_> = away.iter().map(ToString::to_string).collect();
+                let text = format!(
+                    "{id}: the log of its last replica in sync is gone: it has no leader until {} \
+                     is there, or an operator elects one (kvnode cluster elect {id} NODE --unclean)",
+                    away.join(" and ")
+                );
+                self.notice(Severity::Error, text);
+            }
+            return;
+        }
         if let Some((candidate, end)) = longest.filter(|_| !self.is_under_way(Key::Elect(id))) {
             let text = format!(
                 "{id}: the last replica in sync stopped uncleanly; the longest log is that of \

@@ -39,7 +39,7 @@ use crate::{Incarnation, Instant, NodeId, Now, PartitionId};
 
 pub use requests::{Request, RequestError, RequestId};
 
-use elect::Offline;
+use elect::{Offline, Recovery};
 use proposals::{Key, UnderWay};
 use requests::Pending;
 use sessions::Session;
@@ -158,8 +158,8 @@ pub struct Controller {
     clock_median_ms: Option<i64>,
     /// Since when there are enough nodes for the first placement.
     placeable_since: Option<Instant>,
-    /// Since when each partition without a whole seat could take the longest log.
-    recoveries: BTreeMap<PartitionId, Instant>,
+    /// The partitions without a whole seat that could take the longest log.
+    recoveries: BTreeMap<PartitionId, Recovery>,
     /// Since when the preferred leader of each partition that another one leads could lead it.
     away: BTreeMap<PartitionId, (Life, Instant)>,
     /// When that is looked at next.
@@ -227,7 +227,8 @@ impl Controller {
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let sessions = self.sessions.values().filter_map(Session::lapses);
         let proposals = self.under_way.values().map(|under_way| under_way.until);
-        let waits = self.recoveries.values().map(|since| since.after(self.settings.recovery_wait));
+        let wait = self.settings.recovery_wait;
+        let waits = self.recoveries.values().map(|recovery| recovery.since.after(wait));
         let requests = self.requests.values().map(|pending| pending.until);
         let placement = self.placeable_since.map(|s| s.after(self.settings.placement_grace));
         // What has come due and waits for something else now is no deadline any more.
