@@ -30,7 +30,7 @@ pub enum File {
     MetaTmp,
     /// `UNSYNCED`: empty; while it is there, writes that were acknowledged may not be durable, or gone.
     Unsynced,
-    /// `p<id>.held`: empty; in a cluster, the partition has served here: a log without it is gone.
+    /// `p<id>.held`: empty; in a cluster, the partition has served here: if no log is there, it is gone.
     Held(PartitionId),
     /// `p<id>/MANIFEST`: which segments the partition consists of.
     Manifest(PartitionId),

@@ -152,6 +152,8 @@ pub struct Settings {
     pub nearby: u32,
     /// How many of a thousand messages between replicas come late, or twice, or behind others.
     pub strays_per_mille: u64,
+    /// Whether a node's control and its shard hear each other late, as two threads do.
+    pub threads: bool,
     /// How long faults and clients go on, in ms of simulated time.
     pub duration_ms: u64,
     /// About how many faults.
@@ -228,6 +230,7 @@ impl Settings {
             readers: 0,
             nearby: 0,
             strays_per_mille: 0,
+            threads: false,
             duration_ms: 60_000,
             faults,
             drift_ppm_max: c.pick(&[0, 200, 1000, 50_000]),
@@ -403,6 +406,7 @@ impl Settings {
             pair("clients that only read", &self.readers),
             pair("clients that read nearby", &self.nearby),
             pair("strays of a thousand", &self.strays_per_mille),
+            pair("threads", &self.threads),
             pair("partitions", &self.partitions),
             pair("fsync", &self.fsync),
             pair("index", &self.index),

@@ -182,3 +182,11 @@ fn a_log_without_what_was_committed_was_taken_for_the_longest() {
 fn a_follower_that_waited_for_its_disk_was_due_without_end() {
     holds(Profile::Replication, 3_000_080, None);
 }
+
+/// A leader whose first record could not be fsynced began the same reign once more, at another place of its
+/// log, since the controller had not heard that it had resigned. Mended by "core: a reign is begun once, and
+/// by nobody whose log is gone".
+#[test]
+fn a_reign_was_begun_twice() {
+    holds(Profile::Replication, 11, None);
+}

@@ -162,7 +162,8 @@ impl Membership {
             },
             life: self.broker.life(),
             unsynced: false,
-            settles: None,
+            uncleans: 0,
+            settles: false,
             map: self.map.clone(),
         }
     }

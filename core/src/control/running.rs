@@ -105,11 +105,16 @@ impl Control {
     /// Tells the others of this node what the cluster looks like, if it looks different.
     pub(super) fn show(&mut self) {
         let view = match &self.stage {
-            Stage::Member(member) => {
-                let settles = member.may_mark_clean().then_some(self.uncleans);
-                View { unsynced: self.directory.is_marked(), settles, ..member.view() }
+            Stage::Member(member) => View {
+                unsynced: self.directory.is_marked(),
+                uncleans: self.uncleans,
+                settles: member.may_mark_clean(),
+                ..member.view()
+            },
+            Stage::Fresh(founding) => {
+                let view = View::fresh(self.me(), founding.missing());
+                View { uncleans: self.uncleans, ..view }
             }
-            Stage::Fresh(founding) => View::fresh(self.me(), founding.missing()),
             Stage::Opening
             | Stage::Founding(..)
             | Stage::Naming(..)

@@ -23,10 +23,14 @@ pub struct View {
     pub life: Option<Life>,
     /// UNSYNCED was there when this process began, or was made [then](crate::directory).
     pub unsynced: bool,
+    /// How often the shard had said that something may be gone ([`ToControl::Unclean`]) when this was
+    /// shown. What was shown before control heard of it is of a life that has ended.
+    ///
+    /// [`ToControl::Unclean`]: crate::node::ToControl::Unclean
+    pub uncleans: u64,
     /// A stop that makes everything durable may take UNSYNCED away: the map is owed no [unclean
-    /// registration](crate::cluster::broker) for anything that the shard has said, so many times, of
-    /// what may be gone.
-    pub settles: Option<u64>,
+    /// registration](crate::cluster::broker).
+    pub settles: bool,
     /// The cluster map as far as this node has applied it.
     pub map: Map,
 }
@@ -58,7 +62,8 @@ impl View {
             quorum,
             life: None,
             unsynced: false,
-            settles: None,
+            uncleans: 0,
+            settles: false,
             map: Map::new(),
         }
     }

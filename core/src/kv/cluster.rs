@@ -67,7 +67,8 @@ pub(super) fn status(_: Args<'_>, txn: &mut Txn<'_>) -> Result<Reply, Stop> {
 }
 
 fn describe(seen: &View) -> Reply {
-    let View { me, cluster, missing, quorum, life, unsynced: _, settles: _, map } = seen;
+    let View { me, cluster, missing, quorum, life, unsynced: _, uncleans: _, settles: _, map } =
+        seen;
     let founding = map.founding();
     let setting = |of: fn(&crate::cluster::Founding) -> u32| {
         founding.map_or(Reply::Null, |founding| Reply::Int(i64::from(of(founding))))

@@ -57,7 +57,8 @@ use crate::server::Server;
 use crate::storage::keydir::WARM_KEYS;
 use crate::storage::replica::{Event, ReadToken, Replica, Settings};
 use crate::{
-    ClientId, ClusterId, DirectoryId, Instant, IoId, Millis, NodeId, Now, Offset, PartitionId,
+    ClientId, ClusterId, DirectoryId, Epoch, Instant, IoId, Millis, NodeId, Now, Offset,
+    PartitionId,
 };
 
 use client::Client;
@@ -78,9 +79,7 @@ pub struct Shard {
     config: Config,
     /// The cluster, as control last showed it.
     cluster: Option<Arc<View>>,
-    /// The life that ends since a replica turned out to be damaged.
-    unclean: Option<Life>,
-    /// How often control was told so.
+    /// How often control was told that something may be gone.
     uncleans: u64,
     /// Nodes that can be sent to.
     linked: BTreeSet<NodeId>,
@@ -154,8 +153,13 @@ struct Partition {
     promises: Promises,
     /// The number of its next session with a leader.
     next_round: u32,
+    /// The replica is open, and it was looked at what it lacks.
+    ready: bool,
     /// The log is being cut for a leader.
     cutting: bool,
+    /// The last reign that was begun here: it is not begun again, whatever has become of its record, for
+    /// others may have that, and what was before it, from where this log ended then.
+    begun: Epoch,
     /// What it had acknowledged when it went down.
     had_acked: Offset,
     /// How many losses of the log were dealt with.
@@ -224,7 +228,6 @@ impl Shard {
             directory: Directory::new(Wanted::Alone(config.partitions), id),
             booted: config.member,
             cluster: None,
-            unclean: None,
             uncleans: 0,
             linked: BTreeSet::new(),
             homes: Homes::default(),
@@ -564,7 +567,9 @@ impl Shard {
             // A promise that an earlier process gave is kept.
             promises: Promises::unknown(self.started.mono.after(lease)),
             next_round: 0,
+            ready: false,
             cutting: false,
+            begun: Epoch(0),
             had_acked: Offset(0),
             losses_told: 0,
             spoke_in: None,

@@ -111,7 +111,7 @@ impl Shard {
             return false;
         }
         // Of what control was told since it showed this, the map may not know.
-        view.settles == Some(self.uncleans) && self.partitions.iter().all(|p| p.clean)
+        view.settles && self.is_heard(view) && self.partitions.iter().all(|p| p.clean)
     }
 
     pub(super) fn on_settle_io(&mut self, result: DiskResult) {

@@ -40,5 +40,6 @@ scripts! {
     the_status_says_what_is_survived
     two_processes_with_one_id_do_not_both_live
     unclean_stops_cost_the_seat
+    what_an_ended_life_has_reported_counts_in_no_other
     without_a_controller_the_status_says_what_stands_still
 }

@@ -10,8 +10,8 @@
 //! The controller: `office N rf= … balance=MS` · `join N dir= …` (a message) · `beat N stop applied= wall=
 //! p0=e1/10 unfit=p0` · `ask pN isr= …` (a message) · `gone N` · `request ID WHAT …`.
 //!
-//! Brokers: `start n1 dir= seed= unclean` · `stop n1` · `kill n1` · `want n1 pN isr=` · `cut N` ·
-//! `heal N`.
+//! Brokers: `start n1 dir= seed= unclean` · `stop n1` · `kill n1` · `want n1 pN isr=` · `report n1
+//! p0=e1/10` and `unclean n1` (its shard says so) · `cut N` · `heal N`.
 //!
 //! Time and the log: `run MS beats=1/2` (deadlines are kept) · `pause MS` (they are not) · `hold` ·
 //! `release` · `lose` (proposals held are dropped).
@@ -164,6 +164,13 @@ impl Script {
                 world.start(&name, settings);
             }
             "stop" => world.broker(pos(args)?, broker::Input::Stop),
+            "unclean" => world.broker(pos(args)?, broker::Input::Unclean),
+            "report" => {
+                let name = pos(args)?.to_owned();
+                for end in log_ends(args)? {
+                    world.broker(&name, broker::Input::LogEnd(end));
+                }
+            }
             "kill" => {
                 world.processes.remove(pos(args)?).ok_or("no such process")?;
             }
@@ -277,10 +284,8 @@ impl Script {
     }
 }
 
-fn beat(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Fallible<()> {
-    let life = life(world, pos(args)?)?;
-    let applied = args.take_key("applied").map(str::parse).transpose()?;
-    let ahead: i64 = args.take_key("wall").map_or(Ok(0), str::parse)?;
+/// As in `p0=e1/10 unfit=p0`.
+fn log_ends(args: &mut ArgumentConsumer<'_>) -> Fallible<Vec<LogEnd>> {
     let unfit = args.take_key("unfit").map(partition_id).transpose()?;
     let mut ends = Vec::new();
     while let Some((id, end)) = args.next_key() {
@@ -293,6 +298,14 @@ fn beat(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Fallible<()> {
             fit: unfit != Some(partition),
         });
     }
+    Ok(ends)
+}
+
+fn beat(world: &mut World, args: &mut ArgumentConsumer<'_>) -> Fallible<()> {
+    let life = life(world, pos(args)?)?;
+    let applied = args.take_key("applied").map(str::parse).transpose()?;
+    let ahead: i64 = args.take_key("wall").map_or(Ok(0), str::parse)?;
+    let ends = log_ends(args)?;
     let stop = args.next_pos().is_some_and(|word| word == "stop");
     world.beat(life.node, |heartbeat| {
         heartbeat.incarnation = life.incarnation;

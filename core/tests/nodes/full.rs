@@ -65,3 +65,21 @@ fn a_follower_without_room_seldom_asks_for_more() {
     world.disk(full).fault = None;
     world.until("it has caught up", World::is_whole);
 }
+
+#[test]
+fn where_nobody_has_room_nobody_is_elected_again_and_again() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let at = world.connect(1);
+    for id in 1..=3 {
+        world.disk(id).fault = Some(Box::new(no_room));
+    }
+    let told = error(world.call(at, &["SET", "k", "1"]));
+    assert!(told.starts_with("UNKNOWN "), "it was handed to the disk: {told}");
+    let epoch = |world: &World| world.map(1).partition(PartitionId(0)).unwrap().epoch.0;
+    let before = epoch(&world);
+    world.pass(Duration::from_secs(20));
+    // Each tries again a second after it has found no room.
+    let reigns = epoch(&world) - before;
+    assert!((5..80).contains(&reigns), "{reigns} reigns in 20 seconds");
+}

@@ -103,7 +103,7 @@ impl Process {
             }
             Output::Control(said) => {
                 self.replication_says(&said);
-                self.hand_control(control::Input::Shard(said));
+                self.tell_control(control::Input::Shard(said));
             }
             Output::AclFile(..) | Output::Silence(_) | Output::Monitored(..) | Output::Shutdown => {
                 unreachable!("no client of the simulator asks for it")

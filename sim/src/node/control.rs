@@ -3,8 +3,9 @@
 use kvnode_core::cluster::controller::RequestError;
 use kvnode_core::control::{Control, Input, Output, Trace};
 use kvnode_core::node::{ToControl, ToShard};
-use kvnode_core::{ClientId, peer, shard};
+use kvnode_core::{ClientId, peer};
 
+use super::hops::ForShard;
 use super::process::Process;
 use crate::lock;
 use crate::quorum::watch::Watch;
@@ -62,8 +63,7 @@ impl Process {
             Output::Shard(ToShard::View(view)) => {
                 self.world.note((self.id, view.quorum.term, view.quorum.applied));
                 if self.shard.is_some() {
-                    self.on_view(&view);
-                    return self.hand_shard(shard::Input::Control(ToShard::View(view)));
+                    return self.tell_shard(ForShard::Said(ToShard::View(view)));
                 }
                 let Some(me) = view.life else { return };
                 for alter in replicas::wanted(&view.map, me) {
@@ -74,7 +74,7 @@ impl Process {
                 self.hand_control(Input::Shard(ToControl::Left));
             }
             Output::Shard(ToShard::Answered(client, outcome)) => self.on_answered(client, outcome),
-            Output::Shard(said) => self.hand_on(said),
+            Output::Shard(said) => self.tell_shard(ForShard::Said(said)),
             Output::Refused(why) => self.refuse(why),
             // After a refusal it is no clean stop.
             Output::Stopped if self.ended => {}
@@ -82,7 +82,7 @@ impl Process {
             Output::Stopped if self.shard.is_some() => {
                 self.control = None;
                 self.world.hang_up(self.id);
-                self.hand_shard(shard::Input::Stop);
+                self.tell_shard(ForShard::Stop);
             }
             Output::Stopped => {
                 self.world.tell(lane, Kind::Life, 3, || {

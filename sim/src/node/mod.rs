@@ -4,6 +4,7 @@ mod cache;
 mod clients;
 mod control;
 pub(crate) mod describe;
+mod hops;
 mod process;
 mod replicas;
 

@@ -3,7 +3,7 @@
 //!
 //! A node has a control, a shard, or both. This is the simulator's counterpart of the tokio driver, and
 //! as thin: it decides nothing but, by chance, how many inputs it hands in before it drains the outputs,
-//! which the contract leaves open. What the machines say to each other is handed on as it is.
+//! which the contract leaves open. What the machines say to each other goes by way of [`super::hops`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::cache::Cache;
 use super::clients::Client;
+use super::hops::{ForShard, Hop};
 use super::{Mailboxes, NodeEvent, address, describe};
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Answer, DiskSim};
@@ -44,6 +45,8 @@ pub(super) struct Process {
     pub(super) chance: Chance,
     /// Effects of control that are not carried out yet.
     pub(super) pending: VecDeque<control::Output>,
+    pub(super) to_shard: Hop<ForShard>,
+    pub(super) to_control: Hop<control::Input>,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) by_wire: BTreeMap<WireId, ClientId>,
     pub(super) next_client: u64,
@@ -96,6 +99,8 @@ impl Process {
             shard,
             chance,
             pending: VecDeque::new(),
+            to_shard: Hop::new(),
+            to_control: Hop::new(),
             clients: BTreeMap::new(),
             by_wire: BTreeMap::new(),
             next_client: 0,
@@ -135,6 +140,7 @@ impl Process {
             }
             self.on_answers();
             self.on_strays();
+            self.on_hops();
             self.on_deadlines();
             self.drain();
         }
@@ -149,7 +155,7 @@ impl Process {
         let now_ns = self.world.now_ns();
         let disk = self.disk.with(self.machine, |disk| disk.next_ns());
         let stray = self.strays.keys().next().copied();
-        let others = disk.into_iter().chain(stray);
+        let others = disk.into_iter().chain(stray).chain(self.hops_ns());
         due.into_iter().chain(others.map(|at| at.saturating_sub(now_ns))).min()
     }
 
@@ -209,7 +215,7 @@ impl Process {
             NodeEvent::Request(client, request) => {
                 lock(&self.world.watch).asks(client, &request);
                 let asked = ToControl::Request(client, request);
-                self.hand_control(control::Input::Shard(asked));
+                self.tell_control(control::Input::Shard(asked));
             }
             NodeEvent::Stop => {
                 self.world.tell(self.lane(), Kind::Notice, 1, || "is asked to stop".to_owned());
@@ -217,7 +223,7 @@ impl Process {
                 // What is led is handed over before the shard stops.
                 if self.control.is_some() {
                     lock(&self.world.watch).stopping(self.id);
-                    self.hand_control(control::Input::Stop);
+                    self.tell_control(control::Input::Stop);
                 } else {
                     self.hand_shard(shard::Input::Stop);
                 }

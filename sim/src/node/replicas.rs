@@ -90,7 +90,7 @@ impl Process {
     }
 
     /// Whether nothing is to go wrong any more.
-    fn is_calm(&self) -> bool {
+    pub(super) fn is_calm(&self) -> bool {
         self.world.now_ns() >= self.world.settings.duration_ms * 1_000_000
     }
 
@@ -139,12 +139,12 @@ impl Process {
                     format!("{}: wants in sync [{}]", alter.partition, isr.join(" "))
                 });
             }
+            ToControl::Unclean => lock(&self.world.replicas).says_unclean(self.id),
             ToControl::LogEnds(_)
             | ToControl::Left
             | ToControl::Closed(_)
             | ToControl::Resigned(..)
-            | ToControl::Request(..)
-            | ToControl::Unclean => {}
+            | ToControl::Request(..) => {}
         }
     }
 

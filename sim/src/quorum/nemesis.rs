@@ -9,7 +9,7 @@ use crate::lock;
 use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
 use crate::plan::{Fault, Way};
-use crate::replication::atlas::may_lose as may_lose_data;
+use crate::replication::atlas::{Part, may_lose as may_lose_data};
 use crate::story::{Kind, Lane};
 
 impl Nemesis {
@@ -39,10 +39,10 @@ impl Nemesis {
         if !self.is_cluster() {
             return true;
         }
-        let (node, damages) = match fault {
-            Fault::Wipe { node, .. } => (node, false),
-            Fault::LoseLog { node, .. }
-            | Fault::Rot { node }
+        let (node, part, damages) = match fault {
+            Fault::Wipe { node, .. } => (node, Part::All, false),
+            Fault::LoseLog { node, .. } => (node, Part::Logs, true),
+            Fault::Rot { node }
             | Fault::BadSector { node }
             | Fault::Strike {
                 node,
@@ -51,7 +51,7 @@ impl Nemesis {
                     | Strike::MisdirectedWrite
                     | Strike::MisdirectedRead
                     | Strike::Read,
-            } => (node, true),
+            } => (node, Part::All, true),
             Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } => return from != to,
             Fault::Kill { .. }
             | Fault::Power { .. }
@@ -83,7 +83,7 @@ impl Nemesis {
             is_founded
                 && !self.world.may_take_away()
                 && atlas.may_lose(self.world.settings.nodes, node, voters)
-                && may_lose_data(&lock(&self.world.replicas), watch.map(), node, is_intact)
+                && may_lose_data(&lock(&self.world.replicas), watch.map(), (node, part), is_intact)
         };
         if may && damages {
             self.lose_disk(node);

@@ -60,6 +60,7 @@ pub(crate) fn draw(usual: Settings, c: &mut Chance) -> Settings {
     let mut settings = Settings { patience_ms, waits_percent: c.pick(&[0, 3, 10]), ..settings };
     let balance_after = c.pick(&[None, None, Some(300), Some(3_000)]);
     settings.quorum.balance_after = balance_after.map(Duration::from_millis);
+    settings.threads = c.percent(60);
     settings.quorum.links.queue_bytes_max = c.pick(&[512, 8 << 10, 16 << 20, 16 << 20]);
     settings
 }

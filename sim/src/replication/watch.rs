@@ -39,6 +39,8 @@ pub(crate) struct Watch {
     replicas: BTreeMap<(u32, PartitionId), Seen>,
     /// What the shard of each node was shown last.
     views: BTreeMap<u32, Arc<View>>,
+    /// How often its process has said that something may be gone.
+    uncleans: BTreeMap<u32, u64>,
     /// What it was shown before, since its replicas were last looked at.
     stale: BTreeMap<u32, Vec<Arc<View>>>,
     /// What a leader last asked for, whatever became of it.
@@ -160,9 +162,15 @@ impl Watch {
         }
     }
 
+    /// The life that the node's shard knows of is over: something that it had may be gone.
+    pub(crate) fn says_unclean(&mut self, node: u32) {
+        *self.uncleans.entry(node).or_default() += 1;
+    }
+
     /// A process has ended.
     pub(crate) fn died(&mut self, node: u32) {
         self.views.remove(&node);
+        self.uncleans.remove(&node);
         self.stale.remove(&node);
         self.unsynced.retain(|(at, _), _| *at != node);
         self.syncing.retain(|(at, _), _| *at != node);
@@ -321,8 +329,9 @@ impl Watch {
     /// Whether who speaks for the node has what it acknowledged in this life, as far as is known.
     fn speaks(&self, life: Life, p: PartitionId) -> bool {
         let is_kept = !self.relaxed && !self.gone.contains(&(life.node.0, p));
-        let view = self.views.get(&life.node.0);
-        is_kept || view.is_some_and(|view| view.life == Some(life))
+        let view = self.views.get(&life.node.0).filter(|view| view.life == Some(life));
+        let uncleans = self.uncleans.get(&life.node.0).copied().unwrap_or(0);
+        is_kept || view.is_some_and(|view| view.uncleans == uncleans)
     }
 
     fn is(
@@ -345,7 +354,7 @@ impl Watch {
         {
             look.leaders_changed = true;
             look.news.push(format!("{p}: leads in {epoch}, log end {}", now.log_end.0));
-            look.found.extend(self.reigns.leads(p, epoch, (node, life)));
+            look.found.extend(self.reigns.begins(p, epoch, (node, life)));
             let log = &self.logs[&(node, p)];
             if self.unclean.get(&p).is_some_and(|since| epoch >= *since) {
                 self.unclean.remove(&p);
@@ -608,7 +617,8 @@ mod tests {
             quorum,
             life: None,
             unsynced: false,
-            settles: None,
+            uncleans: 0,
+            settles: false,
             map,
         })
     }
@@ -674,6 +684,9 @@ mod tests {
         let registered = View { life: Some(life), ..(*view(map)).clone() };
         watch.shown(1, &Arc::new(registered));
         assert!(watch.speaks(life, P));
+        // Seed 40000928: control had registered when the shard found the log gone, and had not heard yet.
+        watch.says_unclean(1);
+        assert!(!watch.speaks(life, P));
         watch.died(1);
         assert!(!watch.speaks(life, P));
         let mut watch = Watch::new(FsyncMode::Always);

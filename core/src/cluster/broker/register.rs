@@ -43,8 +43,9 @@ impl Broker {
         self.stop_if_fenced();
     }
 
-    /// Another life begins, which has no claim to a seat.
+    /// Another life begins, which has no claim to a seat. How far the replicas had come is said anew.
     pub(super) fn on_unclean(&mut self) {
+        self.log_ends.clear();
         self.nonce = self.random.next();
         self.clean = false;
         self.state = State::Unregistered;

@@ -122,6 +122,8 @@ impl Shard {
                 self.touch(at);
             }
             follower::Output::Commit(watermark) => self.commit(at, watermark),
+            // It has gone down, and ceases to follow once that word is taken: it opens uncut.
+            follower::Output::Cut(_) if !partition.can_act() => {}
             follower::Output::Cut(from) => {
                 self.marks.hit(Mark::LogCut);
                 partition.cutting = true;

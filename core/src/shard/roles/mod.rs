@@ -144,6 +144,25 @@ impl Partition {
         }
     }
 
+    /// Whether it can lead or follow. The replica's own word is not enough: it may have opened without
+    /// what this node had acknowledged, or the word that it went down is not taken yet. That a cut is
+    /// done shows by that word alone.
+    fn can_act(&self) -> bool {
+        self.ready && !self.cutting && self.replica.serving()
+    }
+
+    /// How far its log has come, if it is open.
+    fn end(&self) -> Option<LogEnd> {
+        let Self { id, replica, .. } = self;
+        let end = || LogEnd {
+            partition: *id,
+            epoch: replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
+            end: replica.acked_end(),
+            fit: replica.fit(),
+        };
+        (self.ready && replica.serving()).then(end)
+    }
+
     fn seen(&self) -> Seen {
         let end = match &self.role {
             Role::Leader(_) => self.replica.shippable_end(),
@@ -300,9 +319,8 @@ impl Shard {
         let (Some(life), Some(entry)) = (view.life, view.map.partition(id)) else {
             return self.step_down(at);
         };
-        // That a cut is done shows by the replica's word alone.
-        if !partition.replica.serving() || partition.cutting || self.stop != crate::shard::Stop::No
-        {
+        // What is said in the name of a life that has ended is not true.
+        if !partition.can_act() || !self.is_heard(&view) || self.stop != crate::shard::Stop::No {
             return self.step_down(at);
         }
         if self.leave_if_spoilt(at) {
@@ -372,11 +390,13 @@ impl Shard {
             partition.replica.cut(now, from);
             return self.touch(at);
         }
-        if partition.replica.epoch() >= epoch || !partition.replica.fit() {
+        let last = partition.begun.max(partition.replica.epoch());
+        if last >= epoch || !partition.replica.fit() {
             // It led in this reign before its replica failed, or can not lead now.
             self.resign(at, epoch);
             return;
         }
+        partition.begun = epoch;
         self.clock.raise(partition.replica.log_clock());
         let start = partition.replica.begin_reign(epoch);
         let life = view.life.expect("the caller has looked");
@@ -465,17 +485,10 @@ impl Shard {
     }
 
     /// Tells the controller how far the replicas have come.
-    fn report(&mut self) {
+    pub(super) fn report(&mut self) {
         let now = self.now.mono;
         self.report_at = Some(now.after(REPORT_EVERY));
-        let open = self.partitions.iter().filter(|p| p.replica.serving());
-        let end = |p: &Partition| LogEnd {
-            partition: p.id,
-            epoch: p.replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
-            end: p.replica.acked_end(),
-            fit: p.replica.fit(),
-        };
-        let ends: Vec<LogEnd> = open.map(end).collect();
+        let ends: Vec<LogEnd> = self.partitions.iter().filter_map(Partition::end).collect();
         self.out.push_back(Output::Control(ToControl::LogEnds(ends)));
     }
 
@@ -496,11 +509,14 @@ impl Shard {
         }
     }
 
-    /// This node can not go on in this reign of the partition: another is to begin.
+    /// This node can not go on in this reign of the partition: another is to begin. Whether one could
+    /// begin here is said first, or this node would be elected until it says so.
     fn resign(&mut self, at: usize, epoch: Epoch) {
         self.step_down(at);
         self.marks.hit(Mark::Resigned);
-        let id = self.partitions[at].id;
+        let partition = &self.partitions[at];
+        let (id, end) = (partition.id, partition.end());
+        self.out.push_back(Output::Control(ToControl::LogEnds(end.into_iter().collect())));
         self.out.push_back(Output::Control(ToControl::Resigned(id, epoch)));
     }
 

@@ -2,6 +2,7 @@
 
 use super::Role;
 use crate::Offset;
+use crate::control::View;
 use crate::marks::Mark;
 use crate::node::ToControl;
 use crate::shard::{Output, Shard, Stop};
@@ -33,10 +34,9 @@ impl Shard {
     /// The replica has opened, for the first time or again.
     pub(in crate::shard) fn on_replica_opened(&mut self, at: usize) {
         let partition = &mut self.partitions[at];
+        partition.ready = true;
         let cut = core::mem::take(&mut partition.cutting);
         if !cut && self.may_have_lost(at) {
-            // Nothing is said in the name of the old life any more.
-            self.step_down(at);
             return self.begin_unclean();
         }
         let partition = &mut self.partitions[at];
@@ -86,19 +86,24 @@ impl Shard {
         if !may_be_in || !others {
             return false;
         }
-        let told = self.unclean.replace(life) == Some(life);
-        self.step_down(at);
-        if !told {
-            self.begin_unclean();
-        }
+        self.begin_unclean();
         true
     }
 
     /// What this node had acknowledged may be gone: control is to begin a life that claims no seat.
+    /// Until it shows one nothing is led or followed: nothing more is acknowledged in the name of the
+    /// old one, so that what is said of the logs now stays true of it.
     fn begin_unclean(&mut self) {
         self.marks.hit(Mark::BeganUnclean);
         self.uncleans += 1;
         self.out.push_back(Output::Control(ToControl::Unclean));
+        (0..self.partitions.len()).for_each(|at| self.step_down(at));
+        self.report();
+    }
+
+    /// Whether control had heard of all that may be gone when it showed this.
+    pub(in crate::shard) fn is_heard(&self, view: &View) -> bool {
+        view.uncleans == self.uncleans
     }
 
     /// The replica has dropped a part of its log, or has stopped on a fault and is what it was no more.
@@ -123,6 +128,7 @@ impl Shard {
             }
             return;
         }
+        partition.ready = false;
         let id = partition.id;
         partition.had_acked = partition.had_acked.max(partition.told.acked);
         match partition.reign() {

@@ -21,7 +21,7 @@ use crate::chance::Chance;
 use crate::lock;
 use crate::nemesis::Nemesis;
 use crate::node::NodeEvent;
-use crate::replication::atlas::may_lose;
+use crate::replication::atlas::{Part, may_lose};
 use crate::story::{Kind, Lane};
 use crate::windows::WindowId;
 
@@ -141,7 +141,7 @@ impl Nemesis {
             let (watch, atlas) = (lock(&self.world.watch), lock(&self.world.atlas));
             let replicas = lock(&self.world.replicas);
             let is_intact = |node| !atlas.is_lost_of(node);
-            may_lose(&replicas, watch.map(), led.leader, is_intact)
+            may_lose(&replicas, watch.map(), (led.leader, Part::All), is_intact)
         };
         if survives {
             self.world.takes_away();
