@@ -39,6 +39,10 @@ const ACTIVE_GROUPS: usize = 6;
 /// Calls after which a group is left for a fresh one: the search for an order wants short histories.
 const CALLS_OF_GROUP: u64 = 300;
 
+/// What a call whose end is unknown counts for, of those [`CALLS_OF_GROUP`]: it may take effect at any
+/// later moment, so that the orders to search double with each.
+const CALLS_OF_UNKNOWN: u64 = CALLS_OF_GROUP / 12;
+
 /// Groups that are written to from the first to the last moment, a little.
 const LASTING_GROUPS: u16 = 3;
 
@@ -57,7 +61,7 @@ pub(crate) struct Record {
     tokens: AtomicU32,
     started: Instant,
     calls: Mutex<Vec<Call>>,
-    /// The groups that are written to, and how often each was.
+    /// The next fresh group; those that are written to, and what each has had.
     active: Mutex<(u16, [(u16, u64); ACTIVE_GROUPS])>,
 }
 
@@ -121,6 +125,19 @@ impl Record {
             *next += 1;
         }
         Group(slot.0)
+    }
+
+    /// The calls have ended.
+    fn ended(&self, calls: Vec<Call>) {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        for call in calls.iter().filter(|call| matches!(call.outcome, Outcome::Unknown(_))) {
+            let Some(group) = model::group_of(&call.action) else { continue };
+            if let Some(slot) = active.1.iter_mut().find(|slot| slot.0 == group.0) {
+                slot.1 += CALLS_OF_UNKNOWN;
+            }
+        }
+        drop(active);
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
     }
 }
 
@@ -203,7 +220,7 @@ impl Asker {
             self.connection = Some((client, session));
         }
         let outcomes = calls.iter().map(|call| call.outcome.clone()).collect();
-        self.record.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(calls);
+        self.record.ended(calls);
         outcomes
     }
 
