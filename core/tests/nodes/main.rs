@@ -542,3 +542,18 @@ fn a_replica_whose_directory_is_gone_has_no_seat_before_it_has_caught_up() {
         }
     }
 }
+
+#[test]
+fn what_comes_behind_a_command_that_is_given_up_is_answered() {
+    let mut ring = Ring::of_five();
+    ring.lose_the_majority();
+    let at = ring.world.connect(ring.survivors[0]);
+    let orphan = ring.keys[2].clone();
+    ring.world.send(at, &[b"GET", orphan.as_bytes()]);
+    ring.world.send(at, &[b"PING"]);
+    ring.world.pass(Duration::from_secs(7));
+    let told: Vec<Reply> = ring.world.clients[&at].told.iter().cloned().collect();
+    let [given_up, pong] = &told[..] else { panic!("{told:?}") };
+    assert!(error(given_up.clone()).starts_with("CLUSTERDOWN "), "{given_up:?}");
+    assert_eq!(*pong, Reply::Simple("PONG"));
+}

@@ -160,7 +160,8 @@ impl Shard {
     /// Asks for as many of the client's stalled parts as may be asked for now, in their order.
     fn advance_stalled(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(&id) else { return };
-        if client.stalled.is_empty() {
+        // What was given up may have been the last that it waited for.
+        if client.stalled.is_empty() && !self.forwarding.stalled.contains(&id) {
             return;
         }
         let mut waits = BTreeSet::new();
@@ -452,7 +453,8 @@ impl Shard {
     /// A client is gone: so are those that stand in for it.
     pub(in crate::shard) fn leave_agents(&mut self, id: ClientId, visited: BTreeSet<NodeId>) {
         let client = self.forwarding.abroad(id);
-        for node in visited {
+        // Who is not linked has forgotten the client by itself.
+        for node in visited.into_iter().filter(|node| self.linked.contains(node)) {
             self.forwarding.say(self.me(), node, Message::Gone { client });
         }
     }
