@@ -186,7 +186,7 @@ pub struct CacheKey {
 }
 
 /// The driver's byte-bounded cache of values in front of the disk. A value is known by the place of
-/// its record: a place is never rewritten and a segment id never reused, so an entry can not be
+/// its record: a place is never rewritten but behind a [`clear`](Self::clear), and a segment id never reused, so an entry can not be
 /// stale and core never invalidates one. (The key says where the cache may look for it: a newer
 /// value of a key takes the room of the older one.) The cache may forget anything at any time and
 /// decides nothing. It is an object handed to the shard rather than an output and an input, since
@@ -201,6 +201,8 @@ pub trait ValueCache {
     fn read_now(&mut self, file: File, at: u64, len: u32) -> Option<Bytes>;
     /// Compaction has copied the record of `key` from one place to another.
     fn moved(&mut self, key: &[u8], from: CacheKey, to: CacheKey);
+    /// Places are written once more: nothing that is remembered holds.
+    fn clear(&mut self);
     /// `key` will be asked for soon: brings what is known of it into the processor's caches.
     fn warm(&self, key: &[u8]);
     /// Counters for INFO.
@@ -230,6 +232,8 @@ impl ValueCache for NoCache {
     }
 
     fn put(&mut self, _: &[u8], _: CacheKey, _: &crate::Value) {}
+
+    fn clear(&mut self) {}
 
     fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
         None

@@ -113,6 +113,12 @@ impl ValueCache for HotValues {
         }
     }
 
+    fn clear(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.clear();
+        }
+    }
+
     fn warm(&self, key: &[u8]) {
         if let Some(cache) = &self.cache
             && let Some(placed) = cache.peek(&self.hasher.hash_one(key))
@@ -164,6 +170,16 @@ mod tests {
 
     fn place(position: u32) -> CacheKey {
         CacheKey { partition: PartitionId(0), segment: SegmentId(1), position }
+    }
+
+    #[test]
+    fn what_is_cleared_is_forgotten() {
+        let mut cache = HotValues::new(1 << 20);
+        put(&mut cache, 1, &Value::copy_from(b"v"));
+        cache.clear();
+        assert_eq!(get(&mut cache, 1), None);
+        put(&mut cache, 1, &Value::copy_from(b"w"));
+        assert_eq!(get(&mut cache, 1), Some(Value::copy_from(b"w")));
     }
 
     /// A key of its own for each place.

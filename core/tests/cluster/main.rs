@@ -19,6 +19,7 @@ scripts! {
     a_fenced_node_does_not_enter_the_isr
     a_gone_process_is_replaced_in_one_commit
     a_late_claim_of_an_earlier_life_is_refused
+    a_leader_that_does_not_open_is_replaced
     a_lost_directory_is_not_taken_for_the_one_that_was_lost
     a_lost_proposal_is_made_again
     a_node_far_off_in_time_is_elected_last

@@ -46,6 +46,10 @@ impl ValueCache for TestCache {
         }
     }
 
+    fn clear(&mut self) {
+        self.values.clear();
+    }
+
     fn warm(&self, _: &[u8]) {}
 
     fn stats(&self) -> CacheStats {

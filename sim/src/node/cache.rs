@@ -77,6 +77,10 @@ impl ValueCache for Cache {
         }
     }
 
+    fn clear(&mut self) {
+        self.values.clear();
+    }
+
     fn warm(&self, _: &[u8]) {}
 
     fn stats(&self) -> CacheStats {

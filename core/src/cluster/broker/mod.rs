@@ -305,6 +305,8 @@ impl Broker {
     fn on_leader(&mut self, now: Now, leader: Option<NodeId>) {
         if self.leader != leader {
             self.leader = leader;
+            // What another controller had refused may have been true then.
+            self.duplicate_since = None;
             self.register = Backoff::new(self.settings.retry.0);
             self.heartbeat_due = now.mono;
             self.want_at_once();

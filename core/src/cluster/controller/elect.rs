@@ -7,8 +7,10 @@
 //!    the first condition are wishes: whoever fulfils none is elected if nobody else is there.
 //! 2. A leader stays while it can. It is replaced when it is gone, wants to stop, or says that it
 //!    would rather not, and somebody better is there. One that has resigned, since its log had to be
-//!    opened again, is replaced as soon as there is one whose disk is well, if need be by itself in
-//!    another reign: whoever can not log the beginning of one would resign as well, without end.
+//!    opened again, is replaced as soon as there is one that is open and whose disk is well, if need
+//!    be by itself in another reign: whoever can not log the beginning of one would resign as well,
+//!    without end. One that has not opened its replica for the timeout of a session is replaced by
+//!    one that has.
 //! 3. With nobody in sync the partition is offline until one of them comes back.
 //! 4. Where the last one in sync came back from an unclean stop, what it acknowledged may be
 //!    missing, from it and not from the others. All who were in sync with it are waited for, until
@@ -26,7 +28,7 @@ use super::super::command::{Command, ElectLeader, Right};
 use super::super::map::Map;
 use super::super::message::LogEnd;
 use super::super::view::Listed;
-use super::super::words::{Life, Partition};
+use super::super::words::{Life, Partition, Seat};
 use super::Controller;
 use super::proposals::Key;
 use crate::shard::Severity;
@@ -60,6 +62,11 @@ pub(super) struct Recovery {
 }
 
 impl Demerits {
+    /// Whether it could begin a reign now: its replica is open, and its disk is well.
+    fn can_begin(&self) -> bool {
+        !self.unfit && self.log.0.is_some()
+    }
+
     /// Whether it is wished for; how long its log is says nothing where another leads.
     pub(super) fn are_none(&self) -> bool {
         let Self { unfit, stopping, off_clock, silent, log: Reverse(log) } = self;
@@ -76,13 +83,14 @@ impl Controller {
         }
         match partition.leader {
             Some(leader) => {
+                self.note_shut(now, id, leader);
                 if let Some(better) = self.better_than(now, map, id, partition, leader) {
                     self.propose_leader(now, map, id, better, Right::InSync);
                 }
             }
             None => {
                 self.offline.entry(id).or_insert(Offline { since: now.mono, said: false });
-                if let Some((candidate, _)) = self.best(now, map, id, partition, None) {
+                if let Some((candidate, _)) = self.best(now, map, id, partition, (None, false)) {
                     self.propose_leader(now, map, id, candidate, Right::InSync);
                 } else if map.is_recoverable(partition) {
                     self.recover(now, map, id, partition);
@@ -103,28 +111,42 @@ impl Controller {
         let session = self.sessions.get(&leader);
         if alive && session.is_some_and(|session| session.has_resigned(id, partition.epoch)) {
             // Whoever is best, be it the same node in another reign.
-            let best = self.best(now, map, id, partition, None);
-            return best.filter(|(_, theirs)| !theirs.unfit).map(|(candidate, _)| candidate);
+            let best = self.best(now, map, id, partition, (None, true));
+            return best.map(|(candidate, _)| candidate);
         }
         let demerits = self.demerits(now, id, leader);
         let stopping = demerits.as_ref().is_some_and(|d| d.stopping);
         let unfit = demerits.as_ref().is_some_and(|d| d.unfit);
-        if alive && !stopping && !unfit {
+        let long_shut = self.shut.get(&id).is_some_and(|&(node, since)| {
+            node == leader && now.mono >= since.after(self.settings.session_timeout)
+        });
+        if alive && !stopping && !unfit && !long_shut {
             return None;
         }
-        let (candidate, theirs) = self.best(now, map, id, partition, Some(leader))?;
+        let but = (Some(leader), alive && long_shut);
+        let (candidate, theirs) = self.best(now, map, id, partition, but)?;
         let better = !alive || !theirs.stopping && (stopping || !theirs.unfit);
         better.then_some(candidate)
     }
 
-    /// The candidate in sync with the fewest demerits, other than `but`.
+    /// Since when the leader's replica is not open, as far as it has said.
+    fn note_shut(&mut self, now: Now, id: PartitionId, leader: NodeId) {
+        if self.sessions.get(&leader).is_some_and(|session| session.log_end(id).is_some()) {
+            self.shut.remove(&id);
+        } else if self.shut.get(&id).is_none_or(|&(node, _)| node != leader) {
+            self.shut.insert(id, (leader, now.mono));
+        }
+    }
+
+    /// The candidate in sync with the fewest demerits, other than `but`; perhaps of those alone that
+    /// could begin a reign now.
     fn best(
         &self,
         now: Now,
         map: &Map,
         id: PartitionId,
         partition: &Partition,
-        but: Option<NodeId>,
+        (but, at_once): (Option<NodeId>, bool),
     ) -> Option<(NodeId, Demerits)> {
         let in_sync = partition.replicas.iter().copied();
         let in_sync =
@@ -132,6 +154,7 @@ impl Controller {
         let alive = in_sync.filter(|&node| self.is_alive(node));
         alive
             .filter_map(|node| Some((node, self.demerits(now, id, node)?)))
+            .filter(|(_, demerits)| !at_once || demerits.can_begin())
             .min_by(|(_, a), (_, b)| a.cmp(b))
     }
 
@@ -156,7 +179,11 @@ impl Controller {
             map.node(node).filter(|node| node.is_active())?;
             session.log_end(id)
         };
-        let complete = partition.last_isr.iter().all(|&node| report(node).is_some());
+        let has_nothing = |seat: &Seat| report(seat.life.node).is_some_and(|e| e.end == Offset(0));
+        let all = |nodes: &[NodeId]| nodes.iter().all(|&node| report(node).is_some());
+        // If its log is gone, somebody who was not in sync may have the longest by far.
+        let gone = partition.isr.iter().any(has_nothing);
+        let complete = all(&partition.last_isr) && (!gone || all(&partition.replicas));
         let over = now.mono >= recovery.since.after(self.settings.recovery_wait);
         if !complete && !over {
             return;

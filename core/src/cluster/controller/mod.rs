@@ -160,6 +160,8 @@ pub struct Controller {
     placeable_since: Option<Instant>,
     /// The partitions without a whole seat that could take the longest log.
     recoveries: BTreeMap<PartitionId, Recovery>,
+    /// The leaders that have no open replica, as far as they have said, and since when.
+    shut: BTreeMap<PartitionId, (NodeId, Instant)>,
     /// Since when the preferred leader of each partition that another one leads could lead it.
     away: BTreeMap<PartitionId, (Life, Instant)>,
     /// When that is looked at next.
@@ -184,6 +186,7 @@ impl Controller {
             clock_median_ms: None,
             placeable_since: None,
             recoveries: BTreeMap::new(),
+            shut: BTreeMap::new(),
             away: BTreeMap::new(),
             balance_at: None,
             offline: BTreeMap::new(),

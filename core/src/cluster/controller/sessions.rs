@@ -275,11 +275,12 @@ impl Controller {
         self.dirty.extend(held.map(|(id, _)| id));
     }
 
-    /// The partitions that the node leads and would rather not.
+    /// The partitions that the node leads and would rather not, or can not.
     fn look_at_unfit(&mut self, map: &Map, node: NodeId) {
-        let ends = self.sessions[&node].log_ends.values().filter(|end| !end.fit);
-        let led = |id| map.partition(id).is_some_and(|p| p.leader == Some(node));
-        let unfit: Vec<_> = ends.map(|end| end.partition).filter(|&id| led(id)).collect();
+        let session = &self.sessions[&node];
+        let fit = |id| session.log_end(id).is_some_and(|end| end.fit);
+        let led = map.partitions().filter(|(_, p)| p.leader == Some(node)).map(|(id, _)| id);
+        let unfit = led.filter(|&id| !fit(id) || self.shut.contains_key(&id));
         self.dirty.extend(unfit);
     }
 

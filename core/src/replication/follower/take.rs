@@ -35,6 +35,7 @@ impl Follower {
             self.ignore(self.leader, Ignored::Gap);
             return self.ask_at(taken.at);
         }
+        self.patience = 1;
         let has_news = self.taken.is_none_or(|last| taken.beat > last.beat);
         self.state = State::Following(round, self.until(taken.at));
         self.taken = Some(taken);

@@ -127,6 +127,10 @@ impl Shard {
             follower::Output::Cut(from) => {
                 self.marks.hit(Mark::LogCut);
                 partition.cutting = true;
+                // An operator has elected one that lacks what was committed here.
+                if from < partition.replica.high_watermark() {
+                    self.config.cache.clear();
+                }
                 partition.replica.cut(now, from);
                 self.touch(at);
             }

@@ -131,10 +131,12 @@ impl Shard {
         partition.ready = false;
         let id = partition.id;
         partition.had_acked = partition.had_acked.max(partition.told.acked);
-        match partition.reign() {
+        let reign = partition.reign();
+        // First, or this node would be elected once more for the log that it had.
+        self.out.push_back(Output::Control(ToControl::Closed(id)));
+        match reign {
             Some(epoch) => self.resign(at, epoch),
             None => self.step_down(at),
         }
-        self.out.push_back(Output::Control(ToControl::Closed(id)));
     }
 }
