@@ -51,11 +51,13 @@ pub enum Seen {
     Counted,
     /// Records of an earlier reign came to a follower where those of its leader were to come next.
     OldReignFirst,
+    /// A leader heard an acknowledgement of an earlier reign that says more than the one that comes next.
+    OldAckFirst,
 }
 
 impl Seen {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DiskFull,
         Self::Down,
         Self::Unknown,
@@ -76,6 +78,7 @@ impl Seen {
         Self::FromZero,
         Self::Counted,
         Self::OldReignFirst,
+        Self::OldAckFirst,
     ];
 
     /// Its name, as campaigns print it.
@@ -101,6 +104,7 @@ impl Seen {
             Self::FromZero => "follower told to begin from zero",
             Self::Counted => "client told who has its write",
             Self::OldReignFirst => "records of an earlier reign came first",
+            Self::OldAckFirst => "an acknowledgement of an earlier reign came first",
         }
     }
 

@@ -39,6 +39,11 @@ impl Process {
                 self.world.see(Seen::OldReignFirst);
                 self.on_stray(precursor);
             }
+            let boast = lock(&self.world.post).boast(self.id, parcel).filter(|_| !calm);
+            if let Some(boast) = boast {
+                self.world.see(Seen::OldAckFirst);
+                self.on_stray(boast);
+            }
             if self.ended || self.goes_astray(parcel) {
                 return;
             }

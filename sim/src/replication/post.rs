@@ -1,7 +1,10 @@
-//! Messages between replicas that a hunt has copied, to be delivered once more when they do most harm.
+//! Messages between replicas that were copied, to be delivered once more when they do most harm: what a
+//! hunt is interested in, and of each reign the acknowledgement that says most.
 //!
 //! Any message may come twice and late (`core/src/replication/message.rs`). Which of them would be believed
 //! in a later reign, and when, no dice find.
+
+use std::collections::BTreeMap;
 
 use kvnode_core::node::Parcel;
 use kvnode_core::peer::Channel;
@@ -21,15 +24,23 @@ pub(crate) struct Interest {
     pub(crate) withholds: bool,
 }
 
+/// By reign: up to where, and the parcel that says so.
+type Said = BTreeMap<Epoch, (Offset, Parcel)>;
+
 /// Copies of what was sent, in its order.
 #[derive(Default)]
 pub(crate) struct Post {
     interests: Vec<Interest>,
     copies: Vec<(Interest, Parcel)>,
+    /// By who acknowledges to whom, and in which reign: the most, and the parcel.
+    acks: BTreeMap<(u32, u32, PartitionId), Said>,
 }
 
 /// Most copies that are kept.
 const COPIES_MAX: usize = 256;
+
+/// Reigns of which acknowledgements between two nodes are kept.
+const REIGNS_MAX: usize = 4;
 
 impl Post {
     pub(crate) fn begin(&mut self, interest: Interest) {
@@ -71,6 +82,27 @@ impl Post {
         };
         let at = self.copies.iter().position(precedes)?;
         Some(self.copies.remove(at).1)
+    }
+
+    /// An acknowledgement of an earlier reign that says more than this one, which has come to a node: it
+    /// comes first, once.
+    pub(crate) fn boast(&mut self, to: u32, parcel: &Parcel) -> Option<Parcel> {
+        if parcel.channel != Channel::Data {
+            return None;
+        }
+        let Envelope { partition, epoch, message } = Envelope::decode(parcel.body.clone())?;
+        let Message::Ack { end, .. } = message else { return None };
+        let reigns = self.acks.entry((parcel.node.0, to, partition)).or_default();
+        let known = reigns.entry(epoch).or_insert_with(|| (end, parcel.clone()));
+        if known.0 < end {
+            *known = (end, parcel.clone());
+        }
+        while reigns.len() > REIGNS_MAX {
+            reigns.pop_first();
+        }
+        let earlier = reigns.range(..epoch).find(|(_, (said, _))| *said > end);
+        let earlier = earlier.map(|(epoch, _)| *epoch)?;
+        reigns.remove(&earlier).map(|(_, parcel)| parcel)
     }
 
     /// What was copied, to be delivered again.
@@ -146,6 +178,27 @@ mod tests {
         assert_eq!(post.precursor(2, &beat), None, "without records");
         assert_eq!(post.precursor(2, &new(0, 2, 8)), Some(old));
         assert_eq!(post.precursor(2, &new(0, 2, 8)), None, "it came once");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_an_earlier_reign_that_says_more_comes_first() {
+        let ack = |partition, epoch, end| {
+            let round = kvnode_core::replication::Round {
+                incarnation: kvnode_core::Incarnation(1),
+                number: 1,
+            };
+            let (end, sent) = (Offset(end), kvnode_core::Instant(1));
+            parcel_of(1, partition, epoch, Message::Ack { round, beat: 0, sent, end, stored: end })
+        };
+        let mut post = Post::default();
+        for end in [9, 10, 8] {
+            assert_eq!(post.boast(2, &ack(0, 1, end)), None, "of the same reign");
+        }
+        assert_eq!(post.boast(2, &ack(1, 2, 9)), None, "of another partition");
+        assert_eq!(post.boast(3, &ack(0, 2, 9)), None, "to another node");
+        assert_eq!(post.boast(2, &ack(0, 3, 10)), None, "it says as much");
+        assert_eq!(post.boast(2, &ack(0, 3, 9)), Some(ack(0, 1, 10)));
+        assert_eq!(post.boast(2, &ack(0, 3, 9)), None, "it came once");
     }
 
     #[test]
