@@ -453,8 +453,7 @@ impl Shard {
     /// A client is gone: so are those that stand in for it.
     pub(in crate::shard) fn leave_agents(&mut self, id: ClientId, visited: BTreeSet<NodeId>) {
         let client = self.forwarding.abroad(id);
-        // Who is not linked has forgotten the client by itself.
-        for node in visited.into_iter().filter(|node| self.linked.contains(node)) {
+        for node in visited {
             self.forwarding.say(self.me(), node, Message::Gone { client });
         }
     }
