@@ -186,8 +186,8 @@ pub struct CacheKey {
 }
 
 /// The driver's byte-bounded cache of values in front of the disk. A value is known by the place of
-/// its record: a place is never rewritten but behind a [`clear`](Self::clear), and a segment id never reused, so an entry can not be
-/// stale and core never invalidates one. (The key says where the cache may look for it: a newer
+/// its record: a segment id is never used again, and a place is written once more only behind a
+/// [`clear`](Self::clear), so no entry is stale. (The key says where the cache may look for it: a newer
 /// value of a key takes the room of the older one.) The cache may forget anything at any time and
 /// decides nothing. It is an object handed to the shard rather than an output and an input, since
 /// the round trip through the queues costs the read path more than the lookup.

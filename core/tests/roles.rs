@@ -6,18 +6,15 @@
     reason = "a test may fail at what it does not expect"
 )]
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kvnode_core::cluster::{
     AlterPartition, Command, ElectLeader, Features, Founding, Life, Map, Registration, Right,
 };
 use kvnode_core::control::{QuorumView, View};
-use kvnode_core::disk::{CacheKey, CacheStats, DiskError, DiskOp, DiskResult, File, ValueCache};
+use kvnode_core::disk::{DiskError, DiskOp, DiskResult, File, NoCache};
 use kvnode_core::election::{Role, Voters};
 use kvnode_core::kv::Peer;
 use kvnode_core::node::{Parcel, ToControl, ToShard};
@@ -29,7 +26,7 @@ use kvnode_core::shard::{
 use kvnode_core::storage::replica::MergeSettings;
 use kvnode_core::{
     ClientId, ClusterId, DirectoryId, Epoch, Index, Instant, IoId, Member, NodeId, Now, Offset,
-    PartitionId, Term, Value, server,
+    PartitionId, Term, server,
 };
 
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "test files share parts of this")]
@@ -124,36 +121,8 @@ fn view(map: &Map, uncleans: u64) -> Arc<View> {
     })
 }
 
-/// Counts how often it was cleared.
-struct Cleared(Rc<Cell<u32>>);
-
-impl ValueCache for Cleared {
-    fn get(&mut self, _: &[u8], _: CacheKey) -> Option<Value> {
-        None
-    }
-
-    fn put(&mut self, _: &[u8], _: CacheKey, _: &Value) {}
-
-    fn read_now(&mut self, _: File, _: u64, _: u32) -> Option<Bytes> {
-        None
-    }
-
-    fn moved(&mut self, _: &[u8], _: CacheKey, _: CacheKey) {}
-
-    fn clear(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-
-    fn warm(&self, _: &[u8]) {}
-
-    fn stats(&self) -> CacheStats {
-        CacheStats::default()
-    }
-}
-
 struct Node {
     shard: Shard,
-    cleared: Rc<Cell<u32>>,
     now: Now,
     disk: MemDisk,
     ops: VecDeque<(IoId, DiskOp)>,
@@ -165,7 +134,6 @@ struct Node {
 impl Node {
     fn new(disk: MemDisk) -> Self {
         let now = Now { mono: Instant(1_000_000_000), wall_us: 1_700_000_000_000_000 };
-        let cleared = Rc::new(Cell::new(0));
         let config = Config {
             member: true,
             partitions: None,
@@ -186,10 +154,10 @@ impl Node {
             seed: 1,
             port: 6379,
             process_id: 1,
-            cache: Box::new(Cleared(Rc::clone(&cleared))),
+            cache: Box::new(NoCache),
         };
         let shard = Shard::new(config, now);
-        Self { shard, cleared, now, disk, ops: VecDeque::new(), said: Vec::new(), led: Vec::new() }
+        Self { shard, now, disk, ops: VecDeque::new(), said: Vec::new(), led: Vec::new() }
     }
 
     fn control(&mut self, said: ToShard) {
@@ -419,19 +387,4 @@ fn a_cut_that_is_asked_of_a_replica_that_has_gone_down_is_none() {
     let replica = node.replica();
     assert!(replica.open && replica.follows.is_some());
     assert_eq!(replica.log_end, end, "it is as it was");
-}
-
-#[test]
-fn what_was_committed_and_is_cut_is_not_remembered_by_its_place() {
-    let mut node = follower();
-    node.pass(Duration::from_millis(10));
-    let asked = asked(&node);
-    let Message::Follow { round, .. } = asked.message else { unreachable!() };
-    // An operator has elected one that has less: the same bytes of the same segment are written again.
-    let end = Offset(node.replica().watermark.0 - 1);
-    let message = Message::Common { round, epoch: Epoch(1), end };
-    let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
-    node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
-    node.settle();
-    assert!(node.replica().log_end <= end && node.cleared.get() == 1);
 }

@@ -1,7 +1,7 @@
 //! Cutting the log: durable, and whole or done after a crash at any point.
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp};
-use kvnode_core::storage::replica::Dropped;
+use kvnode_core::storage::replica::{Dropped, Found};
 use kvnode_core::{Epoch, Offset};
 
 use crate::node::{Content, Node, SETTINGS, quiet};
@@ -34,7 +34,7 @@ fn reopened(disk: MemDisk) -> Node {
 fn a_cut_log_ends_there_and_holds_what_it_held_there() {
     let (mut node, content) = two_reigns();
     node.opened = 0;
-    node.replica.cut(node.now, Offset(21));
+    node.replica.cut(node.now, Offset(21), &mut node.cache);
     node.settle();
     assert_eq!(node.dropped, [(Offset(21), Dropped::Unknown)]);
     assert_eq!((node.opened, node.replica.log_end()), (1, Offset(21)));
@@ -64,7 +64,7 @@ fn a_crash_after_each_disk_operation_of_a_cut_leaves_the_log_whole_or_cut() {
             let disk = std::mem::take(&mut node.disk).crash(Unsynced::Lost);
             let mut node = reopened(disk);
             node.hold = true;
-            node.replica.cut(node.now, Offset(from));
+            node.replica.cut(node.now, Offset(from), &mut node.cache);
             node.settle();
             let mut done = 0;
             while done < crash_after && node.release(0).is_some() {
@@ -125,7 +125,7 @@ fn what_compaction_has_superseded_can_not_be_cut_to() {
     node.commit_all();
     node.compact();
     assert!(node.replica.status().counters.merges > 0);
-    node.replica.cut(node.now, before);
+    node.replica.cut(node.now, before, &mut node.cache);
     node.settle();
     assert_eq!(node.replica.log_end(), Offset(0), "{:?}", node.notices);
     assert_eq!(node.replica.tombstone_horizon(), Offset(0));
@@ -147,7 +147,7 @@ fn a_cut_at_the_watermark_of_the_last_compaction_is_a_cut() {
     for n in 0..30u8 {
         node.put(&[b'k', n % 5], &[200 + n % 50; 60]);
     }
-    node.replica.cut(node.now, end);
+    node.replica.cut(node.now, end, &mut node.cache);
     node.settle();
     assert_eq!(node.replica.log_end(), end);
     assert_eq!(node.content(), content);
@@ -162,7 +162,7 @@ fn a_cut_waits_for_what_is_in_flight() {
     let late = node.held.len();
     assert!(late > 0);
     node.opened = 0;
-    node.replica.cut(node.now, Offset(30));
+    node.replica.cut(node.now, Offset(30), &mut node.cache);
     node.settle();
     assert_eq!(node.held.len(), late, "nothing is asked for before the disk has answered");
     for _ in 0..late {
@@ -186,7 +186,7 @@ fn a_cut_goes_on_after_a_disk_fault() {
             (left == 0).then_some(DiskError::Io(5))
         }));
         node.opened = 0;
-        node.replica.cut(node.now, Offset(21));
+        node.replica.cut(node.now, Offset(21), &mut node.cache);
         node.settle();
         node.pass(std::time::Duration::from_secs(5));
         assert_eq!((node.opened, node.replica.log_end()), (1, Offset(21)), "{:?}", node.notices);
@@ -198,11 +198,33 @@ fn a_cut_goes_on_after_a_disk_fault() {
 }
 
 #[test]
+fn what_was_committed_and_is_cut_is_not_remembered_by_its_place() {
+    // The two have the same records at the same places, but for the bytes of the last value.
+    let node = |value: &[u8]| {
+        let mut node = Node::leader(quiet(), 1);
+        node.cache.on = true;
+        node.put(b"key", value);
+        node.commit_all();
+        node
+    };
+    let (mut node, mut other) = (node(b"old"), node(b"new"));
+    // An operator has elected the other one.
+    node.replica.cut(node.now, Offset(1), &mut node.cache);
+    node.settle();
+    node.copy_all(&mut other, 1_000);
+    node.commit_all();
+    let Found::Committed(entry) = node.replica.find(b"key") else { panic!("it is committed") };
+    let remembered = node.replica.read_now(b"key", entry.place, &mut node.cache);
+    assert!(remembered.is_none_or(|value| value.to_vec() == b"new"));
+    assert_eq!(node.content()[&b"key"[..]], b"new");
+}
+
+#[test]
 fn a_cut_where_the_log_ends_changes_nothing() {
     let (mut node, _) = two_reigns();
     node.opened = 0;
     node.disk.keep_log = true;
-    node.replica.cut(node.now, Offset(41 + 1));
+    node.replica.cut(node.now, Offset(41 + 1), &mut node.cache);
     node.settle();
     assert_eq!((node.opened, node.replica.log_end()), (1, Offset(42)));
     assert!(node.disk.log.is_empty() && node.dropped.is_empty());
@@ -214,7 +236,7 @@ fn a_cut_within_a_batch_ends_before_it() {
     node.put(b"a", b"1");
     node.append(&[(b"b", Some(b"2")), (b"c", Some(b"3")), (b"d", Some(b"4"))]);
     node.settle();
-    node.replica.cut(node.now, Offset(4));
+    node.replica.cut(node.now, Offset(4), &mut node.cache);
     node.settle();
     assert_eq!(node.replica.log_end(), Offset(2));
 }

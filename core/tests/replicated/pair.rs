@@ -240,7 +240,7 @@ impl Pair {
     fn reign(&mut self) {
         let node = &mut self.nodes[0];
         if let Some(start) = node.replica.open_batch() {
-            node.replica.cut(node.now, start);
+            node.replica.cut(node.now, start, &mut node.cache);
             node.settle();
             self.note("open batch cut".into());
             return self.on_opened(0);
@@ -357,7 +357,7 @@ impl Pair {
             return;
         }
         let (floor, end) = (follower.replica.high_watermark(), follower.replica.log_end());
-        follower.replica.cut(follower.now, at);
+        follower.replica.cut(follower.now, at, &mut follower.cache);
         follower.settle();
         self.totals.restarts += u64::from(at == Offset(0));
         self.totals.cuts += u64::from(at > Offset(0) && at < end);

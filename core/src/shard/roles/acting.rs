@@ -127,11 +127,7 @@ impl Shard {
             follower::Output::Cut(from) => {
                 self.marks.hit(Mark::LogCut);
                 partition.cutting = true;
-                // An operator has elected one that lacks what was committed here.
-                if from < partition.replica.high_watermark() {
-                    self.config.cache.clear();
-                }
-                partition.replica.cut(now, from);
+                partition.replica.cut(now, from, &mut *self.config.cache);
                 self.touch(at);
             }
             follower::Output::Ignored(..) => {}

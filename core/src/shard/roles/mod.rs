@@ -353,7 +353,7 @@ impl Shard {
                 if core::mem::take(&mut partition.spoilt) {
                     self.marks.hit(Mark::Refetched);
                     partition.cutting = true;
-                    partition.replica.cut(now, Offset(0));
+                    partition.replica.cut(now, Offset(0), &mut *self.config.cache);
                     return self.touch(at);
                 }
                 let round = partition.next_round;
@@ -387,7 +387,7 @@ impl Shard {
         if let Some(from) = partition.replica.open_batch() {
             // The rest of it will never come; the reign begins once the log is open again.
             partition.cutting = true;
-            partition.replica.cut(now, from);
+            partition.replica.cut(now, from, &mut *self.config.cache);
             return self.touch(at);
         }
         let last = partition.begun.max(partition.replica.epoch());

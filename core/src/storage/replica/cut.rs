@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use super::open::{Opening, Stage};
 use super::segments::{Segment, Segments};
 use super::{Dropped, Event, Replica, State};
+use crate::disk::ValueCache;
 use crate::shard::Severity;
 use crate::storage::epochs::Epochs;
 use crate::storage::format::SEGMENT_HEADER_BYTES;
@@ -29,7 +30,10 @@ impl Replica {
     /// In a cluster: the log is to end at `from`. What is in flight is given up and the replica opens
     /// again: [`Event::Opened`] tells that the cut is durable. The log may then end before `from`, at
     /// zero for one. A replica that is not open stays as it is; it opens uncut.
-    pub fn cut(&mut self, now: Instant, from: Offset) {
+    ///
+    /// Below the watermark, which an operator alone can bring about, places of committed records are
+    /// written once more, so that nothing is remembered by its place.
+    pub fn cut(&mut self, now: Instant, from: Offset, cache: &mut dyn ValueCache) {
         assert!(self.settings.replicated, "what a replica that stands alone has logged stays");
         if !self.serving() {
             return;
@@ -37,6 +41,9 @@ impl Replica {
         if from >= self.log_end {
             self.events.push_back(Event::Opened);
             return;
+        }
+        if from < self.high_watermark() {
+            cache.clear();
         }
         self.notice(
             Severity::Info,
