@@ -5,9 +5,11 @@ use std::time::Duration;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
+use kvnode_core::storage::check::{AcceptLoss, Checker};
 use kvnode_core::storage::replica::ScrubSettings;
 use kvnode_core::{NodeId, PartitionId};
 
+use crate::disk::MemDisk;
 use crate::key;
 use crate::world::{Setup, World};
 
@@ -174,4 +176,103 @@ fn a_leader_whose_fsync_fails_begins_another_reign() {
     assert_eq!(world.call(at, &["GET", "k"]), Reply::bulk(b"3"));
     let after = world.map(leader).partition(PartitionId(0)).unwrap().epoch;
     assert!(after > before, "{after} follows {before}");
+}
+
+/// One leads alone, a value of its log is damaged, and the other replica has nothing.
+fn alone_and_damaged() -> (World, [u32; 2]) {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 2, min_isr: 1 };
+    let mut world = World::new(Setup { founding, segment_bytes: 2_000, ..Setup::default() });
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &value(n)]), Reply::OK);
+    }
+    let leader = world.leader(0).unwrap();
+    let is_other = |&id: &u32| id != leader && world.replica(id, 0).is_some();
+    let other = (1..=3).find(is_other).unwrap();
+    world.kill(other);
+    world.disk(other).remove_dir("p0");
+    let at = world.connect(leader);
+    assert_eq!(world.call(at, &["SET", "last", "one"]), Reply::OK);
+    world.kill(leader);
+    let (name, from) = place_of(world.disk(leader), value(20).as_bytes());
+    world.disk(leader).edit(&name, |bytes| bytes[from + 3] ^= 1);
+    world.start(leader);
+    world.start(other);
+    (world, [leader, other])
+}
+
+fn value(n: u32) -> String {
+    format!("<{n}>").repeat(30)
+}
+
+fn place_of(disk: &MemDisk, bytes: &[u8]) -> (String, usize) {
+    let find = |name: String| {
+        let at = disk.bytes(&name).windows(bytes.len()).position(|some| some == bytes)?;
+        Some((name, at))
+    };
+    disk.segments().into_iter().find_map(find).expect("it was written")
+}
+
+/// What the replicas have, read at each of them while the other is away.
+fn values_of_each(world: &mut World, replicas: [u32; 2]) -> [Vec<Reply>; 2] {
+    replicas.map(|id| {
+        world.until("both have all", World::is_whole);
+        let other = replicas.into_iter().find(|&other| other != id).unwrap();
+        world.kill(other);
+        world.until("it leads", |world| world.leader(0) == Some(id));
+        world.pass(Duration::from_secs(5));
+        let at = world.connect(id);
+        let values = (0..60).map(|n| world.call(at, &["GET", &key(n)])).collect();
+        world.start(other);
+        values
+    })
+}
+
+#[test]
+fn who_lacks_what_can_not_be_read_follows_once_that_is_written_again() {
+    let (mut world, replicas) = alone_and_damaged();
+    world.pass(Duration::from_secs(20));
+    assert!(!world.is_whole());
+    let notices = &world.nodes[&NodeId(replicas[0])].notices;
+    let told: Vec<_> = notices.iter().filter(|n| n.contains("stays out of sync")).collect();
+    assert_eq!(told.len(), 1, "{notices:#?}");
+    let at = world.connect(replicas[0]);
+    assert_eq!(world.call(at, &["SET", &key(20), "new"]), Reply::OK);
+    for found in values_of_each(&mut world, replicas) {
+        for (n, reply) in (0..).zip(found) {
+            let expected = if n == 20 { "new".to_string() } else { value(n) };
+            assert_eq!(reply, Reply::bulk(expected.as_bytes()), "{n}");
+        }
+    }
+}
+
+#[test]
+fn who_lacks_what_can_not_be_read_follows_once_the_loss_is_accepted() {
+    let (mut world, replicas) = alone_and_damaged();
+    world.kill(replicas[0]);
+    let disk = world.disk(replicas[0]);
+    let (name, from) = place_of(disk, value(30).as_bytes());
+    // Of its head too, so that nobody knows the key.
+    disk.edit(&name, |bytes| bytes[from - 20..from + 180].iter_mut().for_each(|byte| *byte ^= 1));
+    let mut checker = Checker::new();
+    while let Some(op) = checker.poll() {
+        checker.on_disk(disk.run(op));
+    }
+    let mut accept = AcceptLoss::new(&checker.finish().unwrap()).expect("something is lost");
+    while let Some(op) = accept.poll() {
+        accept.on_disk(disk.run(op));
+    }
+    accept.finish().unwrap().unwrap();
+    world.start(replicas[0]);
+    world.until("it leads", |world| world.leader(0) == Some(replicas[0]));
+    let at = world.connect(replicas[0]);
+    assert_eq!(world.call(at, &["DEL", &key(20)]), Reply::Int(1));
+    let [found, copied] = values_of_each(&mut world, replicas);
+    assert_eq!(found, copied);
+    let lost = found.iter().filter(|&reply| *reply == Reply::Null).count();
+    assert!((2..10).contains(&lost), "{lost}");
+    for (n, reply) in (0..).zip(found) {
+        let expected = Reply::bulk(value(n).as_bytes());
+        assert!(reply == Reply::Null || reply == expected, "{n}: {reply:?}");
+    }
 }

@@ -13,6 +13,7 @@ mod status;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -31,6 +32,9 @@ pub use status::{FollowerStatus, TooFew};
 use isr::InSync;
 use progress::Progress;
 use reads::Reads;
+
+/// What can not be read is asked for again after this: a disk may come to itself.
+const DAMAGED_RETRY: Duration = Duration::from_secs(1);
 
 /// One effect of a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -241,12 +245,25 @@ impl Leader {
         self.take_chunk(to, round, base, end, records)
     }
 
-    /// The chunk could not be read, or the link is full: it is asked for again after a while.
-    pub fn ship_failed(&mut self, now: Instant, to: NodeId, round: Round) {
+    /// The chunk could not be read: it is asked for again after a while. Where it is `damaged` that is
+    /// told, once.
+    pub fn ship_failed(&mut self, now: Instant, to: NodeId, round: Round, damaged: bool) {
         self.begin(now);
-        let again = now.after(self.settings.retry);
-        if let Some(session) = self.session_mut(to).filter(|session| session.round == round) {
-            session.chunk_failed(again);
+        let retry = if damaged { DAMAGED_RETRY } else { self.settings.retry };
+        let Some(session) = self.session_mut(to).filter(|session| session.round == round) else {
+            return;
+        };
+        session.chunk_failed(now.after(retry));
+        let from = session.next;
+        if damaged && self.progress_mut(to).unreadable.replace(from) != Some(from) {
+            self.notice(
+                Severity::Error,
+                format_args!(
+                    "{to} lacks the log from offset {from} on, and here it can not be read: {to} stays \
+                     out of sync. Bring back a replica that has it; without one, stop this node, and \
+                     `kvnode check` tells what is lost and what helps"
+                ),
+            );
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Progress {
     pub(super) caught_up: Instant,
     /// Its log can only be told to begin again: it has no business in the in-sync set.
     pub(super) unfit: bool,
+    /// What it lacks begins here and can not be read; that was told.
+    pub(super) unreadable: Option<Offset>,
 }
 
 /// A follower whose log matches.
@@ -57,7 +59,7 @@ pub(super) struct Session {
 
 impl Progress {
     pub(super) fn new(now: Instant) -> Self {
-        Self { round: None, session: None, caught_up: now, unfit: false }
+        Self { round: None, session: None, caught_up: now, unfit: false, unreadable: None }
     }
 
     /// Follows when the follower had all that the leader had (KIP-16: by time, not by count).

@@ -188,7 +188,10 @@ impl Shard {
                     self.send_data(at, to, message);
                 }
             }
-            Err(_) => leader.ship_failed(now, to, round),
+            Err(fault) => {
+                let damaged = matches!(fault, LogFault::Damaged | LogFault::Disk(_));
+                leader.ship_failed(now, to, round, damaged);
+            }
         }
     }
 
