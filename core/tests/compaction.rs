@@ -222,6 +222,35 @@ fn expired_values_are_swept_and_their_space_comes_back() {
 }
 
 #[test]
+fn a_merge_ends_with_a_whole_segment_though_what_expired_leaves_much() {
+    let setup =
+        Setup { segment_bytes: 2000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    // Something older that is dead: the traces of what has expired must stay.
+    world.set(c, b"old", &[1; 60]);
+    (0..20u8).for_each(|n| world.set(c, &[b'l', n], &[2; 60]));
+    world.set(c, b"old", &[1; 60]);
+    for n in 0..100u32 {
+        let key = format!("{n:0300}");
+        let reply = world.call(c, &[b"SET", key.as_bytes(), b"", b"PX", b"50"]);
+        assert_eq!(reply, Reply::OK);
+    }
+    world.pass(Duration::from_secs(1));
+    let mut world = World::open(world.disk, Setup { merge: true, ..setup });
+    let c = world.client();
+    for _ in 0..20 {
+        world.set(c, b"last", &[1; 60]);
+        world.compact();
+    }
+    assert!(merges(&mut world) > 0);
+    assert_eq!(world.call(c, &[b"DBSIZE"]), Reply::Int(22));
+    let lengths = world.disk.segments().into_iter().map(|name| world.disk.bytes(&name).len());
+    let longest = lengths.max().unwrap();
+    assert!((2_000..4_500).contains(&longest), "{longest}");
+}
+
+#[test]
 fn a_full_disk_pauses_compaction_and_harms_nothing() {
     let mut world = World::fresh(setup());
     let mut model = Model::new();

@@ -10,10 +10,10 @@
 //!
 //! A scan without prefix is the hash index's, whose cursor is complete in itself. A scan with a
 //! prefix goes on after a *key*, which no 64-bit cursor can hold, so its cursor is a number in a
-//! table of at most [`RESUME_KEYS_MAX`] keys; it is good for one call, and when the table is full
-//! the one handed out longest ago is evicted. A scan that comes with an unknown cursor (evicted,
-//! used before, or made up) starts again at the beginning of the prefix: it sees keys twice, but
-//! never misses one. A cursor carries its kind, so a client that changes its prefix on the way goes
+//! table of at most [`RESUME_KEYS_MAX`] keys. When the table is full one that was used is evicted, or
+//! else the one handed out longest ago; until then it may be used again, as by a call that had to stop
+//! and is evaluated anew. A scan that comes with an unknown cursor (evicted, or made up) starts again
+//! at the beginning of the prefix: it sees keys twice, but never misses one. A cursor carries its kind, so a client that changes its prefix on the way goes
 //! on with the scan it began.
 
 use alloc::boxed::Box;
@@ -38,9 +38,16 @@ pub struct OrderedKeydir {
     hash: HashKeydir,
     keys: BTreeSet<Box<[u8]>>,
     key_bytes: usize,
-    resume: BTreeMap<u64, Box<[u8]>>,
+    resume: BTreeMap<u64, Resume>,
     resume_bytes: usize,
     next_cursor: u64,
+}
+
+/// Where a scan goes on.
+#[derive(Debug)]
+struct Resume {
+    after: Box<[u8]>,
+    used: bool,
 }
 
 impl OrderedKeydir {
@@ -143,8 +150,11 @@ impl OrderedKeydir {
         if cursor < RESUME_CURSOR_MIN && (cursor != 0 || prefix.is_empty()) {
             return self.hash.scan(cursor, count, prefix, visit);
         }
-        let after = self.resume.remove(&cursor);
-        self.resume_bytes -= after.as_ref().map_or(0, |key| key.len());
+        let resume = self.resume.get_mut(&cursor);
+        let after = resume.map(|resume| {
+            resume.used = true;
+            resume.after.clone()
+        });
         let from = match &after {
             Some(after) if **after >= *prefix => Bound::Excluded(&**after),
             Some(_) | None => Bound::Included(prefix),
@@ -201,20 +211,25 @@ impl OrderedKeydir {
         assert_eq!(self.keys.len(), self.hash.len());
         assert!(self.keys.iter().all(|key| self.hash.get(key).is_some()));
         assert_eq!(self.key_bytes, self.keys.iter().map(|key| key.len()).sum::<usize>());
-        assert_eq!(self.resume_bytes, self.resume.values().map(|key| key.len()).sum::<usize>());
+        assert_eq!(
+            self.resume_bytes,
+            self.resume.values().map(|resume| resume.after.len()).sum::<usize>()
+        );
     }
 
     /// Remembers where a scan goes on, under a new cursor.
     fn keep_resume_key(&mut self, key: Box<[u8]>) -> u64 {
         if self.resume.len() == RESUME_KEYS_MAX {
-            let (_, evicted) = self.resume.pop_first().expect("the table is full");
-            self.resume_bytes -= evicted.len();
+            let used = self.resume.iter().find(|(_, resume)| resume.used);
+            let (&evicted, _) = used.or(self.resume.iter().next()).expect("the table is full");
+            let evicted = self.resume.remove(&evicted).expect("it is there");
+            self.resume_bytes -= evicted.after.len();
         }
         let cursor = self.next_cursor;
         assert!(cursor >> CURSOR_BITS == 0, "2^48 scan calls take longer than any process lives");
         self.next_cursor += 1;
         self.resume_bytes += key.len();
-        self.resume.insert(cursor, key);
+        self.resume.insert(cursor, Resume { after: key, used: false });
         cursor
     }
 }

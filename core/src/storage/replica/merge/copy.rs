@@ -81,7 +81,12 @@ impl Job {
 impl Output {
     /// Where the next record goes.
     fn position(&self) -> u32 {
-        u32::try_from(self.len + self.buffer.len() as u64).expect("it is no longer than its input")
+        u32::try_from(self.end()).expect("it is a segment and at most one of its input longer")
+    }
+
+    /// Where it ends, in bytes.
+    pub(super) fn end(&self) -> u64 {
+        self.len + self.buffer.len() as u64
     }
 }
 

@@ -373,11 +373,14 @@ impl Replica {
                     job.stage = Stage::Paced(op);
                     break;
                 }
-                Step::End if job.at + 1 < job.run.len() => {
+                Step::End if job.at + 1 < job.run.len() && !self.ends_early(&job) => {
                     job.at += 1;
                     job.scanner = self.scanner_of(&job.run[job.at]);
                 }
-                Step::End => return self.seal_output(job),
+                Step::End => {
+                    job.run.truncate(job.at + 1);
+                    return self.seal_output(job);
+                }
                 Step::Bad { position } => {
                     return self.quarantine(&job, &format!("no record at byte {position}"));
                 }
@@ -387,6 +390,12 @@ impl Replica {
         self.write_output(&mut job);
         self.write_hint_blocks(&mut job);
         self.merge.job = Some(job);
+    }
+
+    /// The output is a whole segment already: what was counted as dead has left more traces than was
+    /// thought, as expired keys do.
+    fn ends_early(&self, job: &Job) -> bool {
+        job.output.as_ref().is_some_and(|output| output.end() >= self.settings.segment_bytes)
     }
 
     /// Decides what becomes of one record.
