@@ -42,5 +42,6 @@ scripts! {
     two_processes_with_one_id_do_not_both_live
     unclean_stops_cost_the_seat
     what_an_ended_life_has_reported_counts_in_no_other
+    where_the_last_log_in_sync_is_gone_all_replicas_are_waited_for
     without_a_controller_the_status_says_what_stands_still
 }
