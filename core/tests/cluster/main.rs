@@ -38,6 +38,7 @@ scripts! {
     the_log_and_snapshots_keep_their_bytes
     the_longest_log_in_sync_leads
     the_map_is_founded_and_nodes_get_lives
+    the_refusals_of_two_controllers_are_not_added_up
     the_status_says_what_is_survived
     two_processes_with_one_id_do_not_both_live
     unclean_stops_cost_the_seat
