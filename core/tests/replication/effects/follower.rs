@@ -6,7 +6,7 @@ use kvnode_core::shard::Severity;
 use kvnode_core::{Epoch, Offset};
 
 use super::{Log, N1, N2, N3, ack, append, asks, at, life, log, round};
-use crate::replica::{P, founded};
+use crate::replica::{P, founded, ms};
 
 fn follow(map: &Map) -> Follower {
     let mut follower = Follower::new(at(0), P, life(map, N2), Epoch(7), N1, 1, Settings::default());
@@ -149,6 +149,48 @@ fn a_gap_begins_another_session_and_what_came_before_is_overtaken() {
     let again = follower::Output::Send(N1, asks(round(&map, N2, 2), 1, 10));
     assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::Gap), again]);
     assert_eq!(machine.next_round(), 3);
+}
+
+#[test]
+fn a_follower_without_an_answer_asks_ever_later_until_it_takes_an_append() {
+    let map = founded(3, 1);
+    let log = log(&[(1, 0)], 10, 10);
+    let mut machine = follow(&map);
+    // How long it waits after each question, at the times when it asks.
+    let waits = |machine: &mut Follower, mut time: u64, questions: usize| {
+        let waits = (0..questions).map(|_| {
+            machine.on_tick(at(time), log.state());
+            let asks = [asks(round(&map, N2, machine.next_round() - 1), 1, 10)];
+            assert_eq!(done(machine), asks.map(|ask| follower::Output::Send(N1, ask)));
+            let wait = machine.deadline().unwrap().0.since(at(time)).as_millis() as u64;
+            time += wait;
+            wait
+        });
+        (waits.collect::<Vec<_>>(), time)
+    };
+    let (first, time) = waits(&mut machine, 0, 8);
+    assert_eq!(first, [100, 200, 400, 800, 1600, 3200, 6400, 6400], "there is an end to it");
+    let last = |machine: &Follower| round(&map, N2, machine.next_round() - 1);
+    let wait = |machine: &Follower, time| machine.deadline().unwrap().0.since(at(time));
+
+    // What it does not take is no reason to wait for less: it comes as late as the rest.
+    let time = time - 6400;
+    let old = round(&map, N2, 1);
+    machine.on_message(at(time), N1, append(old, at(time), 10, 12, 10), log.state());
+    assert_eq!(done(&mut machine), [follower::Output::Ignored(N1, Ignored::OldRound)]);
+    let gap = append(last(&machine), at(time), 11, 12, 10);
+    machine.on_message(at(time), N1, gap, log.state());
+    assert_eq!(done(&mut machine)[0], follower::Output::Ignored(N1, Ignored::Gap));
+    assert_eq!(wait(&machine, time), ms(6400));
+
+    // What it takes is: a beat is enough.
+    let time = time + 10;
+    let beat = append(last(&machine), at(time), 10, 10, 0);
+    machine.on_message(at(time), N1, beat, log.state());
+    assert!(machine.is_following());
+    assert_eq!(done(&mut machine).len(), 1);
+    assert_eq!(wait(&machine, time), ms(100));
+    assert_eq!(waits(&mut machine, time + 100, 3).0, [200, 400, 800], "and it grows as at first");
 }
 
 #[test]
