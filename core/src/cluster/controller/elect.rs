@@ -15,8 +15,9 @@
 //! 4. Where the last one in sync came back from an unclean stop, what it acknowledged may be
 //!    missing, from it and not from the others. All who were in sync with it are waited for, until
 //!    they report or for the configured time; then the longest log of all replicas is taken. In a
-//!    history of clean elections a longer log holds all that a shorter one does. Where none that is
-//!    there has anything, while others are away, nobody leads: they would drop what they have.
+//!    history of clean elections a longer log holds all that a shorter one does. Where its log is
+//!    gone, all replicas are waited for, and the wait begins with the first that has something: as
+//!    long as none has, nobody leads, for the others would drop what they have.
 //! 5. Anything else is an operator's to decide, by name.
 
 use alloc::format;
@@ -57,6 +58,8 @@ pub(super) struct Demerits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Recovery {
     pub(super) since: Instant,
+    /// Since when one is there that has something.
+    pub(super) something: Option<Instant>,
     /// Whether it was said that it takes longer.
     said: bool,
 }
@@ -83,6 +86,9 @@ impl Controller {
         }
         match partition.leader {
             Some(leader) => {
+                if self.offline.get(&id).is_some_and(|offline| !offline.said) {
+                    self.offline.remove(&id);
+                }
                 self.note_shut(now, id, leader);
                 if let Some(better) = self.better_than(now, map, id, partition, leader) {
                     self.propose_leader(now, map, id, better, Right::InSync);
@@ -172,8 +178,6 @@ impl Controller {
 
     /// Rule 4.
     fn recover(&mut self, now: Now, map: &Map, id: PartitionId, partition: &Partition) {
-        let recovery = Recovery { since: now.mono, said: false };
-        let recovery = *self.recoveries.entry(id).or_insert(recovery);
         let report = |node: NodeId| {
             let session = self.sessions.get(&node).filter(|session| session.is_alive())?;
             map.node(node).filter(|node| node.is_active())?;
@@ -184,26 +188,30 @@ impl Controller {
         // If its log is gone, somebody who was not in sync may have the longest by far.
         let gone = partition.isr.iter().any(has_nothing);
         let complete = all(&partition.last_isr) && (!gone || all(&partition.replicas));
-        let over = now.mono >= recovery.since.after(self.settings.recovery_wait);
-        if !complete && !over {
-            return;
-        }
         let (there, away): (Vec<_>, Vec<_>) =
             partition.replicas.iter().partition(|&&node| report(node).is_some());
         let reports = there.into_iter().filter_map(|&node| Some((node, report(node)?)));
         // The first of the longest, by the order of the replicas.
         let longest = reports.min_by_key(|(_, end)| Reverse(length(end)));
-        if !away.is_empty() && longest.is_some_and(|(_, end)| end.end == Offset(0)) {
-            self.recoveries.insert(id, Recovery { said: true, ..recovery });
-            if !recovery.said {
+        let nothing = longest.is_none_or(|(_, end)| end.end == Offset(0));
+        let recovery = Recovery { since: now.mono, something: None, said: false };
+        let recovery = self.recoveries.entry(id).or_insert(recovery);
+        recovery.something = recovery.something.or(Some(now.mono)).filter(|_| !nothing);
+        let over = |since: Instant| now.mono >= since.after(self.settings.recovery_wait);
+        if nothing && !away.is_empty() {
+            if over(recovery.since) && !core::mem::replace(&mut recovery.said, true) {
                 let away: Vec<_> = away.iter().map(ToString::to_string).collect();
                 let text = format!(
-                    "{id}: the log of its last replica in sync is gone: it has no leader until {} \
-                     is there, or an operator elects one (kvnode cluster elect {id} NODE --unclean)",
+                    "{id}: the log of its last replica in sync is gone, and nobody who is there has \
+                     anything of it: it waits for {}, or until an operator elects one (kvnode cluster \
+                     elect {id} NODE --unclean)",
                     away.join(" and ")
                 );
                 self.notice(Severity::Error, text);
             }
+            return;
+        }
+        if !complete && !recovery.something.is_some_and(over) {
             return;
         }
         if let Some((candidate, end)) = longest.filter(|_| !self.is_under_way(Key::Elect(id))) {
@@ -275,7 +283,7 @@ impl Controller {
         }
         self.offline.retain(|&id, _| !led(id));
         if !lost.is_empty() {
-            let text = format!("offline: {}: nobody in sync is there", Listed(&lost));
+            let text = format!("offline: {}: no replica in sync is there and whole", Listed(&lost));
             self.notice(Severity::Error, text);
         }
         if !back.is_empty() {

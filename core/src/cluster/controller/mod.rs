@@ -231,7 +231,7 @@ impl Controller {
         let sessions = self.sessions.values().filter_map(Session::lapses);
         let proposals = self.under_way.values().map(|under_way| under_way.until);
         let wait = self.settings.recovery_wait;
-        let waits = self.recoveries.values().map(|recovery| recovery.since.after(wait));
+        let waits = self.recoveries.values().map(|r| r.something.unwrap_or(r.since).after(wait));
         let requests = self.requests.values().map(|pending| pending.until);
         let placement = self.placeable_since.map(|s| s.after(self.settings.placement_grace));
         // What has come due and waits for something else now is no deadline any more.
