@@ -144,6 +144,24 @@ fn a_pause_holds_up_what_other_nodes_ask() {
     assert!(world.now.since(began) < second);
 }
 
+/// The client was told that it is not known: it does not happen behind its back when the pause ends.
+#[test]
+fn what_a_pause_holds_up_for_longer_than_anybody_waits_is_dropped() {
+    let mut world = World::new(Setup::default());
+    let name = &key_of(0)[..];
+    let leader = world.connect(world.leader(0).unwrap());
+    let writer = elsewhere(&mut world, 0);
+    assert_eq!(world.call(writer, &["SET", name, "0"]), Reply::OK);
+    assert_eq!(world.call(leader, &["CLIENT", "PAUSE", "20000", "WRITE"]), Reply::OK);
+    let told = error(world.call(writer, &["SET", name, "1"]));
+    assert!(told.starts_with("UNKNOWN "), "{told}");
+    // One that comes shortly before the end is run.
+    world.pass(Duration::from_secs(11));
+    world.send(writer, &[b"APPEND", name.as_bytes(), b"2"]);
+    assert_eq!(world.reply(writer, "to APPEND"), Reply::Int(2));
+    assert_eq!(world.call(writer, &["GET", name]), Reply::bulk(b"02"));
+}
+
 /// Whatever a client puts into it, a transaction is answered: by its replies, or that it was not run.
 #[test]
 fn any_command_can_be_sent_after_multi() {

@@ -3,12 +3,15 @@
 //!
 //! An agent runs what it is asked one after the other, as any client's commands are run, and sends
 //! the reply to the last command of each ask. An ask that CLIENT PAUSE of its node holds up waits with
-//! those behind it, as long as the node that has asked waits for answers.
+//! those behind it, as long as the node that has asked waits for answers: what nobody waits for any
+//! more is dropped, and never evaluated.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use super::ANSWER_MAX;
 use super::message::{Ask, Command, Message, Outcome};
 use super::transaction::Watches;
 use crate::limits::CLIENT_REPLIES_MAX;
@@ -17,15 +20,15 @@ use crate::shard::client::Client;
 use crate::shard::clients::writes;
 use crate::shard::{Shard, errors};
 use crate::storage::replica::Replica;
-use crate::{ClientId, Epoch, NodeId, Offset, PartitionId};
+use crate::{ClientId, Epoch, Instant, NodeId, Offset, PartitionId};
 
 /// See the module's header.
 #[derive(Debug)]
 pub(in crate::shard) struct Agent {
     /// The node whose client it is.
     node: NodeId,
-    /// Asks that have not begun.
-    inbox: VecDeque<Ask>,
+    /// Asks that have not begun, and when each came.
+    inbox: VecDeque<(Instant, Ask)>,
     /// The ask under way: for which partition and reign, and its commands that are to come.
     scope: (PartitionId, Epoch),
     rest: VecDeque<Command>,
@@ -50,6 +53,14 @@ const AGENT: u64 = 1 << 63;
 
 /// Most asks of one client that wait here; its own node sends no more.
 const INBOX_MAX: usize = 2 * CLIENT_REPLIES_MAX;
+
+/// How often it is looked for what is overdue.
+const DROP_EVERY: Duration = Duration::from_secs(1);
+
+/// Whether whoever has asked this has given it up, however far their clock is off.
+fn is_overdue(since: Instant, now: Instant) -> bool {
+    now >= since.after(ANSWER_MAX + Duration::from_secs(1))
+}
 
 impl Agent {
     fn new(node: NodeId) -> Self {
@@ -88,14 +99,44 @@ impl Shard {
                 id
             }
         };
+        let now = self.now.mono;
         let agent = self.agent(id);
         if agent.inbox.len() >= INBOX_MAX {
             let outcome = Outcome::error(errors::too_many_asked());
             self.forwarding.say(self.me(), from, Message::Answer { tag: ask.tag, outcome });
             return;
         }
-        agent.inbox.push_back(ask);
+        agent.inbox.push_back((now, ask));
         self.run_agent(id);
+        let waits = self.clients[&id].agent.as_ref().is_some_and(|agent| !agent.inbox.is_empty());
+        if waits && self.forwarding.overdue_at.is_none() {
+            let at = now.after(DROP_EVERY);
+            self.forwarding.overdue_at = Some(at);
+            self.forwarding.wake_at(at);
+        }
+    }
+
+    /// Drops what has waited here for so long that nobody waits for it any more.
+    pub(super) fn drop_overdue_asks(&mut self) {
+        let now = self.now.mono;
+        let Some(at) = self.forwarding.overdue_at else { return };
+        let mut next = at;
+        if at <= now {
+            let mut waits = false;
+            for id in self.forwarding.agents().collect::<Vec<_>>() {
+                let inbox = &mut self.agent(id).inbox;
+                let overdue = |&(since, _): &(Instant, Ask)| is_overdue(since, now);
+                while inbox.front().is_some_and(overdue) {
+                    inbox.pop_front();
+                }
+                waits |= !inbox.is_empty();
+            }
+            next = now.after(DROP_EVERY);
+            self.forwarding.overdue_at = waits.then_some(next);
+        }
+        if self.forwarding.overdue_at.is_some() {
+            self.forwarding.wake_at(next);
+        }
     }
 
     fn agent(&mut self, id: ClientId) -> &mut Agent {
@@ -117,11 +158,14 @@ impl Shard {
                 self.run_here(id, &args);
                 continue;
             }
-            let Some(ask) = agent.inbox.pop_front() else { return };
+            let Some((since, ask)) = agent.inbox.pop_front() else { return };
+            if is_overdue(since, self.now.mono) {
+                continue;
+            }
             if self
                 .stands_still(|| ask.commands.iter().flat_map(|c| c.0.first()).any(|n| writes(n)))
             {
-                return self.agent(id).inbox.push_front(ask);
+                return self.agent(id).inbox.push_front((since, ask));
             }
             let agent = self.agent(id);
             let (node, watches) = (agent.node, agent.watches);

@@ -34,6 +34,8 @@ pub(in crate::shard) struct Forwarding {
     /// The clients that stand in for those of other nodes, and for this node's own.
     pub(super) agents: BTreeMap<(NodeId, u64), ClientId>,
     pub(super) last_agent: u64,
+    /// When it is looked for asks that wait here and that nobody waits for any more.
+    pub(super) overdue_at: Option<Instant>,
 }
 
 /// An ask under way.
@@ -83,6 +85,7 @@ impl Forwarding {
             own: VecDeque::new(),
             agents: BTreeMap::new(),
             last_agent: 0,
+            overdue_at: None,
         }
     }
 

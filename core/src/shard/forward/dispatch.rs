@@ -475,6 +475,7 @@ impl Shard {
             self.give_up_stalled(id);
         }
         self.look_for_leaders();
+        self.drop_overdue_asks();
         if self.forwarding.is_waiting() {
             self.forwarding.wake_at(now.after(RETRY_EVERY));
         }
