@@ -17,7 +17,7 @@
 //!   is read while the rest holds a whole command.
 //! - Nothing is read or handed in while the client has much to read; see [`link`](crate::link).
 //! - A rest that is part of a request and stays so for the request timeout is refused; see
-//!   [`Node::refuse_overdue`].
+//!   [`Node::refuse_overdue`], which also notices clients that go while they are not read from.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +47,8 @@ pub(crate) struct Connection {
     parse_rest: bool,
     /// The rest is a command whose key is being looked up.
     warmed: bool,
+    /// All that the client has sent was read, and it has ended its side.
+    ended: bool,
 }
 
 /// How far parsing got.
@@ -64,7 +66,7 @@ enum Fed {
 impl Connection {
     pub(crate) fn new(node: Rc<Node>, link: Rc<Link>, socket: OwnedReadHalf) -> Self {
         let (parser, rest) = (Parser::default(), BytesMut::new());
-        Self { node, link, socket, parser, rest, parse_rest: false, warmed: false }
+        Self { node, link, socket, parser, rest, parse_rest: false, warmed: false, ended: false }
     }
 
     /// Serves the client until either side ends it.
@@ -98,7 +100,7 @@ impl Connection {
                     Fed::Yielded => return yielded(cx),
                 }
             }
-            if standing == Standing::Ended {
+            if self.ended {
                 return if self.link.settled() { Poll::Ready(()) } else { Poll::Pending };
             }
             match ready!(self.poll_read(cx)) {
@@ -121,6 +123,7 @@ impl Connection {
         let full = buffer.remaining() == 0;
         let read = buffer.filled();
         if read.is_empty() {
+            self.ended = true;
             self.link.end();
             return Poll::Ready(Fed::Hungry);
         }
@@ -205,7 +208,7 @@ impl Connection {
         if part > 0 {
             shard.heard_from(id, now.mono);
         }
-        self.link.handed_in(commands, part);
+        self.link.handed_in(commands, part, self.parse_rest);
         self.node.wake_pump();
         (fed, at)
     }

@@ -18,6 +18,7 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use bytes::{Buf, BytesMut};
 use kvnode_core::ClientId;
 use kvnode_core::limits::CLIENT_REPLIES_MAX;
 use kvnode_core::reply::{Protocol, Reply};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -47,6 +49,8 @@ struct State {
     stuck: bool,
     /// The task waits for replies to come or to leave.
     awaited: bool,
+    /// The task has whole commands that it has not handed in, and reads no more until it has.
+    holds_back: bool,
     /// Replies that the shard owes: one for each command, whatever becomes of it.
     due: u32,
     /// Most replies that it may owe.
@@ -56,8 +60,8 @@ struct State {
     /// Replies, and their bytes, since the window was last adapted.
     replies: u32,
     reply_bytes: usize,
-    /// Since when the client has kept us waiting: for the rest of a request or, once nothing more
-    /// is taken from it, to take what it is owed.
+    /// Since when the client has kept us waiting: for the rest of a request or, once it sends
+    /// nothing more or nothing more is taken from it, to take what it is owed.
     waiting_since: Option<Instant>,
     task: Option<Waker>,
 }
@@ -82,8 +86,6 @@ enum Fate {
 pub(crate) enum Standing {
     /// Take commands from the client.
     Open,
-    /// Take what it has sent, and then wait for what it is owed.
-    Ended,
     /// Wait to be woken.
     Wait,
     /// End: everything has been sent, or nothing more can be.
@@ -98,6 +100,7 @@ impl Link {
             dirty: false,
             stuck: false,
             awaited: false,
+            holds_back: false,
             due: 0,
             window: WINDOW_START,
             sent: 0,
@@ -206,6 +209,21 @@ impl Link {
         self.state.borrow_mut().give_up();
     }
 
+    /// Notices that the client has ended its side or is gone, which the task does not see while it
+    /// does not read. Who has ended its side may read on, and looks the same as who has closed: it
+    /// keeps its place for the request timeout, whatever it waits for.
+    pub(crate) fn notice_end(&self) {
+        if self.state.borrow().is_reading() {
+            return;
+        }
+        let ready = pin!(self.socket.ready(Interest::READABLE | Interest::WRITABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) if ready.is_write_closed() => self.give_up(),
+            Poll::Ready(Ok(ready)) if ready.is_read_closed() => self.end(),
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+    }
+
     /// Lets the task look again.
     pub(crate) fn wake(&self) {
         self.state.borrow().wake();
@@ -254,8 +272,7 @@ impl Link {
         }
         let standing = match state.fate {
             Fate::Open | Fate::Ended if state.out.len() > OUTPUT_BYTES_SOFT => Standing::Wait,
-            Fate::Open => Standing::Open,
-            Fate::Ended => Standing::Ended,
+            Fate::Open | Fate::Ended => Standing::Open,
             Fate::Closing if state.out.is_empty() => Standing::Over,
             Fate::Refused | Fate::Closing => Standing::Wait,
             Fate::Dead => Standing::Over,
@@ -273,12 +290,17 @@ impl Link {
         room
     }
 
-    /// The task handed in so many commands, and has `rest` bytes of a further one.
-    pub(crate) fn handed_in(&self, commands: u32, rest: usize) {
+    /// The task handed in so many commands, and has `rest` bytes of a further one or holds whole
+    /// ones back.
+    pub(crate) fn handed_in(&self, commands: u32, rest: usize, holds_back: bool) {
         let state = &mut *self.state.borrow_mut();
         state.due += commands;
+        state.holds_back = holds_back;
         if state.fate == Fate::Open {
             state.waiting_since = (rest > 0).then(Instant::now);
+        } else if commands > 0 {
+            // Until now it was the client that waited for us.
+            state.waiting_since = Some(Instant::now());
         }
     }
 
@@ -306,6 +328,11 @@ impl Link {
 }
 
 impl State {
+    /// Whether the task sees what the client does.
+    fn is_reading(&self) -> bool {
+        !self.holds_back && !self.awaited
+    }
+
     /// Doubles the window while replies are small, and halves it or more when they are not.
     fn adapt_window(&mut self) {
         if self.replies == 0 {

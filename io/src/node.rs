@@ -193,11 +193,12 @@ impl Node {
         }
     }
 
-    /// Refuses clients that do not finish their request, and gives up those that do not take their
-    /// last replies.
+    /// Refuses clients that do not finish their request, and gives up those that are gone or do not
+    /// take their last replies.
     pub(crate) fn refuse_overdue(&self, patience: Duration) {
         let now = Instant::now();
         for link in self.links.borrow().values() {
+            link.notice_end();
             match link.overdue(now, patience) {
                 Some(Overdue::Request) if self.stopping() => {}
                 Some(Overdue::Request) => {

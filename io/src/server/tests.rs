@@ -219,6 +219,35 @@ fn a_client_that_ends_its_side_gets_all_replies() {
 }
 
 #[test]
+fn a_client_that_ends_its_side_in_a_wait_without_end_leaves_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let request_timeout = Duration::from_millis(40);
+    let node = Running::start(Options { max_clients: 1, request_timeout, ..options(dir.path()) });
+    let mut client = node.client();
+    client.send("WAIT 1 0\r\nPING\r\n");
+    client.socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.rest(), "");
+    node.client().ping();
+    node.stop();
+}
+
+#[test]
+fn what_is_unread_when_a_client_ends_its_side_in_a_wait_is_run_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // The end is looked for meanwhile.
+    let request_timeout = Duration::from_secs(4);
+    let node = Running::start(Options { request_timeout, ..options(dir.path()) });
+    let (mut client, mut other) = (node.client(), node.client());
+    client.send("WAIT 1 1000\r\nPING\r\n");
+    // Until then the node has read that, and reads no more.
+    other.ping();
+    client.send("PING\r\n".repeat(1_000));
+    client.socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.rest(), ":0\r\n".to_owned() + &"+PONG\r\n".repeat(1_001));
+    node.stop();
+}
+
+#[test]
 fn a_request_left_unfinished_is_refused_and_an_idle_client_stays() {
     let dir = tempfile::tempdir().unwrap();
     let request_timeout = Duration::from_millis(40);
