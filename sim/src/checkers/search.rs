@@ -27,8 +27,8 @@ use foldhash::fast::FixedState;
 use super::model::{Span, State, apply};
 use crate::history::{Action, Answer, Left, Order};
 
-/// What the search may remember, in words of eight bytes, counted roughly: 8 MiB, which takes a few tenths
-/// of a second to fill. A history of a hundred calls takes a few thousand words.
+/// What the search may remember, in words of eight bytes, counted roughly: 8 MiB. A history of a hundred
+/// calls takes a few thousand words.
 pub(super) const MEMORY_WORDS_MAX: usize = 1 << 20;
 
 /// States that are told of a search that came to no end.

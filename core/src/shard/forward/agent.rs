@@ -108,7 +108,8 @@ impl Shard {
         }
         agent.inbox.push_back((now, ask));
         self.run_agent(id);
-        let waits = self.clients[&id].agent.as_ref().is_some_and(|agent| !agent.inbox.is_empty());
+        let agent = self.clients.get(&id).and_then(|client| client.agent.as_ref());
+        let waits = agent.is_some_and(|agent| !agent.inbox.is_empty());
         if waits && self.forwarding.overdue_at.is_none() {
             let at = now.after(DROP_EVERY);
             self.forwarding.overdue_at = Some(at);
