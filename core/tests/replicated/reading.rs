@@ -3,7 +3,7 @@
 use kvnode_core::Offset;
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::limits::{REPLICATION_JOIN_BYTES, REPLICATION_RING_BYTES};
-use kvnode_core::storage::record::Kind;
+use kvnode_core::storage::record::{HEAD_BYTES, Kind};
 use kvnode_core::storage::replica::{LogFault, ReadToken, Settings};
 
 use crate::node::{Node, SETTINGS, quiet, seen};
@@ -149,6 +149,33 @@ fn damage_and_errors_are_told_and_what_is_before_is_given() {
         Some(Box::new(|op| matches!(op, DiskOp::Read { .. }).then_some(DiskError::Io(5))));
     assert_eq!(node.read(0, 100), Err(LogFault::Disk(DiskError::Io(5))));
     assert_eq!(node.read(11, 100), Err(LogFault::Moved), "there is nothing yet");
+}
+
+#[test]
+fn a_compacted_segment_that_has_lost_its_end_is_damaged_and_no_gap() {
+    let mut node = Node::leader(SETTINGS, 1);
+    for n in 0..60u8 {
+        node.put(&[b'k', n % 20], &[n; 60]);
+    }
+    node.commit_all();
+    node.compact();
+    assert!(node.replica.status().counters.merges > 0);
+    let whole = node.log(0, 1 << 20);
+    let name = node.disk.segments()[0].clone();
+    // The last of its records goes, and all of it.
+    let record = node.disk.bytes(&name).windows(60).rposition(|w| w == [w[0]; 60]).unwrap();
+    let key = node.disk.bytes(&name)[record - 2..record].to_vec();
+    let head = HEAD_BYTES + key.len();
+    node.disk.edit(&name, |bytes| bytes.truncate(record - head));
+    let ends = whole.iter().position(|seen| seen.key == key).unwrap();
+    let mut at = 0;
+    let error = loop {
+        match node.read(at, 1 << 20) {
+            Ok(chunk) => at = chunk.end.0,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((at, error), (whole[ends].offset.0, LogFault::Damaged));
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Controller {
         recovery.something = recovery.something.or(Some(now.mono)).filter(|_| !nothing);
         let over = |since: Instant| now.mono >= since.after(self.settings.recovery_wait);
         if nothing && !away.is_empty() {
-            if over(recovery.since) && !core::mem::replace(&mut recovery.said, true) {
+            if gone && over(recovery.since) && !core::mem::replace(&mut recovery.said, true) {
                 let away: Vec<_> = away.iter().map(ToString::to_string).collect();
                 let text = format!(
                     "{id}: the log of its last replica in sync is gone, and nobody who is there has \

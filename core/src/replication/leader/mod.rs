@@ -260,8 +260,8 @@ impl Leader {
                 Severity::Error,
                 format_args!(
                     "{to} lacks the log from offset {from} on, and here it can not be read: {to} stays \
-                     out of sync. Bring back a replica that has it; without one, stop this node, and \
-                     `kvnode check` tells what is lost and what helps"
+                     out of sync until a replica that has it is back. Without one, `kvnode check` tells \
+                     what is lost"
                 ),
             );
         }

@@ -108,8 +108,7 @@ impl Shard {
         }
         agent.inbox.push_back((now, ask));
         self.run_agent(id);
-        let agent = self.clients.get(&id).and_then(|client| client.agent.as_ref());
-        let waits = agent.is_some_and(|agent| !agent.inbox.is_empty());
+        let waits = self.inbox(id).is_some_and(|inbox| !inbox.is_empty());
         if waits && self.forwarding.overdue_at.is_none() {
             let at = now.after(DROP_EVERY);
             self.forwarding.overdue_at = Some(at);
@@ -121,23 +120,28 @@ impl Shard {
     pub(super) fn drop_overdue_asks(&mut self) {
         let now = self.now.mono;
         let Some(at) = self.forwarding.overdue_at else { return };
-        let mut next = at;
-        if at <= now {
-            let mut waits = false;
-            for id in self.forwarding.agents().collect::<Vec<_>>() {
-                let inbox = &mut self.agent(id).inbox;
-                let overdue = |&(since, _): &(Instant, Ask)| is_overdue(since, now);
-                while inbox.front().is_some_and(overdue) {
-                    inbox.pop_front();
-                }
-                waits |= !inbox.is_empty();
+        if now < at {
+            return self.forwarding.wake_at(at);
+        }
+        let mut waits = false;
+        for id in self.forwarding.agents().collect::<Vec<_>>() {
+            let Some(inbox) = self.inbox(id) else { continue };
+            let overdue = inbox.iter().take_while(|&&(since, _)| is_overdue(since, now)).count();
+            inbox.drain(..overdue);
+            if overdue > 0 {
+                // What was behind may have nothing to wait for.
+                self.run_agent(id);
             }
-            next = now.after(DROP_EVERY);
-            self.forwarding.overdue_at = waits.then_some(next);
+            waits |= self.inbox(id).is_some_and(|inbox| !inbox.is_empty());
         }
-        if self.forwarding.overdue_at.is_some() {
-            self.forwarding.wake_at(next);
+        self.forwarding.overdue_at = waits.then(|| now.after(DROP_EVERY));
+        if let Some(at) = self.forwarding.overdue_at {
+            self.forwarding.wake_at(at);
         }
+    }
+
+    fn inbox(&mut self, id: ClientId) -> Option<&mut VecDeque<(Instant, Ask)>> {
+        Some(&mut self.clients.get_mut(&id)?.agent.as_mut()?.inbox)
     }
 
     fn agent(&mut self, id: ClientId) -> &mut Agent {

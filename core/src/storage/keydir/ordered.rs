@@ -168,7 +168,7 @@ impl OrderedKeydir {
         let more = matching.next().is_some();
         let last: Option<Box<[u8]>> = last.filter(|_| more).map(Box::from);
         drop(matching);
-        last.map_or(0, |last| self.keep_resume_key(last))
+        last.map_or(0, |last| self.keep_resume_key(last, cursor))
     }
 
     /// One step of an endless walk; see [`Keydir::sweep`](super::Keydir::sweep).
@@ -217,11 +217,12 @@ impl OrderedKeydir {
         );
     }
 
-    /// Remembers where a scan goes on, under a new cursor.
-    fn keep_resume_key(&mut self, key: Box<[u8]>) -> u64 {
+    /// Remembers where a scan goes on, under a new cursor. That of the call stays.
+    fn keep_resume_key(&mut self, key: Box<[u8]>, called_with: u64) -> u64 {
         if self.resume.len() == RESUME_KEYS_MAX {
-            let used = self.resume.iter().find(|(_, resume)| resume.used);
-            let (&evicted, _) = used.or(self.resume.iter().next()).expect("the table is full");
+            let others = || self.resume.iter().filter(|&(&cursor, _)| cursor != called_with);
+            let used = others().find(|(_, resume)| resume.used);
+            let (&evicted, _) = used.or_else(|| others().next()).expect("the table is full");
             let evicted = self.resume.remove(&evicted).expect("it is there");
             self.resume_bytes -= evicted.after.len();
         }

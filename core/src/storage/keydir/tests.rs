@@ -508,6 +508,27 @@ fn an_ordered_scan_may_be_called_again_and_what_it_used_goes_first() {
 }
 
 #[test]
+fn the_cursor_of_a_call_stays_however_many_nobody_comes_back_with() {
+    let mut index = Keydir::new(IndexKind::Ordered, 1);
+    for n in 0..12 {
+        index.insert(&numbered(n), entry(n)).unwrap();
+    }
+    let call = |index: &mut Keydir, cursor| {
+        let mut seen = Vec::new();
+        let next = index.scan(cursor, 4, b"key:", &mut |key, _| seen.push(key.to_vec()));
+        (seen, next)
+    };
+    for _ in 0..2 * RESUME_KEYS_MAX {
+        let (_, cursor) = call(&mut index, 0);
+        for _ in 0..3 {
+            let (seen, next) = call(&mut index, cursor);
+            assert!(seen[0] == numbered(4) && next != 0);
+        }
+    }
+    index.check();
+}
+
+#[test]
 #[should_panic(expected = "s16777216 does not fit the keydir")]
 fn a_segment_id_of_more_than_three_bytes_is_refused() {
     let place = Place { segment: SegmentId(SEGMENT_ID_MAX.0 + 1), ..entry(0).place };

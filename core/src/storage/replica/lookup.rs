@@ -306,7 +306,7 @@ impl Replica {
             self.segments.at_mut(at).live = 0;
         }
         // What the damage held is deleted too.
-        self.settled.append(&mut self.damages);
+        self.damages.clear();
         self.gone.clear();
     }
 

@@ -148,8 +148,6 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
-    /// Such ranges that no key depends on any more: accepted as lost, or before a flush.
-    settled: Vec<Damage>,
     gone: gone::Gone,
     tombstone_horizon: Offset,
     loss_accepted: Offset,
@@ -400,7 +398,6 @@ impl Replica {
             tail: Tail::new(settings.seed, !settings.replicated),
             segments: Segments::default(),
             damages: Vec::new(),
-            settled: Vec::new(),
             gone: gone::Gone::default(),
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),

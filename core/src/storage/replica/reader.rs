@@ -5,9 +5,6 @@
 //! where whole segments were) is told by the record of a gap, made here. A record of a gap that
 //! stands in the log is passed over, and made anew where it is needed.
 //!
-//! Damage ends a reading, unless nothing depends on what it took: a value that is superseded, or a
-//! range that an operator has accepted as lost or that a flush came behind. That is a gap like others.
-//!
 //! Where a reading ends is remembered, so that the next one goes on there; the first one has to find
 //! its place from the start of the segment.
 //!
@@ -24,7 +21,6 @@ use super::{Damage, Event, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskResult};
 use crate::limits::LOG_READERS_MAX;
 use crate::storage::format::SEGMENT_HEADER_BYTES;
-use crate::storage::keydir::Entry;
 use crate::storage::record::{self, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
 use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
@@ -171,8 +167,7 @@ impl Replica {
         let scanner = self.log_scanner(&segment);
         // What is known to be damaged, and is before, need not be read.
         let passed = |d: &&Damage| d.segment == segment.id && d.to <= from && d.position > 0;
-        let known = self.damages.iter().chain(&self.settled);
-        match known.filter(passed).max_by_key(|damage| damage.until) {
+        match self.damages.iter().filter(passed).max_by_key(|damage| damage.until) {
             Some(damage) => (segment, scanner.resume(damage.until, damage.to, Epoch(0)), None),
             None => (segment, scanner, None),
         }
@@ -231,34 +226,8 @@ impl Replica {
             }
             Step::Record(found) => self.take_for(reader, &found),
             Step::End => self.end_segment_for(reader),
-            Step::Bad { position } => self.pass_settled(reader, position),
-            Step::BadHeader(_) => Turn::Fail(LogFault::Damaged),
+            Step::Bad { .. } | Step::BadHeader(_) => Turn::Fail(LogFault::Damaged),
         }
-    }
-
-    /// Goes on behind the damage at this byte, if nothing depends on it.
-    fn pass_settled(&self, reader: &mut Reader, position: u64) -> Turn {
-        let segment = reader.segment.id;
-        let at = |d: &&Damage| d.segment == segment && d.position == position && d.until > position;
-        let Some(damage) = self.settled.iter().find(at).filter(|_| self.is_applied()) else {
-            return Turn::Fail(LogFault::Damaged);
-        };
-        reader.scanner =
-            self.log_scanner(&reader.segment).resume(damage.until, damage.to, Epoch(0));
-        // It may have held the beginning of another.
-        reader.epoch = None;
-        Turn::On
-    }
-
-    /// Whether a record whose value is damaged was superseded, and that is committed.
-    fn is_superseded(&self, segment: SegmentId, found: &Scanned) -> bool {
-        let stands = |entry: Entry| {
-            entry.place.segment == segment && u64::from(entry.place.position) == found.position
-        };
-        found.head.kind == Kind::Put
-            && self.is_applied()
-            && found.next <= self.high_watermark
-            && !self.keydir.get(found.key()).is_some_and(stands)
     }
 
     /// Adds a record to the chunk, with the gap before it, unless it is full.
@@ -266,9 +235,6 @@ impl Replica {
         let head = found.head;
         if found.next <= reader.next || head.kind == Kind::Gap {
             reader.epoch = Some(head.epoch);
-            return Turn::On;
-        }
-        if !found.value_sound && self.is_superseded(reader.segment.id, found) {
             return Turn::On;
         }
         if !found.value_sound {
@@ -291,11 +257,6 @@ impl Replica {
         Turn::On
     }
 
-    /// Whether what is known of keys is committed: an opening takes the whole log.
-    fn is_applied(&self) -> bool {
-        self.applied() == self.high_watermark
-    }
-
     /// The epoch of what was before a record.
     fn epoch_before(&self, head: &Head) -> Epoch {
         if head.kind != Kind::Epoch {
@@ -308,7 +269,9 @@ impl Replica {
     fn end_segment_for(&mut self, reader: &mut Reader) -> Turn {
         let (position, expected) = (reader.scanner.position(), reader.scanner.end());
         let compacted = reader.segment.sealed.is_some_and(|sealed| sealed.compacted);
-        if !compacted && expected < reader.segment_end {
+        // What the file has lost at its end is no gap that compaction has left.
+        let cut_short = reader.segment.sealed.is_some_and(|sealed| position < sealed.len);
+        if cut_short || !compacted && expected < reader.segment_end {
             return Turn::Fail(LogFault::Damaged);
         }
         if !reader.records.is_empty() {

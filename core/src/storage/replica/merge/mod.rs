@@ -392,10 +392,12 @@ impl Replica {
         self.merge.job = Some(job);
     }
 
-    /// The output is a whole segment already: what was counted as dead has left more traces than was
-    /// thought, as expired keys do.
+    /// The output could become longer than two segments with the next of the run: what was counted as
+    /// dead has left more traces than was thought, as expired keys do.
     fn ends_early(&self, job: &Job) -> bool {
-        job.output.as_ref().is_some_and(|output| output.end() >= self.settings.segment_bytes)
+        let Some(output) = &job.output else { return false };
+        let next = job.run[job.at + 1].sealed.map_or(0, |sealed| sealed.len);
+        output.end() + next > 2 * self.settings.segment_bytes
     }
 
     /// Decides what becomes of one record.

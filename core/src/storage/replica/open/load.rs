@@ -296,13 +296,10 @@ impl Replica {
         let segment = self.segments.list()[at];
         // What was accepted was known to be damaged; damage below that came later is not accepted.
         let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
-        let (base, segment) = (segment.base, segment.id);
-        let damage = Damage { base, segment, position, until, from, to };
         if to > self.loss_accepted || !known {
-            self.damages.push(damage);
+            let (base, segment) = (segment.base, segment.id);
+            self.damages.push(Damage { base, segment, position, until, from, to });
             self.gone.clear();
-        } else {
-            self.settled.push(damage);
         }
     }
 
