@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::place::build_dir;
+use crate::server::kvnode;
 
 /// Nodes of the cluster; each has a replica of everything.
 pub const NODES: usize = 3;
@@ -54,7 +54,7 @@ impl Cluster {
         let dir = self.dir.join(format!("n{}", at + 1));
         std::fs::create_dir_all(&dir)?;
         let log = File::create(dir.join("log"))?;
-        let child = Command::new(build_dir()?.join("kvnode"))
+        let child = Command::new(kvnode()?)
             .args(["run", "--id", &(at + 1).to_string(), "--cluster", &self.list])
             .args(["--listen", &self.address(at).to_string()])
             .arg("--data")
@@ -127,9 +127,7 @@ impl Cluster {
     pub fn leaders(&self) -> io::Result<Vec<usize>> {
         let at = self.nodes.iter().position(Option::is_some);
         let port = self.ports[at.ok_or_else(|| io::Error::other("no node runs"))?].to_string();
-        let status = Command::new(build_dir()?.join("kvnode"))
-            .args(["status", "--json", "-p", &port])
-            .output()?;
+        let status = Command::new(kvnode()?).args(["status", "--json", "-p", &port]).output()?;
         let said: serde_json::Value = serde_json::from_slice(&status.stdout)?;
         let partitions = said["partitions"].as_array().into_iter().flatten();
         let leaders = partitions.map(|partition| partition["leader"].as_u64());

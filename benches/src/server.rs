@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ impl Server {
                 command
             }
             Kind::Kvnode => {
-                let mut command = Command::new(build_dir()?.join("kvnode"));
+                let mut command = Command::new(kvnode()?);
                 command.args(["run", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
                 command.arg(dir.join("data"));
                 command
@@ -178,8 +178,14 @@ pub fn memory_of(process: &str) -> io::Result<u64> {
     kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
-/// Builds the `kvnode` beside this program, as it would be released.
+/// Builds the `kvnode` beside this program, as it would be released, unless the variable `KVNODE`
+/// names another one to be measured.
 pub fn build_kvnode() -> io::Result<()> {
+    if std::env::var_os(PROGRAM).is_some() {
+        let program = kvnode()?;
+        eprintln!("{PROGRAM} is set: {} is measured, as it is", program.display());
+        return program.metadata().map(drop);
+    }
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--bin", "kvnode"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -187,7 +193,7 @@ pub fn build_kvnode() -> io::Result<()> {
     if !status.success() {
         return Err(io::Error::other("kvnode could not be built"));
     }
-    let program = build_dir()?.join("kvnode");
+    let program = kvnode()?;
     if program.exists() {
         Ok(())
     } else {
@@ -196,6 +202,15 @@ pub fn build_kvnode() -> io::Result<()> {
             program.display()
         )))
     }
+}
+
+/// The environment variable that names the kvnode to measure.
+const PROGRAM: &str = "KVNODE";
+
+/// The kvnode that is measured.
+pub fn kvnode() -> io::Result<PathBuf> {
+    let named = std::env::var_os(PROGRAM).map(PathBuf::from);
+    named.map_or_else(|| Ok(build_dir()?.join("kvnode")), Ok)
 }
 
 fn free_port() -> io::Result<u16> {
