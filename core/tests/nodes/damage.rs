@@ -5,6 +5,7 @@ use std::time::Duration;
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
+use kvnode_core::storage::check::{AcceptLoss, Checker};
 use kvnode_core::storage::replica::ScrubSettings;
 use kvnode_core::{NodeId, PartitionId};
 
@@ -36,6 +37,43 @@ fn a_damaged_replica_is_refetched_from_the_others() {
         for n in 0..50 {
             let expected = Reply::bulk(n.to_string().as_bytes());
             assert_eq!(world.call(at, &["GET", &key(n)]), expected, "{} at n{id}", key(n));
+        }
+    }
+}
+
+#[test]
+fn what_was_accepted_as_lost_is_refetched_from_those_who_have_it() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, segment_bytes: 2_000, ..Setup::default() });
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &value(n)]), Reply::OK);
+    }
+    for (victim, away) in [(1, Duration::ZERO), (2, Duration::from_secs(5))] {
+        world.kill(victim);
+        let disk = world.disk(victim);
+        let (name, at) = place_of(disk, value(30).as_bytes());
+        // Of its head too, so that nobody knows the key.
+        disk.edit(&name, |bytes| bytes[at - 20..at + 180].iter_mut().for_each(|byte| *byte ^= 1));
+        let mut checker = Checker::new();
+        while let Some(op) = checker.poll() {
+            checker.on_disk(disk.run(op));
+        }
+        let mut accept = AcceptLoss::new(&checker.finish().unwrap()).expect("something is lost");
+        while let Some(op) = accept.poll() {
+            accept.on_disk(disk.run(op));
+        }
+        accept.finish().unwrap().unwrap();
+        // In sync still, or not any more.
+        world.pass(away);
+        world.start(victim);
+        world.pass(Duration::from_secs(1));
+        world.until("it is in sync again", World::is_whole);
+        // Of what it has itself.
+        let at = world.connect(victim);
+        assert_eq!(world.call(at, &["READONLY"]), Reply::OK);
+        for n in 0..60 {
+            assert_eq!(world.call(at, &["GET", &key(n)]), Reply::bulk(value(n).as_bytes()), "{n}");
         }
     }
 }

@@ -25,7 +25,7 @@ impl Shard {
         let gone = losses > core::mem::replace(&mut partition.losses_told, losses);
         let short = partition.replica.log_end() < partition.had_acked;
         partition.had_acked = Offset(0);
-        partition.spoilt = partition.replica.damaged();
+        partition.spoilt = partition.replica.lacks_records();
         // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
         let is_unregistered = view.life.is_none();
         is_unregistered && gone || seated && (gone || short || partition.spoilt && others)
@@ -41,7 +41,7 @@ impl Shard {
         }
         let partition = &mut self.partitions[at];
         // An end that was given to the log excuses no damage that was met on the way.
-        if cut && partition.replica.damaged() {
+        if cut && partition.replica.lacks_records() {
             partition.spoilt = true;
             self.step_down(at);
             return self.settle_role(at);

@@ -92,6 +92,11 @@ impl Replica {
         !self.damages.is_empty()
     }
 
+    /// Whether its log lacks what another replica may have, accepted as lost or not.
+    pub fn lacks_records(&self) -> bool {
+        self.damaged() || self.accepted
+    }
+
     /// These keys will be looked up soon; see [`Keydir::warm`](crate::storage::keydir::Keydir::warm).
     pub fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
         self.keydir.warm(keys);

@@ -148,6 +148,8 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
+    /// Such ranges were met that an operator has accepted as lost.
+    accepted: bool,
     gone: gone::Gone,
     tombstone_horizon: Offset,
     loss_accepted: Offset,
@@ -398,6 +400,7 @@ impl Replica {
             tail: Tail::new(settings.seed, !settings.replicated),
             segments: Segments::default(),
             damages: Vec::new(),
+            accepted: false,
             gone: gone::Gone::default(),
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),

@@ -300,6 +300,8 @@ impl Replica {
             let (base, segment) = (segment.base, segment.id);
             self.damages.push(Damage { base, segment, position, until, from, to });
             self.gone.clear();
+        } else {
+            self.accepted = true;
         }
     }
 
