@@ -27,6 +27,12 @@ impl LogClock {
         self.us = self.us.max(log.saturating_mul(1000));
     }
 
+    /// Nothing depends on what it showed so far: where the wall clock is behind it, that is taken. A
+    /// process may have started with a clock that was ahead and was set right later.
+    pub fn take_back(&mut self, now: Now) {
+        self.us = self.us.min(now.wall_us);
+    }
+
     /// Goes on to `now`.
     pub fn advance(&mut self, now: Now) {
         let passed = (now.mono.since(self.last.mono).as_nanos() / 1000) as u64;
@@ -73,6 +79,16 @@ mod tests {
         let mut clock = LogClock::new(at(0, 1000));
         clock.advance(at(8, 1_000_000));
         assert_eq!(clock.now_ms(), 1_009_000);
+    }
+
+    #[test]
+    fn what_it_started_with_can_be_taken_back_and_not_be_put_forward() {
+        let mut clock = LogClock::new(at(0, 90_000));
+        clock.advance(at(8, 1008));
+        clock.take_back(at(8, 1008));
+        assert_eq!(clock.now_ms(), 1_008_000);
+        clock.take_back(at(8, 90_000));
+        assert_eq!(clock.now_ms(), 1_008_000);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Blocked {
     pub(super) args: OwnedArgs,
-    /// What was read for it.
+    /// What it has so far.
     pub(super) fetched: Fetched,
     /// The reads under way.
     pub(super) reads: BTreeMap<ReadToken, CacheKey>,

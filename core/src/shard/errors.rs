@@ -364,12 +364,20 @@ impl fmt::Display for Awaited<'_> {
     }
 }
 
-/// For a command, or a reply, that no frame between two nodes holds.
+/// For a command that no frame between two nodes holds.
 pub(super) fn too_long_to_forward() -> Reply {
     Reply::error(
-        "ERR the command or its reply is too long to go to the node that leads its partition; if \
-         it is a read, nothing was changed; else read the keys back. Ask that node itself (see \
-         CLUSTER SLOTS), or for fewer keys at a time",
+        "ERR the command is too long to go to the node that leads its partition: what is for that one \
+         was not applied. Ask that node itself (see CLUSTER SLOTS), or for fewer keys at a time",
+    )
+}
+
+/// For a reply that no frame between two nodes holds.
+pub(super) fn reply_too_long() -> Reply {
+    Reply::error(
+        "UNKNOWN the reply is too long to come from the node that leads the partition, and is lost: a \
+         read has changed nothing, and what writes was applied as far as it could be. Read the keys \
+         back, from that node itself (see CLUSTER SLOTS) or fewer at a time",
     )
 }
 

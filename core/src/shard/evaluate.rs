@@ -19,10 +19,17 @@ use crate::reply::Reply;
 use crate::storage::keydir::Place;
 use crate::storage::record::HEAD_BYTES_MAX;
 use crate::storage::replica::{Found, ReadFault, ReadToken};
-use crate::{ClientId, Instant, NodeId, Offset, Value};
+use crate::{ClientId, Instant, Millis, NodeId, Offset, Value};
 
-/// What was read for a command that waits.
-pub(super) type Fetched = BTreeMap<CacheKey, Result<Value, ReadFault>>;
+/// What a command that waits has so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fetched {
+    /// What was read for it.
+    pub(super) values: BTreeMap<CacheKey, Result<Value, ReadFault>>,
+    /// The clock that it has waited for, and by which it is evaluated from then on: by a later one more
+    /// keys would have expired, and so again without end.
+    as_of: Option<Millis>,
+}
 
 impl Shard {
     pub(super) fn on_command(&mut self, id: ClientId, args: Args<'_>) {
@@ -63,7 +70,7 @@ impl Shard {
     }
 
     pub(super) fn run_here(&mut self, id: ClientId, args: Args<'_>) {
-        self.run(id, args, &Fetched::new(), false);
+        self.run(id, args, &Fetched::default(), false);
     }
 
     /// Evaluates the command with what was read for it; `nearby`: followers may be shown.
@@ -111,7 +118,7 @@ impl Shard {
             counters: &mut self.counters,
             server: &mut self.server,
             random: &mut self.random,
-            now_ms: self.clock.now_ms(),
+            now_ms: fetched.as_of.unwrap_or_else(|| self.clock.now_ms()),
             wall_us: self.now.wall_us,
             facts,
             member: self.config.member,
@@ -282,7 +289,7 @@ impl Shard {
             self.reads.insert(token, id);
             reads.insert(token, self.partitions[*at].replica.cache_key(*place));
         }
-        self.block(id, args, fetched, (reads, nearby), 0);
+        self.block(id, args, fetched.clone(), (reads, nearby), 0);
     }
 
     /// A key has expired by a clock that is not committed: logs the clock and waits for it.
@@ -297,6 +304,8 @@ impl Shard {
                 return;
             }
         }
+        let as_of = fetched.as_of.or(Some(clock));
+        let fetched = Fetched { as_of, ..fetched.clone() };
         self.block(id, args, fetched, (BTreeMap::new(), false), places.len() as u32);
         for &at in &places {
             let offset = self.partitions[at].replica.append_clock(clock);
@@ -314,11 +323,11 @@ impl Shard {
         &mut self,
         id: ClientId,
         args: Args<'_>,
-        fetched: &Fetched,
+        fetched: Fetched,
         (reads, nearby): (BTreeMap<ReadToken, CacheKey>, bool),
         commits: u32,
     ) {
-        let (args, fetched) = (OwnedArgs::copy_from(args), fetched.clone());
+        let args = OwnedArgs::copy_from(args);
         let arrived = self.now.mono;
         let client = self.clients.get_mut(&id).expect("its command was evaluated just now");
         client.blocked = Some(Blocked { args, fetched, reads, nearby, commits, arrived });
@@ -330,7 +339,7 @@ impl Shard {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let Some(blocked) = &mut client.blocked else { return };
         let Some(key) = blocked.reads.remove(&token) else { return };
-        blocked.fetched.insert(key, result);
+        blocked.fetched.values.insert(key, result);
         if blocked.reads.is_empty() && blocked.commits == 0 {
             self.retry(id);
         }

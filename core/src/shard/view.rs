@@ -233,7 +233,7 @@ impl Eye<'_> {
                     return Ok(None);
                 }
                 let replica = &self.partitions[at].replica;
-                let fetched = self.fetched.get(&replica.cache_key(entry.place));
+                let fetched = self.fetched.values.get(&replica.cache_key(entry.place));
                 let value = match fetched {
                     Some(Ok(value)) => value.clone(),
                     Some(Err(_)) | None => {
@@ -265,7 +265,8 @@ impl Eye<'_> {
         walk: impl FnOnce(&mut Partition, &mut dyn FnMut(&[u8], Option<Millis>)) -> (u64, Offset),
     ) -> Result<u64, Stop> {
         self.serving(at)?;
-        let (now, committed) = (self.now_ms, self.partitions[at].replica.committed_clock());
+        let committed = self.partitions[at].replica.committed_clock();
+        let now = self.now_ms.max(committed);
         let mut wants_clock = false;
         let (cursor, until) = walk(&mut self.partitions[at], &mut |key, expire_at| {
             if expire_at.is_none_or(|e| e > now) {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::forward::message::Wrote;
+use super::roles::Role;
 use super::{Shard, errors};
 use crate::marks::Mark;
 use crate::reply::Reply;
@@ -266,10 +267,14 @@ impl super::Partition {
         self.stuck_at == Some(committed) && committed < self.replica.log_end()
     }
 
-    /// Whether it has to be waited for until it has room for more writes. Where none are taken there is
-    /// nothing to wait for, and others can be served.
+    /// Whether it has to be waited for until it has room for more writes. Where none are taken, as by a
+    /// follower, there is nothing to wait for, and others can be served.
     pub(super) fn presses(&self) -> bool {
-        !self.replica.has_room() && !self.is_stuck()
+        let takes = match &self.role {
+            Role::Alone | Role::Leader(_) => true,
+            Role::Idle | Role::Follower(_) => false,
+        };
+        takes && !self.replica.has_room() && !self.is_stuck()
     }
 
     /// Adds a waiter. Waiters stand in the order of their offsets, so a late one for an early

@@ -1,12 +1,13 @@
-//! Keys that expire while too few replicas are in sync to agree on it.
+//! Keys that expire: while too few replicas are in sync to agree on it, by a clock that was off, while
+//! they are counted.
 
 use std::time::Duration;
 
 use kvnode_core::control::FoundingOptions;
 use kvnode_core::reply::Reply;
 
-use crate::error;
 use crate::world::{Setup, World};
+use crate::{error, key_of};
 
 /// One partition, with a follower gone that it needs; its leader, and the one that is gone. That counts
 /// as in sync for another second or so if nobody hears of it.
@@ -71,4 +72,48 @@ fn a_read_is_told_what_it_lacks_and_nothing_of_writes() {
     }
     let told = error(world.call(at, &["SET", "t", "w"]));
     assert!(told.contains("the write was not applied, reads go on"), "{told}");
+}
+
+/// A process that started with its clock a day ahead, set right since, does not take that with it.
+#[test]
+fn a_clock_that_was_ahead_when_the_process_started_does_no_harm_later() {
+    let mut world = World::new(Setup::default());
+    let other = world.leader(0).unwrap() % 3 + 1;
+    world.kill(other);
+    world.ahead.insert(other, Duration::from_secs(86_400));
+    world.start(other);
+    world.until("it is back", World::is_whole);
+    world.pass(Duration::from_secs(5));
+    world.ahead.clear();
+    world.pass(Duration::from_secs(5));
+    let name = &key_of(0)[..];
+    let at = world.connect(other);
+    assert_eq!(world.call(at, &["SET", name, "v", "EX", "3600"]), Reply::OK);
+    assert_eq!(world.call(at, &["CLUSTER", "MOVE", "p0", &format!("n{other}")]), Reply::OK);
+    world.until("it leads", |world| world.leader(0) == Some(other));
+    assert_eq!(world.call(at, &["GET", name]), Reply::bulk(b"v"));
+    assert_eq!(world.call(at, &["APPEND", name, "w"]), Reply::Int(2));
+    let Reply::Int(left) = world.call(at, &["TTL", name]) else { panic!("it has one") };
+    assert!((3_000..=3_600).contains(&left), "{left}");
+}
+
+/// It is evaluated by the clock that it has waited for: by a later one more would have expired.
+#[test]
+fn keys_are_told_while_one_expires_every_moment() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let at = world.connect(world.leader(0).unwrap());
+    for n in 0..4_000 {
+        let ttl = (3_000 + n).to_string();
+        world.send(at, &[b"SET", format!("k{n}").as_bytes(), b"v", b"PX", ttl.as_bytes()]);
+    }
+    for _ in 0..4_000 {
+        assert_eq!(world.reply(at, "to SET"), Reply::OK);
+    }
+    world.pass(Duration::from_secs(4));
+    let began = world.now;
+    let Reply::Array(keys) = world.call(at, &["KEYS", "*"]) else { panic!("they are told") };
+    assert!((1_000..3_500).contains(&keys.len()), "{}", keys.len());
+    let took = world.now.since(began);
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }

@@ -63,7 +63,7 @@ impl Shard {
             _ => {}
         }
         if self.reads_nearby(id, command, args) {
-            return self.run_nearby(id, args, &Fetched::new());
+            return self.run_nearby(id, args, &Fetched::default());
         }
         self.part_out(id, command, args);
     }

@@ -66,11 +66,12 @@ impl Post {
             if begun > 0 {
                 outgoing.parcels.push_back(body);
             }
-            if let Message::Answer { tag, .. } = message
+            if let Message::Answer { tag, outcome: Outcome::Reply { seen, wrote, .. } } = message
                 && alone.len() > PEER_FORWARD_BYTES_MAX
             {
                 outgoing.bytes -= alone.len();
-                let outcome = Outcome::error(errors::too_long_to_forward());
+                let reply = errors::reply_too_long().into();
+                let outcome = Outcome::Reply { reply, seen, wrote };
                 alone = message::encode(&Message::Answer { tag, outcome }, Vec::new());
                 outgoing.bytes += alone.len();
             }

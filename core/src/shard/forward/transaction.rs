@@ -192,7 +192,7 @@ impl Shard {
         }
         commands.push(owned(args));
         let mut changes = kv::Changes::default();
-        let replies = match self.evaluate(id, args, &Fetched::new(), false, &mut changes) {
+        let replies = match self.evaluate(id, args, &Fetched::default(), false, &mut changes) {
             Ok(Reply::Array(replies)) => replies,
             result => unreachable!("nothing is watched here, and nothing waits: {result:?}"),
         };

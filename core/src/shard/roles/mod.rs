@@ -397,7 +397,12 @@ impl Shard {
             return;
         }
         partition.begun = epoch;
-        self.clock.raise(partition.replica.log_clock());
+        let log_clock = partition.replica.log_clock();
+        if !self.partitions.iter().any(|partition| partition.reign().is_some()) {
+            self.clock.take_back(self.now);
+        }
+        self.clock.raise(log_clock);
+        let partition = &mut self.partitions[at];
         let start = partition.replica.begin_reign(epoch);
         let life = view.life.expect("the caller has looked");
         let (id, promises) = (partition.id, partition.promises.clone());
