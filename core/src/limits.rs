@@ -219,6 +219,8 @@ const _: () = assert!(REPLICATION_PIECE_BYTES < REPLICATION_RING_BYTES);
 const _: () = assert!(REPLICAS_MAX <= LOG_READERS_MAX);
 // A batch is never split over segments, and a place in a segment is four bytes.
 const _: () = assert!(SEGMENT_BYTES + (BATCH_BYTES_MAX as u64) < u32::MAX as u64);
+// So long may the output of a merge become.
+const _: () = assert!(3 * SEGMENT_BYTES < u32::MAX as u64);
 const _: () = assert!(KEYDIR_BYTES_MAX + 16 * PARTITION_GATHER_BYTES_MAX < 16 << 30);
 const _: () = assert!(PROPOSAL_BYTES_MAX <= APPEND_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX <= INFLIGHT_BYTES_MAX);

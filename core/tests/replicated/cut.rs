@@ -1,8 +1,9 @@
 //! Cutting the log: durable, and whole or done after a crash at any point.
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp};
+use kvnode_core::storage::format::Manifest;
 use kvnode_core::storage::replica::{Dropped, Found};
-use kvnode_core::{Epoch, Offset};
+use kvnode_core::{Epoch, Offset, PartitionId};
 
 use crate::node::{Content, Node, SETTINGS, quiet};
 use crate::world::MemDisk;
@@ -258,4 +259,18 @@ fn a_directory_is_fsynced_only_once_its_files_are_there() {
         node.release(0);
     }
     assert!(node.opened == 1 && fsynced >= 2, "{:?} {fsynced}", node.refused);
+}
+
+#[test]
+fn a_reign_that_the_manifest_names_and_the_log_does_not_hold_is_forgotten() {
+    let (node, _) = two_reigns();
+    let mut disk = node.disk.crash(Unsynced::Lost);
+    // As where its first record was taken back, from a full disk, behind a change of the manifest.
+    disk.edit("p3/MANIFEST", |bytes| {
+        let mut manifest = Manifest::decode(bytes, PartitionId(3)).unwrap();
+        manifest.epochs = vec![(Epoch(3), Offset(0)), (Epoch(4), Offset(21))];
+        *bytes = manifest.encode();
+    });
+    let node = reopened(disk);
+    assert_eq!(node.replica.epochs().list(), [(Epoch(3), Offset(0)), (Epoch(5), Offset(21))]);
 }

@@ -151,8 +151,9 @@ fn damage_and_errors_are_told_and_what_is_before_is_given() {
     assert_eq!(node.read(11, 100), Err(LogFault::Moved), "there is nothing yet");
 }
 
-#[test]
-fn a_compacted_segment_that_has_lost_its_end_is_damaged_and_no_gap() {
+/// A node whose first segment was compacted and has lost its last record, and all of that; where what is
+/// lost begins.
+fn cut_short() -> (Node, String, Offset) {
     let mut node = Node::leader(SETTINGS, 1);
     for n in 0..60u8 {
         node.put(&[b'k', n % 20], &[n; 60]);
@@ -162,12 +163,17 @@ fn a_compacted_segment_that_has_lost_its_end_is_damaged_and_no_gap() {
     assert!(node.replica.status().counters.merges > 0);
     let whole = node.log(0, 1 << 20);
     let name = node.disk.segments()[0].clone();
-    // The last of its records goes, and all of it.
     let record = node.disk.bytes(&name).windows(60).rposition(|w| w == [w[0]; 60]).unwrap();
     let key = node.disk.bytes(&name)[record - 2..record].to_vec();
     let head = HEAD_BYTES + key.len();
     node.disk.edit(&name, |bytes| bytes.truncate(record - head));
-    let ends = whole.iter().position(|seen| seen.key == key).unwrap();
+    let lost = whole.iter().find(|seen| seen.key == key).unwrap().offset;
+    (node, name, lost)
+}
+
+#[test]
+fn a_compacted_segment_that_has_lost_its_end_is_damaged_and_no_gap() {
+    let (mut node, _, lost) = cut_short();
     let mut at = 0;
     let error = loop {
         match node.read(at, 1 << 20) {
@@ -175,7 +181,20 @@ fn a_compacted_segment_that_has_lost_its_end_is_damaged_and_no_gap() {
             Err(error) => break error,
         }
     };
-    assert_eq!((at, error), (whole[ends].offset.0, LogFault::Damaged));
+    assert_eq!((Offset(at), error), (lost, LogFault::Damaged));
+}
+
+#[test]
+fn a_merge_that_does_not_read_what_was_sealed_leaves_it_as_it_is() {
+    let (mut node, name, _) = cut_short();
+    // Enough of it is garbage for another.
+    for n in 0..60u8 {
+        node.put(&[b'k', n % 18], &[n; 60]);
+    }
+    node.commit_all();
+    node.compact();
+    assert!(node.notices.iter().any(|n| n.contains("not those that were sealed")));
+    assert!(node.disk.segments().contains(&name), "{:?}", node.disk.segments());
 }
 
 #[test]

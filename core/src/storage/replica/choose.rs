@@ -61,11 +61,18 @@ impl Replica {
         joins: &dyn Fn(usize) -> bool,
     ) -> Range<usize> {
         let kept = |at: usize| sealed[at].live + sealed[at].other;
+        // The output ends with the input that makes it a whole segment: so no longer than three.
+        let long =
+            |at: usize| sealed[at].sealed.is_some_and(|s| s.len > 2 * self.settings.segment_bytes);
+        if long(run.start) {
+            return run;
+        }
         let mut bytes: u64 = run.clone().map(kept).sum();
         let limit = self.settings.segment_bytes;
         while run.end < sealed.len()
             && run.len() < MERGE_SEGMENTS_MAX
             && joins(run.end)
+            && !long(run.end)
             && bytes + kept(run.end) <= limit
         {
             bytes += kept(run.end);
@@ -74,6 +81,7 @@ impl Replica {
         while run.start > 0
             && run.len() < MERGE_SEGMENTS_MAX
             && joins(run.start - 1)
+            && !long(run.start - 1)
             && bytes + kept(run.start - 1) <= limit
         {
             bytes += kept(run.start - 1);

@@ -64,7 +64,10 @@ impl Replica {
         let list = self.segments.list();
         let kept = &list[..list.partition_point(|s| s.base < from)];
         let compacted = |s: &Segment| s.sealed.is_some_and(|l| l.compacted && l.end > from.0);
-        if kept.is_empty() || from < self.cut_floor || kept.iter().any(compacted) {
+        // It has lost even its header.
+        let nothing = |s: &Segment| s.sealed.is_some_and(|l| l.len < SEGMENT_HEADER_BYTES as u64);
+        let unfit = |s: &Segment| compacted(s) || nothing(s);
+        if kept.is_empty() || from < self.cut_floor || kept.iter().any(unfit) {
             return self.cut_all(opening);
         }
         let mut kept = kept.to_vec();

@@ -194,7 +194,8 @@ impl Replica {
             }
         };
         let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
-        Scanner::new(self.id, segment.id, segment.base, len, dense)
+        let end = segment.sealed.map_or(Offset(u64::MAX), |sealed| Offset(sealed.end));
+        Scanner::new(self.id, segment.id, segment.base, len, dense).bounded(Epoch(0), end)
     }
 
     fn read_on_for(&mut self, mut reader: Reader) {

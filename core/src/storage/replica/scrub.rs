@@ -17,6 +17,7 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use super::merge::is_whole;
 use super::segments::Segment;
 use super::{Event, Purpose, Replica, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult};
@@ -129,8 +130,8 @@ impl Replica {
             }
         }
         let sealed = segment.sealed.expect("only sealed segments are read through");
-        if !sealed.compacted && walk.scanner.end().0 < sealed.end {
-            return self.find_damage(&segment, "records are missing at its end");
+        if !is_whole(&segment, &walk.scanner) {
+            return self.find_damage(&segment, "its records are not those that were sealed");
         }
         self.counters.scrubbed_bytes += sealed.len;
         self.marks.hit(Mark::Scrubbed);

@@ -81,7 +81,7 @@ impl Job {
 impl Output {
     /// Where the next record goes.
     fn position(&self) -> u32 {
-        u32::try_from(self.end()).expect("it is at most two segments, or its one input")
+        u32::try_from(self.end()).expect("it is at most three segments, or its one input")
     }
 
     /// Where it ends, in bytes.

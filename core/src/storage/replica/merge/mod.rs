@@ -37,12 +37,12 @@ use super::{Event, Purpose, Replica, done, done_data};
 use crate::disk::{DiskError, DiskOp, DiskResult, File, ValueCache};
 use crate::marks::{Mark, Marks};
 use crate::shard::Severity;
-use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
+use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
 use crate::storage::hint::{HintWriter, Summary};
 use crate::storage::keydir::{Place, WARM_KEYS};
 use crate::storage::record::Kind;
 use crate::storage::scan::{Scanned, Scanner, Step};
-use crate::{Instant, Offset, SegmentId, Value};
+use crate::{Epoch, Instant, Offset, SegmentId, Value};
 
 /// When and how fast segments are compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,7 +324,10 @@ impl Replica {
 
     pub(super) fn scanner_of(&self, segment: &Segment) -> Scanner {
         let sealed = segment.sealed.expect("only sealed segments are worked on");
-        Scanner::new(self.id, segment.id, segment.base, sealed.len, !sealed.compacted)
+        let dense = !sealed.compacted;
+        let scanner = Scanner::new(self.id, segment.id, segment.base, sealed.len, dense);
+        // What a disk gives of another segment is not taken for what follows here.
+        scanner.bounded(Epoch(0), Offset(sealed.end))
     }
 
     /// Asks for the next window of input.
@@ -373,6 +376,9 @@ impl Replica {
                     job.stage = Stage::Paced(op);
                     break;
                 }
+                Step::End if !is_whole(&job.run[job.at], &job.scanner) => {
+                    return self.quarantine(&job, "its records are not those that were sealed");
+                }
                 Step::End if job.at + 1 < job.run.len() && !self.ends_early(&job) => {
                     job.at += 1;
                     job.scanner = self.scanner_of(&job.run[job.at]);
@@ -392,12 +398,10 @@ impl Replica {
         self.merge.job = Some(job);
     }
 
-    /// The output could become longer than two segments with the next of the run: what was counted as
-    /// dead has left more traces than was thought, as expired keys do.
+    /// The output is a whole segment already: what was counted as dead has left more traces than was
+    /// thought, as expired keys do.
     fn ends_early(&self, job: &Job) -> bool {
-        let Some(output) = &job.output else { return false };
-        let next = job.run[job.at + 1].sealed.map_or(0, |sealed| sealed.len);
-        output.end() + next > 2 * self.settings.segment_bytes
+        job.output.as_ref().is_some_and(|output| output.end() >= self.settings.segment_bytes)
     }
 
     /// Decides what becomes of one record.
@@ -456,6 +460,13 @@ impl Replica {
             self.delete(File::Hint(self.id, job.run[0].base, output.id));
         }
     }
+}
+
+/// Whether the scanner has come to the end of the segment, by the records that were sealed.
+pub(super) fn is_whole(segment: &Segment, scanner: &Scanner) -> bool {
+    let is_that =
+        |sealed: Sealed| scanner.position() == sealed.len && scanner.crc().finalize() == sealed.crc;
+    segment.sealed.is_some_and(is_that)
 }
 
 fn position_of(found: &Scanned) -> u32 {

@@ -218,8 +218,10 @@ impl Replica {
 
     /// The manifest may not have heard of a reign, and the record of its beginning may be lost.
     fn note_epoch(&mut self, kind: Kind, epoch: Epoch, offset: Offset) {
-        let later = self.epochs.last().is_none_or(|(e, at)| e < epoch && at < offset);
+        let later = self.epochs.last().is_none_or(|(e, at)| e < epoch && at <= offset);
         if later && kind != Kind::Gap {
+            // It may name one that was to begin here, and was taken back.
+            self.epochs.cut(offset);
             self.epochs.push(epoch, offset);
         }
     }
