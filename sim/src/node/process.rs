@@ -54,7 +54,8 @@ pub(super) struct Process {
     /// Control has become a member.
     pub(super) is_member: bool,
     /// The log clock as of the last turn, and when that was by the monotonic clock; only while it
-    /// serves, since what an opening finds raises it.
+    /// serves, since what an opening finds raises it, or has led, since a node that never did may set it
+    /// right.
     pub(super) clock: Option<(u64, Instant)>,
     /// When the shard was last handed something: its clock stands until then.
     pub(super) handled_at: Instant,

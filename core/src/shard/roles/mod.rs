@@ -396,13 +396,13 @@ impl Shard {
             self.resign(at, epoch);
             return;
         }
-        partition.begun = epoch;
         let log_clock = partition.replica.log_clock();
-        if !self.partitions.iter().any(|partition| partition.reign().is_some()) {
+        if self.partitions.iter().all(|partition| partition.begun == Epoch(0)) {
             self.clock.take_back(self.now);
         }
         self.clock.raise(log_clock);
         let partition = &mut self.partitions[at];
+        partition.begun = epoch;
         let start = partition.replica.begin_reign(epoch);
         let life = view.life.expect("the caller has looked");
         let (id, promises) = (partition.id, partition.promises.clone());
