@@ -52,6 +52,13 @@ pub(super) struct Pause {
     noticed: bool,
 }
 
+impl Pause {
+    /// When it is to be looked at again.
+    fn due(&self) -> Instant {
+        self.until.map_or(self.again, |until| until.min(self.again))
+    }
+}
+
 /// How long after the first question the second follows, and the longest between two.
 const PACE_MIN: Duration = Duration::from_millis(5);
 const PACE_MAX: Duration = Duration::from_millis(80);
@@ -124,11 +131,24 @@ impl Shard {
         self.ask_for_acks(id);
     }
 
-    /// Looks at all who wait, if it is time.
+    /// Looks at those who wait and whose time it is.
     pub(super) fn tick_pauses(&mut self) {
-        if self.pauses_due.is_some_and(|due| due <= self.now.mono) {
-            self.advance_pauses();
+        let now = self.now.mono;
+        if self.pauses_due.is_none_or(|due| due > now) {
+            return;
         }
+        self.pauses_due = None;
+        for id in self.paused.clone() {
+            let pause = self.clients.get(&id).and_then(|client| client.pause.as_ref());
+            match pause.map(|pause| pause.due()) {
+                Some(due) if due > now => self.note_pause_due(due),
+                Some(_) | None => self.advance_pause(id),
+            }
+        }
+    }
+
+    fn note_pause_due(&mut self, due: Instant) {
+        self.pauses_due = Some(self.pauses_due.map_or(due, |known| known.min(due)));
     }
 
     pub(super) fn advance_pauses(&mut self) {
@@ -217,34 +237,32 @@ impl Shard {
         let now = self.now.mono;
         let client = self.clients.get_mut(&id).expect("the caller has looked");
         let pause = client.pause.as_mut().expect("the caller has looked");
-        let mut due = pause.again;
-        let is_due = now >= due;
+        let is_due = now >= pause.again;
         if is_due {
-            due = now.after(pause.pace);
-            pause.again = due;
+            pause.again = now.after(pause.pace);
             pause.pace = (pause.pace * 2).min(PACE_MAX);
         }
-        let due = pause.until.map_or(due, |until| until.min(due));
-        self.pauses_due = Some(self.pauses_due.map_or(due, |known| known.min(due)));
+        let (due, tag) = (pause.due(), pause.tag);
+        self.note_pause_due(due);
         if !is_due {
             return;
         }
-        let tag = pause.tag;
         let me = self.me();
         let counted = self.counted(&self.clients[&id]);
         let client = self.forwarding.abroad(id);
         for (partition, wrote) in counted {
             let Some((node, _)) = self.route(partition) else { continue };
             let is_known = wrote.is_some_and(|wrote| wrote.end.is_none());
-            if node != me && !is_known && self.linked.contains(&node) {
+            let is_reached = self.linked.contains(&node) && !self.forwarding.is_clogged(node);
+            if node != me && !is_known && is_reached {
                 let message = Message::Count { client, tag, partition, wrote };
                 self.forwarding.say(me, node, message);
             }
         }
     }
 
-    /// Another node asks who has what was written. One that does not lead the partition says
-    /// nothing: whoever asked asks again, perhaps another.
+    /// Another node asks who has what was written. One that does not lead the partition, or has much
+    /// to send already, says nothing: whoever asked asks again, perhaps another.
     pub(super) fn on_count(
         &mut self,
         from: NodeId,
@@ -252,6 +270,9 @@ impl Shard {
         partition: PartitionId,
         wrote: Option<Wrote>,
     ) {
+        if self.forwarding.is_clogged(from) {
+            return;
+        }
         if let Some(Acked { local, replicas, lost }) = self.count_acked(partition, wrote) {
             let replicas = u32::try_from(replicas).unwrap_or(u32::MAX);
             let message = Message::Counted { client, tag, partition, local, replicas, lost };

@@ -274,3 +274,27 @@ fn a_reign_that_the_manifest_names_and_the_log_does_not_hold_is_forgotten() {
     let node = reopened(disk);
     assert_eq!(node.replica.epochs().list(), [(Epoch(3), Offset(0)), (Epoch(5), Offset(21))]);
 }
+
+#[test]
+fn a_clock_that_was_never_committed_is_gone_with_its_records() {
+    let mut node = Node::leader(quiet(), 3);
+    node.put(b"key", b"value");
+    node.commit_all();
+    let (end, clock) = (node.replica.log_end(), node.clock);
+    assert_eq!(node.replica.committed_clock(), clock);
+    node.clock += 10_000;
+    node.put(b"key", b"never committed");
+    let mut node = reopened(node.disk.crash(Unsynced::Lost));
+    assert!(node.replica.committed_clock() <= clock);
+    assert!(node.replica.log_clock() > clock + 10_000, "what comes behind it is not earlier");
+    node.replica.cut(node.now, end, &mut node.cache);
+    node.settle();
+    assert!(node.replica.committed_clock() <= clock);
+    assert_eq!(node.replica.log_clock(), clock);
+    let node = reopened(node.disk.crash(Unsynced::Lost));
+    assert_eq!((node.replica.log_end(), node.replica.log_clock()), (end, clock));
+    // What is committed counts as soon as all that was found is.
+    let mut node = reopened(node.disk.crash(Unsynced::Lost));
+    node.commit_all();
+    assert_eq!(node.replica.committed_clock(), clock);
+}

@@ -143,6 +143,11 @@ impl Forwarding {
         asked > FORWARD_ASKED_BYTES_MAX || self.post.is_clogged(node)
     }
 
+    /// Whether so much waits for the node that nothing that can wait should come behind it.
+    pub(in crate::shard) fn is_clogged(&self, node: NodeId) -> bool {
+        self.post.is_clogged(node)
+    }
+
     /// A client of this node, as other nodes know it.
     pub(in crate::shard) fn abroad(&self, id: ClientId) -> u64 {
         self.base.wrapping_add(id.0)

@@ -71,7 +71,7 @@ impl Replica {
     pub(super) fn finish_hint(&mut self, segment: Segment, sealed: Sealed) -> bool {
         let Some(hint) = self.active.hint.take().filter(|_| !sealed.damaged) else { return false };
         let ending = Ending { segment, sealed, hint };
-        if self.applied() < Offset(sealed.end) {
+        if self.high_watermark < Offset(sealed.end) {
             self.ending = Some(ending);
             return false;
         }
@@ -81,8 +81,8 @@ impl Replica {
 
     /// Ends the hint of the segment that was sealed before all of it was committed, if it is now.
     pub(super) fn finish_ending(&mut self) {
-        let applied = self.applied();
-        let Some(ending) = self.ending.take_if(|e| Offset(e.sealed.end) <= applied) else { return };
+        let end = self.high_watermark;
+        let Some(ending) = self.ending.take_if(|e| Offset(e.sealed.end) <= end) else { return };
         if let Some(segment) = self.segments.get_mut(ending.segment.id) {
             segment.hinted = true;
             let segment = *segment;

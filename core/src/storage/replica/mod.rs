@@ -142,6 +142,8 @@ pub struct Replica {
     readers: reader::Readers,
     /// The clock of the last committed record: what expired by it stays expired.
     committed_clock: Millis,
+    /// The clock of what the opening found, committed or not.
+    opened_clock: Millis,
 
     keydir: Keydir,
     tail: Tail,
@@ -396,6 +398,7 @@ impl Replica {
             ring: ring::Ring::default(),
             readers: reader::Readers::default(),
             committed_clock: 0,
+            opened_clock: 0,
             keydir: Keydir::new(settings.index, settings.seed),
             tail: Tail::new(settings.seed, !settings.replicated),
             segments: Segments::default(),

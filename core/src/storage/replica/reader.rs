@@ -249,7 +249,7 @@ impl Replica {
             let epoch = reader.epoch.unwrap_or_else(|| self.epoch_before(&head));
             // What is missing is committed, and the record may never be: where it is cut off, another
             // one follows, with an earlier clock.
-            let clock = head.clock.min(self.committed_clock);
+            let clock = head.clock.min(self.known_clock());
             reader.add_gap(self.id, epoch, clock, head.offset);
         }
         reader.records.extend_from_slice(&found.bytes);
@@ -292,7 +292,7 @@ impl Replica {
         // What is missing at the end was compacted away, and so it is committed.
         let last = Offset(reader.segment_end.0 - 1);
         let epoch = reader.epoch.or_else(|| self.epochs.of_record(last)).unwrap_or(self.epoch);
-        reader.add_gap(self.id, epoch, self.committed_clock, reader.segment_end);
+        reader.add_gap(self.id, epoch, self.known_clock(), reader.segment_end);
         Turn::Full(position, expected)
     }
 

@@ -88,9 +88,15 @@ impl Replica {
         self.committed_clock
     }
 
+    /// The same, or that of what the opening found.
+    pub(super) fn known_clock(&self) -> Millis {
+        self.committed_clock.max(self.opened_clock)
+    }
+
     /// The clock of the last record, committed or not: a new record's is not below it.
     pub fn log_clock(&self) -> Millis {
-        self.tail.clock().unwrap_or(self.committed_clock).max(self.committed_clock)
+        let known = self.known_clock();
+        self.tail.clock().unwrap_or(known).max(known)
     }
 
     /// Whether commands are served.

@@ -154,7 +154,16 @@ impl Replica {
             self.writes.pop_front();
         }
         self.high_watermark = end;
+        self.commit_opened_clock();
         self.events.push_back(Event::Committed);
+    }
+
+    /// The clocks of what the opening found count once all of it is committed: what is cut off before
+    /// has expired nothing.
+    pub(super) fn commit_opened_clock(&mut self) {
+        if self.high_watermark >= self.opened_end {
+            self.committed_clock = self.committed_clock.max(self.opened_clock);
+        }
     }
 
     fn apply(&mut self, record: &TailRecord, place: Place) {

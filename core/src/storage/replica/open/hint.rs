@@ -159,7 +159,7 @@ impl Replica {
         segment.tombstones = summary.tombstone_bytes;
         let sealed = segment.sealed.expect("only sealed segments have hints");
         self.epoch = self.epoch.max(summary.epoch);
-        self.committed_clock = self.committed_clock.max(summary.clock);
+        self.opened_clock = self.opened_clock.max(summary.clock);
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)
     }

@@ -210,7 +210,7 @@ impl Replica {
         }
         if !head.more {
             // The clock counts only with the batch: a torn one is as if it had never been.
-            self.committed_clock = self.committed_clock.max(head.clock);
+            self.opened_clock = self.opened_clock.max(head.clock);
             opening.crc = scanner.crc();
             self.apply_batch(opening);
         }

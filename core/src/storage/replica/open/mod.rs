@@ -177,6 +177,7 @@ impl Replica {
         if self.settings.replicated {
             // It was true, and MARK may tell of an earlier one.
             self.high_watermark = old.high_watermark;
+            self.committed_clock = old.committed_clock;
         }
         self.state = State::Opening(Box::new(Opening {
             stage: Stage::List,
@@ -447,7 +448,7 @@ impl Replica {
             }
         };
         self.next_segment = self.next_segment.max(SegmentId(manifest.next_segment));
-        self.committed_clock = manifest.clock;
+        self.committed_clock = self.committed_clock.max(manifest.clock);
         opening.reign = Epoch(manifest.epoch);
         self.tombstone_horizon = Offset(manifest.tombstone_horizon);
         self.loss_accepted = Offset(manifest.loss_accepted);

@@ -143,6 +143,7 @@ impl Replica {
     }
 
     fn name_settled(&mut self) -> Next {
+        self.commit_opened_clock();
         for damage in self.damages.clone() {
             let text = format!(
                 "{}: offsets {} to {} can not be read (segment {}, from byte {}): keys not \
