@@ -190,3 +190,11 @@ fn a_follower_that_waited_for_its_disk_was_due_without_end() {
 fn a_reign_was_begun_twice() {
     holds(Profile::Replication, 11, None);
 }
+
+/// A controller that had stood still was asked to move a leader; the same had been committed meanwhile, from
+/// before it was asked, under another controller, and it took that for the answer. Mended by "core: an
+/// operator is answered by what was logged after it asked".
+#[test]
+fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
+    holds(Profile::Replication, 44_000_823, None);
+}

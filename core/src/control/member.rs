@@ -242,7 +242,8 @@ impl Membership {
     /// Returns whether it will be answered: only the controller can.
     pub(super) fn on_request(&mut self, now: Now, id: RequestId, request: Request) -> bool {
         let Some(controller) = &mut self.controller else { return false };
-        controller.handle(now, &self.map, controller::Input::Request(id, request));
+        let last = self.raft.last().index;
+        controller.handle(now, &self.map, controller::Input::Request(id, request, last));
         true
     }
 

@@ -156,7 +156,7 @@ impl Script {
             "request" => {
                 let id = RequestId { asker: NodeId(1), number: pos(args)?.parse()? };
                 let request = request(args)?;
-                world.control(Input::Request(id, request));
+                world.control(Input::Request(id, request, world.map.applied()));
             }
             "start" => {
                 let name = pos(args)?.to_owned();

@@ -35,7 +35,7 @@ use super::message::{BrokerMessage, ControllerMessage};
 use super::refusal::Refusal;
 use super::words::{Founding, Life};
 use crate::shard::Severity;
-use crate::{Incarnation, Instant, NodeId, Now, PartitionId};
+use crate::{Incarnation, Index, Instant, NodeId, Now, PartitionId};
 
 pub use requests::{Request, RequestError, RequestId};
 
@@ -88,8 +88,9 @@ pub enum Input<'a> {
     /// The process of the node is seen to have died: its connections broke, and new ones are
     /// refused.
     Gone(NodeId),
-    /// An operator asks for something; answered by [`Output::Reply`].
-    Request(RequestId, Request),
+    /// An operator asks for something, where the quorum's log ends with this entry; answered by
+    /// [`Output::Reply`].
+    Request(RequestId, Request, Index),
     /// The map has applied this command, with this outcome. Also for commands of others.
     Applied(&'a Command, &'a Result<Changes, Refusal>),
     /// The [`Controller::deadline`] is due.
@@ -214,7 +215,7 @@ impl Controller {
                 self.on_alter(now, map, from, alter);
             }
             Input::Gone(node) => self.on_gone(now, map, node),
-            Input::Request(id, request) => self.on_request(now, map, id, request),
+            Input::Request(id, request, last) => self.on_request(now, map, (id, last), request),
             Input::Applied(command, outcome) => self.on_applied(now, map, command, outcome),
             Input::Tick => self.on_tick(now, map),
         }

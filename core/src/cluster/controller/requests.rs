@@ -15,7 +15,7 @@ use super::super::words::Life;
 use super::{Controller, Output};
 use crate::limits::{OPERATOR_REQUESTS_MAX, REPLICAS_MAX};
 use crate::shard::Severity;
-use crate::{Instant, NodeId, Now, PartitionId};
+use crate::{Index, Instant, NodeId, Now, PartitionId};
 
 /// A request: the node that brings it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,8 +66,10 @@ pub enum RequestError {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending {
     request: Request,
-    /// What is under way for it.
+    /// What is under way for it, behind this entry: the same may stand before, from somebody else, and be
+    /// undone already where this node is not the controller any more.
     command: Command,
+    after: Index,
     pub(super) until: Instant,
 }
 
@@ -102,7 +104,13 @@ impl Controller {
         answers.chain(self.requests.into_keys().map(|id| (id, Err(RequestError::Unknown))))
     }
 
-    pub(super) fn on_request(&mut self, now: Now, map: &Map, id: RequestId, request: Request) {
+    pub(super) fn on_request(
+        &mut self,
+        now: Now,
+        map: &Map,
+        (id, after): (RequestId, Index),
+        request: Request,
+    ) {
         if self.requests.len() >= OPERATOR_REQUESTS_MAX || self.requests.contains_key(&id) {
             return self.reply(id, Err(RequestError::TooMany));
         }
@@ -111,7 +119,7 @@ impl Controller {
                 self.notice(Severity::Warn, format!("an operator asks: {request}"));
                 self.outputs.push_back(Output::Propose(command.clone()));
                 let until = now.mono.after(self.settings.proposal_timeout);
-                self.requests.insert(id, Pending { request, command, until });
+                self.requests.insert(id, Pending { request, command, after, until });
             }
             Err(refusal) => self.reply(id, Err(RequestError::Refused(refusal))),
         }
@@ -169,7 +177,8 @@ impl Controller {
         command: &Command,
         outcome: Result<(), Refusal>,
     ) {
-        let settled = |pending: &Pending| pending.command == *command;
+        let settled =
+            |pending: &Pending| pending.after < map.applied() && pending.command == *command;
         let mut pending = self.requests.iter_mut().filter(|(_, pending)| settled(pending));
         let Some((&id, first)) = pending.next() else { return };
         // What was refused for what has changed meanwhile is tried again until it is given up.
