@@ -456,72 +456,63 @@ fn an_ordered_scan_with_a_prefix_goes_in_order() {
     assert_eq!(index.scan(0, 4, b"b:", &mut |_, _| {}), 0, "the last key ends the scan");
 }
 
-#[test]
-fn an_ordered_scan_whose_cursor_was_evicted_starts_again() {
+/// An ordered index of so many keys, which have a prefix in common.
+fn ordered(keys: u32) -> Keydir {
     let mut index = Keydir::new(IndexKind::Ordered, 1);
-    for n in 0..10 {
+    for n in 0..keys {
         index.insert(&numbered(n), entry(n)).unwrap();
     }
-    let first = |index: &mut Keydir, cursor| {
-        let mut first = None;
-        let next = index.scan(cursor, 4, b"key:", &mut |key, _| {
-            first.get_or_insert(key.to_vec());
-        });
-        (first.unwrap(), next)
-    };
-    let (_, kept) = first(&mut index, 0);
-    let (_, evicted) = first(&mut index, 0);
-    let (at, kept) = first(&mut index, kept);
-    assert_eq!(at, numbered(4));
+    index
+}
+
+/// One step, by four keys: what it sees, and the cursor behind it.
+fn four(index: &mut Keydir, cursor: u64) -> (Vec<Vec<u8>>, u64) {
+    let mut seen = Vec::new();
+    let next = index.scan(cursor, 4, b"key:", &mut |key, _| seen.push(key.to_vec()));
+    (seen, next)
+}
+
+#[test]
+fn an_ordered_scan_whose_cursor_was_evicted_starts_again() {
+    let mut index = ordered(10);
+    let (_, kept) = four(&mut index, 0);
+    let (_, evicted) = four(&mut index, 0);
+    let (seen, kept) = four(&mut index, kept);
+    assert_eq!(seen[0], numbered(4));
     for _ in 0..RESUME_KEYS_MAX - 1 {
-        first(&mut index, 0);
+        four(&mut index, 0);
     }
     index.check();
-    assert_eq!(first(&mut index, kept), (numbered(8), 0));
-    assert_eq!(first(&mut index, evicted).0, numbered(0));
+    let (seen, end) = four(&mut index, kept);
+    assert_eq!((&seen[0], end), (&numbered(8), 0));
+    assert_eq!(four(&mut index, evicted).0[0], numbered(0));
 }
 
 #[test]
 fn an_ordered_scan_may_be_called_again_and_what_it_used_goes_first() {
-    let mut index = Keydir::new(IndexKind::Ordered, 1);
-    for n in 0..8 {
-        index.insert(&numbered(n), entry(n)).unwrap();
-    }
-    let call = |index: &mut Keydir, cursor| {
-        let mut seen = Vec::new();
-        let next = index.scan(cursor, 4, b"key:", &mut |key, _| seen.push(key.to_vec()));
-        (seen, next)
-    };
-    let (_, waiting) = call(&mut index, 0);
-    let (_, used) = call(&mut index, 0);
-    let (once, _) = call(&mut index, used);
-    let (again, _) = call(&mut index, used);
+    let mut index = ordered(8);
+    let (_, waiting) = four(&mut index, 0);
+    let (_, used) = four(&mut index, 0);
+    let (once, _) = four(&mut index, used);
+    let (again, _) = four(&mut index, used);
     assert_eq!((&once[0], &once), (&numbered(4), &again), "as if it had been evaluated anew");
     // Each of these leaves a used one behind.
     for _ in 0..2 * RESUME_KEYS_MAX {
-        let (_, next) = call(&mut index, 0);
-        call(&mut index, next);
+        let (_, next) = four(&mut index, 0);
+        four(&mut index, next);
     }
     index.check();
-    assert_eq!(call(&mut index, waiting).0, once, "it was not used yet");
-    assert_eq!(call(&mut index, used).0[0], numbered(0));
+    assert_eq!(four(&mut index, waiting).0, once, "it was not used yet");
+    assert_eq!(four(&mut index, used).0[0], numbered(0));
 }
 
 #[test]
 fn the_cursor_of_a_call_stays_however_many_nobody_comes_back_with() {
-    let mut index = Keydir::new(IndexKind::Ordered, 1);
-    for n in 0..12 {
-        index.insert(&numbered(n), entry(n)).unwrap();
-    }
-    let call = |index: &mut Keydir, cursor| {
-        let mut seen = Vec::new();
-        let next = index.scan(cursor, 4, b"key:", &mut |key, _| seen.push(key.to_vec()));
-        (seen, next)
-    };
+    let mut index = ordered(12);
     for _ in 0..2 * RESUME_KEYS_MAX {
-        let (_, cursor) = call(&mut index, 0);
+        let (_, cursor) = four(&mut index, 0);
         for _ in 0..3 {
-            let (seen, next) = call(&mut index, cursor);
+            let (seen, next) = four(&mut index, cursor);
             assert!(seen[0] == numbered(4) && next != 0);
         }
     }
