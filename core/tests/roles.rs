@@ -24,6 +24,7 @@ use kvnode_core::shard::{
     Config, FsyncMode, IndexKind, Input, Output, Redirect, ReplicaGlance, Shard,
 };
 use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_core::{
     ClientId, ClusterId, DirectoryId, Epoch, Index, Instant, IoId, Member, NodeId, Now, Offset,
     PartitionId, Term, server,
@@ -143,6 +144,7 @@ impl Node {
             index: IndexKind::Hash,
             segment_bytes: 4 << 10,
             zero_ahead_bytes: 0,
+            window_bytes: WINDOW_BYTES,
             merge: MergeSettings {
                 garbage_percent: 40,
                 small_files: 4,

@@ -20,7 +20,14 @@ const PAGE: usize = 4096;
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn setup() -> Setup {
-    Setup { segment_bytes: 20_000, merge: false, zero_ahead_bytes: 0, ..Setup::default() }
+    let window_bytes = PAGE as u32;
+    Setup {
+        segment_bytes: 20_000,
+        merge: false,
+        zero_ahead_bytes: 0,
+        window_bytes,
+        ..Setup::default()
+    }
 }
 
 /// Three segments of about five pages, with records that lie across pages and within. Without their

@@ -19,6 +19,7 @@ use std::time::Duration;
 use kvnode_core::server::{Secret, Settings, Setup};
 use kvnode_core::shard::{Config, FsyncMode, Input, Redirect, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
+use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_core::{acl, replication};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -286,6 +287,7 @@ fn config(
         index: options.index,
         segment_bytes: options.segment_bytes,
         zero_ahead_bytes: ZERO_AHEAD_BYTES.min(options.segment_bytes / 4),
+        window_bytes: WINDOW_BYTES,
         merge: MERGE,
         scrub: Some(SCRUB),
         server: setup(options, address, files)?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kvnode_core::replication;
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
+use kvnode_core::storage::scan::WINDOW_BYTES;
 
 use crate::chance::{Chance, Purpose};
 use crate::disk::{Pace, Strike};
@@ -170,6 +171,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Zeros written ahead.
     pub zero_ahead_bytes: u64,
+    /// Bytes read at a time where a segment is read through.
+    pub window_bytes: u32,
     /// Compaction.
     pub merge: MergeSettings,
     /// Whether, how fast and how often segments are read through.
@@ -239,6 +242,7 @@ impl Settings {
             index: if c.percent(60) { IndexKind::Hash } else { IndexKind::Ordered },
             segment_bytes: c.skewed(1 << 10..48 << 10),
             zero_ahead_bytes: c.pick(&[0, 512, 4096]),
+            window_bytes: WINDOW_BYTES,
             merge: MergeSettings {
                 garbage_percent: c.of(10..70),
                 small_files: c.of(2..7) as usize,
@@ -267,8 +271,8 @@ impl Settings {
             ttl_ms_max: if profile == Profile::Clock { 3000 } else { c.skewed(50..20_000) },
         };
         let uniform = c.percent(UNIFORM_PERCENT);
-        match profile {
-            Profile::Short => settings.short(),
+        let settings = match profile {
+            Profile::Short => return settings.short(),
             Profile::Cluster => settings.cluster(c),
             Profile::Replication => crate::replication::settings::draw(settings, c),
             Profile::Standard
@@ -282,7 +286,9 @@ impl Settings {
                     settings
                 }
             }
-        }
+        };
+        // Most of its segments are shorter than what is read of one at a time otherwise.
+        Self { window_bytes: c.pick(&[1 << 10, 4 << 10, WINDOW_BYTES, WINDOW_BYTES]), ..settings }
     }
 
     /// Few keys, values of one length, and reads that reach the disk: for what a disk does not give back
@@ -412,6 +418,7 @@ impl Settings {
             pair("index", &self.index),
             pair("segment bytes", &self.segment_bytes),
             pair("zeros ahead", &self.zero_ahead_bytes),
+            pair("bytes read at a time", &self.window_bytes),
             pair("merge at garbage of", &self.merge.garbage_percent),
             pair("merge small files", &self.merge.small_files),
             pair("merge looks every", &self.merge.check_every),

@@ -38,6 +38,7 @@ use crate::shard::{FsyncMode, IndexKind, Severity};
 use crate::storage::replica::{
     self, Found, MergeSettings, ReadFault, ReadToken, Replica, Settings,
 };
+use crate::storage::scan::WINDOW_BYTES;
 use crate::{ClusterId, Index, Instant, Member, Offset, PartitionId, Term, Value};
 
 /// What the store tells its owner.
@@ -125,6 +126,7 @@ impl Store {
             index: IndexKind::Ordered,
             segment_bytes,
             zero_ahead_bytes: (64 << 10).min(segment_bytes / 4),
+            window_bytes: WINDOW_BYTES,
             merge: MERGE,
             // What is damaged there is found when it is opened, and the quorum has it.
             scrub: None,

@@ -54,6 +54,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Zeros written ahead of the log end at a time, in bytes; zero for none.
     pub zero_ahead_bytes: u64,
+    /// Bytes of a segment that are read at a time where it is read through.
+    pub window_bytes: u32,
     /// When and how fast segments are compacted.
     pub merge: MergeSettings,
     /// Whether, how fast and how often sealed segments are read through.

@@ -552,6 +552,7 @@ impl Shard {
             index: self.config.index,
             segment_bytes: self.config.segment_bytes,
             zero_ahead_bytes: self.config.zero_ahead_bytes,
+            window_bytes: self.config.window_bytes,
             merge: self.config.merge,
             scrub: self.config.scrub,
             mark_first: false,

@@ -20,7 +20,7 @@ pub fn end_max(base: Offset, mark: Offset, len: u64) -> Offset {
     base.max(mark).plus(len / HEAD_BYTES as u64 + 1)
 }
 
-/// Bytes read at a time.
+/// Bytes read at a time, where there is no reason for fewer.
 pub const WINDOW_BYTES: u32 = 256 << 10;
 
 /// Bytes given up at a time where a read fails, and how often each is read before.
@@ -38,6 +38,8 @@ pub struct Scanner {
     /// Where in the file the window starts; everything before it is done with.
     at: u64,
     window: BytesMut,
+    /// Bytes to read at a time.
+    window_bytes: u32,
     /// Bytes the next step needs in the window.
     need: usize,
     expected: Offset,
@@ -117,6 +119,7 @@ impl Scanner {
             len,
             at: 0,
             window: BytesMut::new(),
+            window_bytes: WINDOW_BYTES,
             need: SEGMENT_HEADER_BYTES,
             expected: base,
             epoch: Epoch(0),
@@ -130,6 +133,11 @@ impl Scanner {
             header_done: false,
             crc: crc32fast::Hasher::new(),
         }
+    }
+
+    /// The same, reading so many bytes at a time.
+    pub fn by_windows(self, window_bytes: u32) -> Self {
+        Self { window_bytes, ..self }
     }
 
     /// The same, knowing what can be in the segment: no epoch before `epoch`, no offset from
@@ -325,7 +333,7 @@ impl Scanner {
         }
         self.need = need;
         let at = self.at + held as u64;
-        let mut len = left.min((need - held).max(WINDOW_BYTES as usize) as u64);
+        let mut len = left.min((need - held).max(self.window_bytes as usize) as u64);
         if at < self.careful_to {
             len = len.min(PAGE_BYTES - at % PAGE_BYTES);
         }

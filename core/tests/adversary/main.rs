@@ -182,6 +182,7 @@ impl Adversary {
             index: if draw(2) == 0 { IndexKind::Hash } else { IndexKind::Ordered },
             segment_bytes: 400 + draw(2000),
             zero_ahead_bytes: [0, 100, 512][draw(3) as usize],
+            window_bytes: [200, 1024, 256 << 10][draw(3) as usize],
             merge: draw(5) > 0,
             scrub: draw(2) > 0,
             cache: draw(2) == 0,

@@ -16,6 +16,7 @@ use kvnode_core::reply::Reply;
 use kvnode_core::server;
 use kvnode_core::shard::{self, FsyncMode, IndexKind, Redirect, ReplicaGlance, Shard};
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
+use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_core::{ClientId, Instant, NodeId, Now, PartitionId};
 
 use crate::disk::{MemDisk, Unsynced};
@@ -157,6 +158,7 @@ impl World {
             index: IndexKind::Hash,
             segment_bytes: setup.segment_bytes,
             zero_ahead_bytes: 4096,
+            window_bytes: WINDOW_BYTES,
             merge: MergeSettings {
                 garbage_percent: 40,
                 small_files: 4,

@@ -22,6 +22,7 @@ pub const SETTINGS: Settings = Settings {
     index: IndexKind::Hash,
     segment_bytes: 1_000,
     zero_ahead_bytes: 0,
+    window_bytes: 256,
     merge: MergeSettings {
         garbage_percent: 50,
         small_files: 4,

@@ -113,6 +113,7 @@ impl Pair {
             fsync,
             segment_bytes: 300 + draw(&mut random, 1_500),
             zero_ahead_bytes: [0, 100][draw(&mut random, 2) as usize],
+            window_bytes: [100, 4096][draw(&mut random, 2) as usize],
             ..SETTINGS
         };
         let nodes = [Node::leader(settings, 1), Node::fresh(settings)];

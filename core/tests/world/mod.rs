@@ -69,6 +69,7 @@ pub struct Setup {
     pub index: IndexKind,
     pub segment_bytes: u64,
     pub zero_ahead_bytes: u64,
+    pub window_bytes: u32,
     pub merge: bool,
     pub scrub: bool,
     pub cache: bool,
@@ -86,6 +87,7 @@ impl Default for Setup {
             index: IndexKind::Hash,
             segment_bytes: 4096,
             zero_ahead_bytes: 512,
+            window_bytes: 1024,
             merge: true,
             scrub: false,
             cache: false,
@@ -126,6 +128,7 @@ impl World {
             index: setup.index,
             segment_bytes: setup.segment_bytes,
             zero_ahead_bytes: setup.zero_ahead_bytes,
+            window_bytes: setup.window_bytes,
             merge: MergeSettings {
                 garbage_percent: 50,
                 small_files: 4,

@@ -391,6 +391,7 @@ fn shard_config(world: &World, life: u64, seed: u64, cache: Cache) -> shard::Con
         index: settings.index,
         segment_bytes: settings.segment_bytes,
         zero_ahead_bytes: settings.zero_ahead_bytes,
+        window_bytes: settings.window_bytes,
         merge: settings.merge,
         scrub: settings.scrub,
         server: server::Setup::default(),

@@ -12,6 +12,7 @@ use kvnode_core::reply::Reply;
 use kvnode_core::server;
 use kvnode_core::shard::{Config, FsyncMode, IndexKind, Input, Output, Redirect, Shard};
 use kvnode_core::storage::replica::MergeSettings;
+use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_io::HotValues;
 use kvnode_io::clock::now;
 use kvnode_io::disk::Disk;
@@ -42,6 +43,7 @@ impl Kvnode {
             index: IndexKind::Hash,
             segment_bytes: SEGMENT_BYTES,
             zero_ahead_bytes: 1 << 20,
+            window_bytes: WINDOW_BYTES,
             scrub: None,
             merge: MergeSettings {
                 garbage_percent: 50,

@@ -193,9 +193,8 @@ impl Replica {
                 unwritten.map_or(self.active.len, |flying| flying.position)
             }
         };
-        let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
         let end = segment.sealed.map_or(Offset(u64::MAX), |sealed| Offset(sealed.end));
-        Scanner::new(self.id, segment.id, segment.base, len, dense).bounded(Epoch(0), end)
+        self.scanner(segment, len).bounded(Epoch(0), end)
     }
 
     fn read_on_for(&mut self, mut reader: Reader) {

@@ -7,6 +7,8 @@ use crate::disk::File;
 use crate::storage::format::{ManifestSegment, SEGMENT_HEADER_BYTES, Sealed};
 use crate::storage::keydir::Place;
 use crate::storage::record::Kind;
+use crate::storage::replica::Replica;
+use crate::storage::scan::Scanner;
 use crate::{Offset, PartitionId, SegmentId};
 
 /// One segment.
@@ -34,6 +36,15 @@ pub(super) struct Segments {
     list: Vec<Segment>,
     /// Where each stands in `list`.
     index: BTreeMap<SegmentId, usize>,
+}
+
+impl Replica {
+    /// A scanner of the first `len` bytes of its file.
+    pub(super) fn scanner(&self, segment: &Segment, len: u64) -> Scanner {
+        let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
+        Scanner::new(self.id, segment.id, segment.base, len, dense)
+            .by_windows(self.settings.window_bytes)
+    }
 }
 
 impl Segment {

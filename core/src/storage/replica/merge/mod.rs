@@ -324,10 +324,8 @@ impl Replica {
 
     pub(super) fn scanner_of(&self, segment: &Segment) -> Scanner {
         let sealed = segment.sealed.expect("only sealed segments are worked on");
-        let dense = !sealed.compacted;
-        let scanner = Scanner::new(self.id, segment.id, segment.base, sealed.len, dense);
         // What a disk gives of another segment is not taken for what follows here.
-        scanner.bounded(Epoch(0), Offset(sealed.end))
+        self.scanner(segment, sealed.len).bounded(Epoch(0), Offset(sealed.end))
     }
 
     /// Asks for the next window of input.

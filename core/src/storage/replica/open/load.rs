@@ -47,13 +47,11 @@ impl Replica {
         let segment = self.segments.list()[at];
         let on_disk = opening.files.get(&name(segment.file(self.id))).copied().unwrap_or(0);
         let len = segment.sealed.map_or(on_disk, |sealed| on_disk.min(sealed.len));
-        let dense = segment.sealed.is_none_or(|sealed| !sealed.compacted);
         let end_max = match segment.sealed {
             Some(sealed) => Offset(sealed.end),
             None => scan::end_max(segment.base, opening.mark, len),
         };
-        let scanner = Scanner::new(self.id, segment.id, segment.base, len, dense);
-        let scanner = Box::new(scanner.bounded(self.epoch, end_max));
+        let scanner = Box::new(self.scanner(&segment, len).bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
         opening.unsound = false;

@@ -11,7 +11,7 @@ use crate::shard::Severity;
 use crate::storage::format::encode_segment_header;
 use crate::storage::replica::segments::Segment;
 use crate::storage::replica::{Active, Purpose, Replica};
-use crate::storage::scan::{Scanner, WINDOW_BYTES};
+use crate::storage::scan::Scanner;
 use crate::{Epoch, Offset};
 
 impl Replica {
@@ -53,7 +53,7 @@ impl Replica {
         let end = self.active.len;
         let (at, until) = opening.readable(at, end);
         if at < end {
-            let len = (until - at).min(u64::from(WINDOW_BYTES)) as u32;
+            let len = (until - at).min(u64::from(self.settings.window_bytes)) as u32;
             self.submit(Purpose::Open, DiskOp::Read { file, at, len });
             return Next::Stage(Stage::RewriteRead(at));
         }
