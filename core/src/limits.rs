@@ -108,6 +108,10 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 /// own.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
 
+/// Numbers of segments of one partition, of the 16 million there are, that are left for what has
+/// been logged and for openings when nothing more is taken: after 2 PiB of segments of 128 MiB.
+pub const SEGMENT_IDS_KEPT: u32 = 1 << 16;
+
 /// Segments that one merge takes in. Each costs two deletions at its end, all handed to the disk at
 /// once.
 pub const MERGE_SEGMENTS_MAX: usize = 32;

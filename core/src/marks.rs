@@ -15,6 +15,8 @@ pub enum Mark {
     Damage,
     /// A segment was loaded from its hint.
     HintUsed,
+    /// An opening has passed over a value that had expired.
+    ExpiredAtOpening,
     /// A hint was not trusted.
     HintRefused,
     /// An opening deleted a file that its manifest does not name.
@@ -127,11 +129,12 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 59] = [
         Self::TornTail,
         Self::TornBatch,
         Self::Damage,
         Self::HintUsed,
+        Self::ExpiredAtOpening,
         Self::HintRefused,
         Self::Leftover,
         Self::Rolled,
@@ -205,6 +208,7 @@ impl Mark {
             Self::TornBatch => "torn tail within a batch",
             Self::Damage => "damage found at opening",
             Self::HintUsed => "hint used",
+            Self::ExpiredAtOpening => "expired at opening",
             Self::HintRefused => "hint refused",
             Self::Leftover => "leftover deleted",
             Self::Rolled => "segment rolled",

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::marks::Mark;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{FsyncMode, IndexKind};
 use world::disk::Unsynced;
@@ -219,6 +220,39 @@ fn expired_values_are_swept_and_their_space_comes_back() {
     world.compact();
     assert_eq!(world.call(c, &[b"DBSIZE"]), Reply::Int(0));
     assert!(world.disk.used() < before / 4, "{} of {before}", world.disk.used());
+}
+
+#[test]
+fn an_opening_passes_over_what_has_expired_and_yet_it_hides_what_is_older() {
+    let setup = Setup { zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    for n in 0..60u8 {
+        world.set(c, &[n], &[1; 60]);
+    }
+    for n in 0..50u8 {
+        let reply = world.call(c, &[b"SET", &[n], &[2; 60], b"PX", b"50"]);
+        assert_eq!(reply, Reply::OK);
+    }
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.get(c, &[0]), None, "which commits a clock");
+    // By hints and by scans, again and again.
+    for turn in 0..3 {
+        world = World::open(world.stop(), setup);
+        assert!(world.shard.marks().has(Mark::ExpiredAtOpening), "turn {turn}");
+        let c = world.client();
+        assert_eq!(world.call(c, &[b"DBSIZE"]), Reply::Int(10), "turn {turn}");
+        assert!((0..50).all(|n| world.get(c, &[n]).is_none()));
+        assert!((50..60).all(|n| world.get(c, &[n]) == Some(vec![1; 60])));
+    }
+    let setup = Setup { merge: true, ..setup };
+    let mut world = World::open(world.stop(), setup);
+    world.compact();
+    assert!(merges(&mut world) > 0);
+    let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+    let c = world.client();
+    assert_eq!(world.call(c, &[b"DBSIZE"]), Reply::Int(10));
+    assert!((0..50).all(|n| world.get(c, &[n]).is_none()));
 }
 
 #[test]

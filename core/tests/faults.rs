@@ -10,9 +10,12 @@ mod world;
 use std::time::Duration;
 
 use kvnode_core::disk::{Dir, DiskError, DiskOp, File};
+use kvnode_core::limits::SEGMENT_IDS_KEPT;
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::{FsyncMode, Input};
-use kvnode_core::{ClientId, Offset, slot};
+use kvnode_core::storage::format::Manifest;
+use kvnode_core::storage::keydir::SEGMENT_ID_MAX;
+use kvnode_core::{ClientId, Offset, PartitionId, SegmentId, slot};
 use world::disk::Unsynced;
 use world::{Setup, World, error_code};
 
@@ -50,6 +53,80 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_with_space() {
     let mut world = World::open(world.disk.crash(Unsynced::Kept), Setup::default());
     let c = world.client();
     assert_eq!(world.get(c, b"big"), Some(b"fits".to_vec()));
+    assert_eq!(world.get(c, b"k"), Some(b"v".to_vec()));
+}
+
+#[test]
+fn writes_are_refused_before_the_numbers_of_segments_come_to_their_end() {
+    let setup = Setup { segment_bytes: 1000, zero_ahead_bytes: 0, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    let mut disk = world.stop();
+    disk.edit("p0/MANIFEST", |bytes| {
+        let mut manifest = Manifest::decode(bytes, PartitionId(0)).unwrap();
+        manifest.next_segment = SEGMENT_ID_MAX.0 - SEGMENT_IDS_KEPT - 2;
+        *bytes = manifest.encode();
+    });
+    let mut world = World::open(disk, setup);
+    let c = world.client();
+    let mut taken = 0;
+    while world.call(c, &[b"SET", b"more", &[taken; 100]]) == Reply::OK {
+        taken += 1;
+        assert!(taken < 100, "it goes on beyond the last");
+    }
+    assert!(taken > 10, "{taken}");
+    for command in ["SET k w", "DEL k", "FLUSHALL"] {
+        let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        let reply = world.call(c, &args);
+        let Reply::Error(text) = &reply else { panic!("{reply:?}") };
+        assert!(text.contains("as many segments as it can: the write was not applied"), "{text}");
+    }
+    // Neither does it merge, and a restart changes nothing.
+    let before = world.disk.segments();
+    world.compact();
+    assert_eq!(world.disk.segments(), before);
+    let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+    let c = world.client();
+    assert_eq!(world.get(c, b"k"), Some(b"v".to_vec()));
+    assert_eq!(world.get(c, b"more"), Some(vec![taken - 1; 100]));
+    assert_eq!(error_code(&world.call(c, &[b"SET", b"k", b"w"])), Some("DISKFULL"));
+}
+
+#[test]
+fn a_file_that_nobody_made_does_not_use_up_the_numbers_of_segments() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    let mut disk = world.stop();
+    let stray = File::Segment(PartitionId(0), Offset(7), SegmentId(SEGMENT_ID_MAX.0 + 10));
+    disk.run(DiskOp::Create(stray)).unwrap();
+    let mut world = World::open(disk, Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"w");
+}
+
+#[test]
+fn what_helps_is_said_where_the_mark_can_not_be_read() {
+    let mut world = World::fresh(Setup::default());
+    let c = world.client();
+    world.set(c, b"k", b"v");
+    let mut disk = world.stop();
+    disk.fault = Some(Box::new(|op| {
+        matches!(op, DiskOp::Read { file: File::Mark(_), .. }).then_some(DiskError::Io(5))
+    }));
+    let mut world = World::cold(disk, Setup::default());
+    world.pass(Duration::from_secs(20));
+    assert!(!world.opened && world.refused.is_none());
+    let help =
+        |text: &String| text.contains("MARK could not be read") && text.contains("delete p0/MARK");
+    assert!(world.notices.iter().all(help) && !world.notices.is_empty(), "{:?}", world.notices);
+    // It was right.
+    world.disk.fault = None;
+    world.disk.remove("p0/MARK");
+    world.pass(Duration::from_secs(5));
+    assert!(world.opened, "{:?}", world.notices);
+    let c = world.client();
     assert_eq!(world.get(c, b"k"), Some(b"v".to_vec()));
 }
 

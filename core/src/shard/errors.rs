@@ -86,6 +86,12 @@ pub(super) fn refused(partition: usize, state: &str, refusal: Refusal, what: Log
     match refusal {
         Refusal::DiskFull => disk_full(partition, what),
         Refusal::NotServing => not_serving(partition, state),
+        Refusal::SegmentsSpent => Reply::error_owned(format!(
+            "DISKFULL partition p{partition} has numbered as many segments as it can: {}; move its \
+             directory away if other replicas have its data, or restore a dump into a new node, \
+             with a larger --segment",
+            not_logged(what)
+        )),
         Refusal::IndexFull => Reply::error_owned(format!(
             "OOM the index of partition p{partition} has reached its limit: the write was not \
              applied; delete keys, or spread them over more partitions"

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::limits::SEGMENT_IDS_KEPT;
+use kvnode_core::storage::format::Manifest;
+use kvnode_core::storage::keydir::SEGMENT_ID_MAX;
 use kvnode_core::storage::replica::{BadRecords, Dropped, Refusal};
-use kvnode_core::{Epoch, Offset};
+use kvnode_core::{Epoch, Offset, PartitionId};
 
 use crate::node::{Node, quiet};
+use crate::world::disk::Unsynced;
 
 fn no_room(op: &DiskOp) -> Option<DiskError> {
     matches!(op, DiskOp::Write { file, .. } if file.to_string().ends_with("log"))
@@ -46,6 +50,28 @@ fn a_reign_that_found_no_room_to_begin_never_was() {
     node.settle();
     assert_eq!((node.replica.epoch(), node.replica.log_end()), (Epoch(1), Offset(2)));
     assert_eq!(node.replica.epochs().list(), [(Epoch(1), Offset(0))]);
+}
+
+#[test]
+fn a_follower_without_numbers_for_segments_takes_no_more() {
+    let (mut leader, mut follower) = (Node::leader(quiet(), 1), Node::fresh(quiet()));
+    leader.put(b"a", b"1");
+    follower.copy_all(&mut leader, 1000);
+    let mut disk = follower.disk.crash(Unsynced::Lost);
+    disk.edit("p3/MANIFEST", |bytes| {
+        let mut manifest = Manifest::decode(bytes, PartitionId(3)).unwrap();
+        manifest.next_segment = SEGMENT_ID_MAX.0 - SEGMENT_IDS_KEPT + 1;
+        *bytes = manifest.encode();
+    });
+    let mut follower = Node::open(disk, quiet());
+    leader.put(b"b", b"2");
+    let chunk = leader.read(2, 100).unwrap();
+    let taken = follower.replica.append_copied(chunk.base, chunk.end, chunk.records);
+    assert_eq!(taken, Err(BadRecords::Refused(Refusal::SegmentsSpent)));
+    // What an opening needs is kept.
+    follower.replica.cut(follower.now, Offset(0), &mut follower.cache);
+    follower.settle();
+    assert_eq!((follower.opened, follower.replica.log_end()), (2, Offset(0)));
 }
 
 #[test]

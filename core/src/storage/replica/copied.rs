@@ -138,6 +138,8 @@ impl Replica {
             Err(BadRecords::Refused(Refusal::DiskFull))
         } else if self.keydir.memory_bytes() >= KEYDIR_BYTES_MAX {
             Err(BadRecords::Refused(Refusal::IndexFull))
+        } else if self.segments_spent() {
+            Err(BadRecords::Refused(Refusal::SegmentsSpent))
         } else if self.gather.len() >= PARTITION_GATHER_BYTES_MAX || self.tail.bytes() >= tail_max {
             Err(BadRecords::NoRoom)
         } else {

@@ -16,7 +16,7 @@ use alloc::string::String;
 
 use super::ring::Ring;
 use super::{Dropped, Event, Purpose, RETRY_AFTER, ReadFault, Replica, State, done};
-use crate::disk::{DiskError, DiskOp, DiskResult};
+use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
 use crate::limits::KEYDIR_BYTES_MAX;
 use crate::marks::Mark;
 use crate::shard::{FsyncMode, Severity};
@@ -39,6 +39,7 @@ pub(super) enum Failed {
     Roll,
     Manifest,
     Mark,
+    ReadMark,
     Open,
 }
 
@@ -51,6 +52,8 @@ pub enum Refusal {
     NotServing,
     /// The index can hold no more keys.
     IndexFull,
+    /// There is no number left for a new segment.
+    SegmentsSpent,
 }
 
 impl Replica {
@@ -64,6 +67,8 @@ impl Replica {
             Err(Refusal::NotServing)
         } else if self.keydir.memory_bytes() >= KEYDIR_BYTES_MAX {
             Err(Refusal::IndexFull)
+        } else if self.segments_spent() {
+            Err(Refusal::SegmentsSpent)
         } else {
             Ok(())
         }
@@ -190,6 +195,9 @@ impl Replica {
                 self.durable_end, self.high_watermark
             );
         }
+        if failed == Failed::ReadMark {
+            text += &self.help_without_mark();
+        }
         self.notice(Severity::Error, text);
         let distrust = match &self.state {
             State::Opening(opening) if !opening.is_settled() => opening.distrusts(),
@@ -206,6 +214,22 @@ impl Replica {
         self.marks.hit_if(failed == Failed::Fsync, Mark::SyncFailed);
         self.roll_wanted |= matches!(failed, Failed::Fsync | Failed::Write);
         self.down(now, distrust, cut);
+    }
+
+    /// MARK tells a loss from a torn tail: to go on without it is for an operator to decide.
+    fn help_without_mark(&self) -> String {
+        let (dir, mark) = (Dir::Partition(self.id), File::Mark(self.id));
+        if self.settings.replicated {
+            format!(
+                "; if the disk does not give it back, move {dir} away: the replica begins anew, with \
+                 what the others have"
+            )
+        } else {
+            format!(
+                "; if the disk does not give it back, delete {mark}: should the end of the log be \
+                 damaged too, it is then cut off as if it had never been acknowledged"
+            )
+        }
     }
 
     /// Gives up every operation; the answers to those that the disk has are waited for.
@@ -259,6 +283,7 @@ impl core::fmt::Display for Failed {
             Self::Roll => "a new segment could not be made",
             Self::Manifest => "the manifest could not be written",
             Self::Mark => "MARK could not be written",
+            Self::ReadMark => "MARK could not be read",
             Self::Open => "opening failed",
         })
     }

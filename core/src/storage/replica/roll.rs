@@ -16,8 +16,10 @@ use super::fault::Failed;
 use super::segments::Segment;
 use super::{Active, Purpose, Replica, done};
 use crate::disk::{Dir, DiskError, DiskOp, DiskResult, File};
+use crate::limits::SEGMENT_IDS_KEPT;
 use crate::marks::Mark;
 use crate::storage::format::{SEGMENT_HEADER_BYTES, Sealed, encode_segment_header};
+use crate::storage::keydir::SEGMENT_ID_MAX;
 use crate::{Instant, Offset, SegmentId};
 
 /// A roll under way.
@@ -92,8 +94,15 @@ impl Replica {
         self.submit(Purpose::Roll(id, RollOp::NewSynced), DiskOp::Sync(file));
     }
 
+    /// Whether the numbers of segments come to their end: nothing more is logged or merged. What
+    /// has been logged, and what an opening needs, takes of those that are kept.
+    pub(super) fn segments_spent(&self) -> bool {
+        self.next_segment.0 > SEGMENT_ID_MAX.0 - SEGMENT_IDS_KEPT
+    }
+
     pub(super) fn take_segment_id(&mut self) -> SegmentId {
         let id = self.next_segment;
+        assert!(id <= SEGMENT_ID_MAX, "{}: no number is left for a segment", self.id);
         self.next_segment = SegmentId(id.0 + 1);
         id
     }

@@ -255,7 +255,7 @@ impl Replica {
         let unhinted = |s: &Segment| !s.hinted && !s.quarantined;
         if let Some(at) = self.committed_segments().iter().position(unhinted) {
             self.start_job(at..at + 1, false);
-        } else if let Some(run) = self.choose_run() {
+        } else if let Some(run) = self.choose_run().filter(|_| !self.segments_spent()) {
             self.start_job(run, true);
         } else {
             return false;

@@ -28,9 +28,16 @@ impl Replica {
         }
     }
 
+    /// A value that has expired by a clock that was committed is as good as deleted. The log keeps
+    /// it until a merge, and long after the index had room for others instead.
     pub(super) fn load_put(&mut self, key: &[u8], entry: Entry) {
+        if entry.expire_at.is_some_and(|at| at <= self.committed_clock) {
+            self.marks.hit(Mark::ExpiredAtOpening);
+            return self.load_delete(key);
+        }
         self.segments.enliven(entry.place);
-        let replaced = self.keydir.insert(key, entry).expect("it fitted before the restart");
+        let replaced = self.keydir.insert(key, entry);
+        let replaced = replaced.expect("beyond what was live are a few segments at most");
         if let Some(old) = replaced {
             self.segments.bury(old.place);
         }

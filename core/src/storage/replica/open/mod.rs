@@ -44,7 +44,7 @@ use crate::storage::epochs::Epochs;
 use crate::storage::format::{
     FormatError, MARK_SLOT_STRIDE, Manifest, SEGMENT_HEADER_BYTES, decode_mark,
 };
-use crate::storage::keydir::Entry;
+use crate::storage::keydir::{Entry, SEGMENT_ID_MAX};
 use crate::storage::record::Kind;
 use crate::storage::scan::Scanner;
 use crate::{Epoch, Instant, Offset, SegmentId, Value};
@@ -152,6 +152,8 @@ enum Next {
     Serve,
     Refuse(String),
     Fail(DiskError),
+    /// MARK is there and can not be read.
+    Unmarked(DiskError),
 }
 
 /// Files of no use that are deleted at a time.
@@ -294,6 +296,7 @@ impl Replica {
             Next::Serve => self.serve(),
             Next::Refuse(text) => self.refuse(text),
             Next::Fail(error) => self.stop_on_fault(now, Failed::Open, error),
+            Next::Unmarked(error) => self.stop_on_fault(now, Failed::ReadMark, error),
         }
     }
 
@@ -301,7 +304,10 @@ impl Replica {
         let step = match stage {
             Stage::List => return self.on_listing(opening, result),
             Stage::Manifest => done_data(result).map(|data| self.on_manifest(opening, &data)),
-            Stage::Mark => done_data(result).map(|data| self.on_mark_read(opening, &data)),
+            Stage::Mark => match done_data(result) {
+                Ok(data) => return self.on_mark_read(opening, &data),
+                Err(error) => return Next::Unmarked(error),
+            },
             Stage::Scan(at, mut scanner, scan) => match done_data(result) {
                 Ok(data) => {
                     scanner.fill(&data);
@@ -491,8 +497,9 @@ impl Replica {
         for file in self.leftovers(opening) {
             let stem = file.rsplit_once('.').map_or(&file[..], |(stem, _)| stem);
             let id = stem.rsplit_once('-').and_then(|(_, id)| u32::from_str_radix(id, 16).ok());
-            if let Some(next) = id.and_then(|id| id.checked_add(1)) {
-                self.next_segment = self.next_segment.max(SegmentId(next));
+            // A greater one was never given out.
+            if let Some(id) = id.filter(|&id| id <= SEGMENT_ID_MAX.0) {
+                self.next_segment = self.next_segment.max(SegmentId(id + 1));
             }
         }
     }
