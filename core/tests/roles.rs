@@ -23,6 +23,7 @@ use kvnode_core::replication::{Envelope, Message};
 use kvnode_core::shard::{
     Config, FsyncMode, IndexKind, Input, Output, Redirect, ReplicaGlance, Shard,
 };
+use kvnode_core::storage::record::HEAD_BYTES;
 use kvnode_core::storage::replica::MergeSettings;
 use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_core::{
@@ -134,13 +135,17 @@ struct Node {
 
 impl Node {
     fn new(disk: MemDisk) -> Self {
+        Self::with(FsyncMode::Always, disk)
+    }
+
+    fn with(fsync: FsyncMode, disk: MemDisk) -> Self {
         let now = Now { mono: Instant(1_000_000_000), wall_us: 1_700_000_000_000_000 };
         let config = Config {
             member: true,
             partitions: None,
             replication: Default::default(),
             redirect: Redirect::Forward,
-            fsync: FsyncMode::Always,
+            fsync,
             index: IndexKind::Hash,
             segment_bytes: 4 << 10,
             zero_ahead_bytes: 0,
@@ -218,15 +223,22 @@ impl Node {
 
     /// Sets a key, as far as it gets without an answer of the disk.
     fn set(&mut self, key: &[u8]) {
-        let (client, value) = (ClientId(1), [b'v'; 3000]);
-        self.shard.handle(self.now, Input::Command(client, &[b"SET", key, &value]));
+        self.set_to(key, &[b'v'; 3000]);
+    }
+
+    fn set_to(&mut self, key: &[u8], value: &[u8]) {
+        self.shard.handle(self.now, Input::Command(ClientId(1), &[b"SET", key, value]));
         self.poll();
     }
 }
 
 /// A node that leads alone and serves, with the map, and the reign.
 fn leader() -> (Node, Map, Epoch) {
-    let mut node = Node::new(MemDisk::default());
+    leader_with(FsyncMode::Always)
+}
+
+fn leader_with(fsync: FsyncMode) -> (Node, Map, Epoch) {
+    let mut node = Node::with(fsync, MemDisk::default());
     let mut map = map();
     let other = life(&map, OTHER);
     apply(&mut map, &Command::Fence(other));
@@ -245,25 +257,30 @@ fn leader() -> (Node, Map, Epoch) {
 /// Follower of the other node, with a log that has something to compact.
 fn follower() -> Node {
     let (mut node, mut map, _) = leader();
-    register(&mut map, OTHER, 2);
+    for _ in 0..6 {
+        node.set(b"again");
+        node.settle();
+    }
+    depose(&mut node, &mut map);
+    node
+}
+
+/// The other node comes back, is in sync, and leads.
+fn depose(node: &mut Node, map: &mut Map) {
+    register(map, OTHER, 2);
     let held = map.partition(P).unwrap();
     let alter = AlterPartition {
         partition: P,
         leader: ME,
         epoch: held.epoch,
         partition_epoch: held.partition_epoch,
-        isr: vec![life(&map, ME), life(&map, OTHER)],
+        isr: vec![life(map, ME), life(map, OTHER)],
     };
-    apply(&mut map, &Command::AlterPartition(alter));
-    for _ in 0..6 {
-        node.set(b"again");
-        node.settle();
-    }
-    elect(&mut map, OTHER);
-    node.control(ToShard::View(view(&map, 0)));
+    apply(map, &Command::AlterPartition(alter));
+    elect(map, OTHER);
+    node.control(ToShard::View(view(map, 0)));
     node.control(ToShard::Linked(OTHER));
     node.settle();
-    node
 }
 
 /// What the follower asked for last.
@@ -389,4 +406,64 @@ fn a_cut_that_is_asked_of_a_replica_that_has_gone_down_is_none() {
     let replica = node.replica();
     assert!(replica.open && replica.follows.is_some());
     assert_eq!(replica.log_end, end, "it is as it was");
+}
+
+/// It was taken for a torn tail, since an end that the leader gives to a log may come before it.
+#[test]
+fn what_was_acknowledged_and_a_cut_does_not_find_is_a_loss() {
+    for torn in [false, true] {
+        let (mut node, mut map, _) = leader();
+        for key in [b"a", b"b", b"c", b"d"] {
+            node.set_to(key, b"small");
+            node.settle();
+        }
+        depose(&mut node, &mut map);
+        node.pass(Duration::from_millis(10));
+        let asked = asked(&node);
+        let Message::Follow { round, last: epoch, end } = asked.message else { unreachable!() };
+        let cut = Offset(end.0 - 1);
+        if torn {
+            // MARK comes after what is acknowledged.
+            node.disk.edit("p0/MARK", Vec::clear);
+            let active = node.disk.segments().pop().expect("it has a segment");
+            let record = HEAD_BYTES + "d".len() + "small".len();
+            node.disk.edit(&active, |bytes| {
+                let at = bytes.len() - 2 * record;
+                bytes[at] ^= 1;
+            });
+        }
+        let message = Message::Common { round, epoch, end: cut };
+        let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
+        node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+        node.settle();
+        let replica = node.replica();
+        assert_eq!(replica.log_end, Offset(cut.0 - u64::from(torn)));
+        assert_eq!(node.has_said_unclean(), torn);
+    }
+}
+
+/// What it had acknowledged as a follower was forgotten when its reign began.
+#[test]
+fn whoever_loses_what_it_acknowledged_just_when_it_is_elected_says_so() {
+    let (mut node, mut map, _) = leader_with(FsyncMode::EveryMs(500));
+    node.pass(Duration::from_secs(1));
+    node.set_to(b"a", b"not fsynced yet");
+    node.settle();
+    let end = node.replica().log_end;
+    depose(&mut node, &mut map);
+    while !node.ops.iter().any(|(_, op)| is_fsync_of_data(op)) {
+        node.now.mono = node.now.mono.after(Duration::from_millis(10));
+        node.shard.handle(node.now, Input::Tick);
+        node.poll();
+    }
+    elect(&mut map, ME);
+    node.control(ToShard::View(view(&map, 0)));
+    let at = node.ops.iter().position(|(_, op)| is_fsync_of_data(op)).expect("it is under way");
+    let (io, _) = node.ops.remove(at).expect("it is there");
+    // Not acted upon yet, when the fsync turns out to have failed.
+    node.answers(io, Err(DiskError::Io(5)));
+    node.settle();
+    node.pass(Duration::from_secs(3));
+    assert!(node.replica().open && node.replica().log_end < end);
+    assert!(node.has_said_unclean());
 }

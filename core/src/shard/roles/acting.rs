@@ -126,8 +126,7 @@ impl Shard {
             follower::Output::Cut(_) if !partition.can_act() => {}
             follower::Output::Cut(from) => {
                 self.marks.hit(Mark::LogCut);
-                partition.cutting = true;
-                partition.replica.cut(now, from, &mut *self.config.cache);
+                partition.cut(now, from, &mut *self.config.cache);
                 self.touch(at);
             }
             follower::Output::Ignored(..) => {}

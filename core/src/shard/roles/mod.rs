@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::cluster::{LogEnd, Map};
 use crate::control::View;
+use crate::disk::ValueCache;
 use crate::marks::Mark;
 use crate::node::{Parcel, ToControl, ToShard};
 use crate::peer::Channel;
@@ -161,6 +162,13 @@ impl Partition {
             fit: replica.fit(),
         };
         (self.ready && replica.serving()).then(end)
+    }
+
+    /// The log is to end at `from`. What was acknowledged before that is to be there still.
+    fn cut(&mut self, now: Instant, from: Offset, cache: &mut dyn ValueCache) {
+        self.cutting = true;
+        self.had_acked = self.told.acked.min(from);
+        self.replica.cut(now, from, cache);
     }
 
     fn seen(&self) -> Seen {
@@ -352,8 +360,7 @@ impl Shard {
                 let partition = &mut self.partitions[at];
                 if core::mem::take(&mut partition.spoilt) {
                     self.marks.hit(Mark::Refetched);
-                    partition.cutting = true;
-                    partition.replica.cut(now, Offset(0), &mut *self.config.cache);
+                    partition.cut(now, Offset(0), &mut *self.config.cache);
                     return self.touch(at);
                 }
                 let round = partition.next_round;
@@ -386,8 +393,7 @@ impl Shard {
         let partition = &mut self.partitions[at];
         if let Some(from) = partition.replica.open_batch() {
             // The rest of it will never come; the reign begins once the log is open again.
-            partition.cutting = true;
-            partition.replica.cut(now, from, &mut *self.config.cache);
+            partition.cut(now, from, &mut *self.config.cache);
             return self.touch(at);
         }
         let last = partition.begun.max(partition.replica.epoch());
@@ -413,7 +419,8 @@ impl Shard {
         }
         partition.role = Role::Leader(Box::new(leader));
         partition.spoke_in = Some(life);
-        partition.told = Seen::default();
+        // The role has yet to hear of its log; what was acknowledged stays so.
+        partition.told = Seen { acked: partition.seen().acked, ..Seen::default() };
         self.marks.hit(Mark::ReignBegun);
         self.touch(at);
     }

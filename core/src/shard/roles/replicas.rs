@@ -36,13 +36,12 @@ impl Shard {
         let partition = &mut self.partitions[at];
         partition.ready = true;
         let cut = core::mem::take(&mut partition.cutting);
-        if !cut && self.may_have_lost(at) {
+        // An end that was given to the log excuses nothing that was met on the way.
+        if self.may_have_lost(at) {
             return self.begin_unclean();
         }
         let partition = &mut self.partitions[at];
-        // An end that was given to the log excuses no damage that was met on the way.
-        if cut && partition.replica.lacks_records() {
-            partition.spoilt = true;
+        if cut && partition.spoilt {
             self.step_down(at);
             return self.settle_role(at);
         }
