@@ -368,3 +368,22 @@ fn what_is_found_lost_and_could_not_be_told_is_told_by_the_next_process() {
     world.until("they serve", World::is_whole);
     assert!(has_all(&mut world));
 }
+
+/// What was to be said to the dead node came back for ever, and a stop waits until all is said.
+#[test]
+fn a_client_that_leaves_behind_a_dead_node_it_had_asked_holds_up_no_stop() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let leader = world.leader(0).unwrap();
+    let asked = 1 + leader % 3;
+    let client = world.connect(asked);
+    assert_eq!(world.call(client, &["SET", "k", "v"]), Reply::OK);
+    world.kill(leader);
+    world.until("another leads", |world| world.leader(0).is_some_and(|now| now != leader));
+    world.pass(Duration::from_secs(1));
+    world.disconnect(client);
+    world.pass(Duration::from_millis(100));
+    world.ask_to_stop(asked);
+    let took = world.until("it has stopped", |world| world.nodes[&NodeId(asked)].stopped);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

@@ -156,8 +156,13 @@ impl Shard {
             && !self.pressed
             && !self.owes_too_much(id)
         {
+            let may_go_on = self.agent_may_go_on(id);
             let agent = self.agent(id);
             if let Some(Command(args)) = agent.rest.pop_front() {
+                if !may_go_on {
+                    self.refuse_under_way(id);
+                    continue;
+                }
                 let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..]).collect();
                 self.counters.commands += 1;
                 self.run_here(id, &args);

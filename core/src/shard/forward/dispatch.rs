@@ -450,11 +450,14 @@ impl Shard {
         true
     }
 
-    /// A client is gone: so are those that stand in for it.
+    /// A client is gone: so are those that stand in for it. Where no link leads they are already.
     pub(in crate::shard) fn leave_agents(&mut self, id: ClientId, visited: BTreeSet<NodeId>) {
         let client = self.forwarding.abroad(id);
+        let me = self.me();
         for node in visited {
-            self.forwarding.say(self.me(), node, Message::Gone { client });
+            if node == me || self.linked.contains(&node) {
+                self.forwarding.say(me, node, Message::Gone { client });
+            }
         }
     }
 
