@@ -93,8 +93,9 @@ impl Follower {
             return self.refuse(c, from, &m);
         }
         let end = prev.index.plus(m.entries.len() as u64);
+        // Of the base itself the term is known.
         let is_known = |index, term| {
-            index <= c.log.base().index || c.log.term_at(index).is_some_and(|found| found == term)
+            index < c.log.base().index || c.log.term_at(index).is_some_and(|found| found == term)
         };
         let known = m.entries.iter().take_while(|entry| is_known(entry.index, entry.term)).count();
         let has_news = !m.entries.is_empty();
@@ -102,7 +103,7 @@ impl Follower {
         if let Some(first) = news.peek()
             && first.index <= c.log.last().index
         {
-            if first.index <= self.matched {
+            if first.index <= self.matched.max(c.commit) {
                 return c.ignore(from, "append", Ignored::Contradiction);
             }
             c.truncate_from(first.index);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use kvnode_core::election::{
-    Chunk, Entry, Health, Ignored, Input, Message, Output, Payload, Refusal, Settings, TimeoutNow,
-    Vote, VoteReply, VoterChange, Voters,
+    Chunk, Entry, Health, Ignored, Input, Message, Output, Payload, Refusal, Settings, Snapshot,
+    Stored, TimeoutNow, Vote, VoteReply, VoterChange, Voters,
 };
 use kvnode_core::limits::{PROPOSAL_BYTES_MAX, UNCOMMITTED_ENTRIES_MAX};
 use kvnode_core::{Index, Instant, NodeId, Term};
@@ -202,4 +202,22 @@ fn no_more_is_sent_ahead_than_the_window_allows() {
         | Output::Ignored { .. } => 0,
     };
     assert_eq!(said.iter().map(entries).sum::<usize>(), 84, "the rest goes as one");
+}
+
+/// A log whose entries were all purged keeps the position of the last of them, and that one is known.
+#[test]
+fn entries_that_contradict_what_was_purged_are_ignored_by_name() {
+    let snapshot =
+        Snapshot { index: Index(100), term: Term(5), voters: voters(3), data: Bytes::new() };
+    let stored = Stored { term: Term(5), vote: None, snapshot, entries: Vec::new() };
+    let mut raft = start(stored);
+    let entries = [entry(99, 1, "x"), entry(100, 1, "y"), entry(101, 1, "z")];
+    let said = on(&mut raft, 2, append(6, at(98, 1), &entries, 98));
+    let (from, what, why) = (n(2), "append", Ignored::Contradiction);
+    assert!(said.contains(&Output::Ignored { from, what, why }), "{said:?}");
+    assert_eq!(raft.last(), at(100, 5));
+    // What agrees with it is taken, from wherever it begins.
+    let entries = [entry(99, 1, "x"), entry(100, 5, "y"), entry(101, 6, "z")];
+    on(&mut raft, 2, append(6, at(98, 1), &entries, 98));
+    assert_eq!(raft.last(), at(101, 6));
 }
