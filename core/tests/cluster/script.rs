@@ -14,7 +14,7 @@
 //! p0=e1/10` and `unclean n1` (its shard says so) · `cut N` · `heal N`.
 //!
 //! Time and the log: `run MS beats=1/2` (deadlines are kept) · `pause MS` (they are not) · `hold` ·
-//! `release` · `lose` (proposals held are dropped).
+//! `release` · `commit` (the oldest that is held) · `lose` (proposals held are dropped).
 //!
 //! To look: `map` · `status voters= alive=` · `slots` · `clean n1` · `deadlines` · `bytes` (from here on, of each
 //! command in the log) · `snapshot`.
@@ -118,6 +118,7 @@ impl Script {
             "feature" => world.commit(&Command::SetFeature(pos(args)?.parse()?)),
             "hold" => world.held = true,
             "release" => world.held = false,
+            "commit" => world.commit_oldest(),
             "lose" => {
                 world.proposed.clear();
                 world.held = false;

@@ -195,14 +195,17 @@ impl World {
     }
 
     fn commit_next(&mut self) -> bool {
-        if self.held {
-            return false;
+        let may = !self.held && !self.proposed.is_empty();
+        if may {
+            self.commit_oldest();
         }
-        let next = self.proposed.pop_front();
-        if let Some(command) = &next {
-            self.commit(command);
-        }
-        next.is_some()
+        may
+    }
+
+    /// The oldest proposal is committed.
+    pub(crate) fn commit_oldest(&mut self) {
+        let command = self.proposed.pop_front().expect("something was proposed");
+        self.commit(&command);
     }
 
     fn drain_controller(&mut self) -> bool {

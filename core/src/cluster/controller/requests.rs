@@ -70,6 +70,8 @@ pub(super) struct Pending {
     /// undone already where this node is not the controller any more.
     command: Command,
     after: Index,
+    /// A part of it is done: it can not be said any more that nothing was changed.
+    begun: bool,
     pub(super) until: Instant,
 }
 
@@ -119,7 +121,7 @@ impl Controller {
                 self.notice(Severity::Warn, format!("an operator asks: {request}"));
                 self.outputs.push_back(Output::Propose(command.clone()));
                 let until = now.mono.after(self.settings.proposal_timeout);
-                self.requests.insert(id, Pending { request, command, after, until });
+                self.requests.insert(id, Pending { request, command, after, begun: false, until });
             }
             Err(refusal) => self.reply(id, Err(RequestError::Refused(refusal))),
         }
@@ -181,16 +183,19 @@ impl Controller {
             |pending: &Pending| pending.after < map.applied() && pending.command == *command;
         let mut pending = self.requests.iter_mut().filter(|(_, pending)| settled(pending));
         let Some((&id, first)) = pending.next() else { return };
+        first.begun |= outcome.is_ok();
         // What was refused for what has changed meanwhile is tried again until it is given up.
+        let may_be_done = outcome.err().is_none_or(Refusal::is_lost_race);
         if let Request::MoveLeader(partition, node) = first.request
-            && outcome.err().is_none_or(Refusal::is_lost_race)
+            && may_be_done
             && let Some(next) = Self::preference(map, partition, node)
         {
             first.command = next.clone();
             return self.outputs.push_back(Output::Propose(next));
         }
+        let is_done = first.begun || may_be_done && is_done(map, &first.request);
         self.requests.remove(&id);
-        self.reply(id, outcome.map_err(RequestError::Refused));
+        self.reply(id, if is_done { Ok(()) } else { outcome.map_err(RequestError::Refused) });
     }
 
     pub(super) fn give_up_requests(&mut self, now: Now) {
@@ -206,4 +211,11 @@ impl Controller {
     fn reply(&mut self, id: RequestId, outcome: Result<(), RequestError>) {
         self.outputs.push_back(Output::Reply(id, outcome));
     }
+}
+
+/// Whether all that was asked for was done by another, who asked for the same.
+fn is_done(map: &Map, request: &Request) -> bool {
+    let &Request::MoveLeader(partition, node) = request else { return false };
+    let held = map.partition(partition);
+    held.is_some_and(|p| p.leader == Some(node) && p.replicas.first() == Some(&node))
 }
