@@ -9,12 +9,13 @@ mod world;
 
 use std::time::Duration;
 
-use kvnode_core::ClientId;
-use kvnode_core::disk::{DiskError, DiskOp};
+use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::limits::GONE_BYTES_MAX;
 use kvnode_core::reply::Reply;
+use kvnode_core::storage::format::Manifest;
+use kvnode_core::{ClientId, PartitionId};
 use world::disk::Unsynced;
-use world::{Setup, World, error_code};
+use world::{MemDisk, Setup, World, error_code};
 
 fn setup(merge: bool) -> Setup {
     Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge, ..Setup::default() }
@@ -241,4 +242,58 @@ fn what_a_failed_fsync_leaves_behind_damage_is_not_trusted() {
         world = World::open(world.disk.crash(Unsynced::Lost), setup);
         client = world.client();
     }
+}
+
+#[test]
+fn a_flush_ends_the_damage_before_it_in_the_same_segment() {
+    let setup =
+        Setup { segment_bytes: 4000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    for n in 0..10u8 {
+        world.set(c, &[n], &[n; 60]);
+    }
+    assert_eq!(world.call(c, &[b"FLUSHALL"]), Reply::OK);
+    for n in 0..60u8 {
+        world.set(c, &[n], &[n; 60]);
+    }
+    let mut disk = world.disk.crash(Unsynced::Lost);
+    let first = disk.segments()[0].clone();
+    disk.edit(&first, |bytes| bytes[300] ^= 1);
+    disk.remove(&first.replace(".log", ".hint"));
+    let mut world = World::open(disk, setup);
+    let c = world.client();
+    for n in 0..60u8 {
+        assert_eq!(world.get(c, &[n]), Some(vec![n; 60]), "{:?}", world.notices);
+    }
+    assert_eq!(world.get(c, b"absent"), None);
+}
+
+#[test]
+fn a_segment_that_can_be_read_again_is_sound_again() {
+    let setup =
+        Setup { segment_bytes: 1000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    for n in 0..5u8 {
+        world.set(c, &[n], &[n; 60]);
+    }
+    world.disk.fault = Some(Box::new(|op| {
+        matches!(op, DiskOp::Read { file: File::Segment(..), .. }).then_some(DiskError::Io(5))
+    }));
+    assert_eq!(error_code(&world.call(c, &[b"GET", &[0]])), Some("CORRUPT"));
+    world.disk.fault = None;
+    for n in 0..60u8 {
+        world.set(c, &[n], &[n; 60]);
+    }
+    let damaged = |disk: &MemDisk| {
+        let manifest = Manifest::decode(disk.bytes("p0/MANIFEST"), PartitionId(0)).unwrap();
+        manifest.segments.iter().filter(|s| s.sealed.is_some_and(|s| s.damaged)).count()
+    };
+    assert_eq!(damaged(&world.disk), 1);
+    let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+    world.compact();
+    assert_eq!(damaged(&world.disk), 0, "{:?}", world.notices);
+    let c = world.client();
+    assert!(!suspect(&mut world, c, b"absent"));
 }

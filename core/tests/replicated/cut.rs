@@ -298,3 +298,17 @@ fn a_clock_that_was_never_committed_is_gone_with_its_records() {
     node.commit_all();
     assert_eq!(node.replica.committed_clock(), clock);
 }
+
+#[test]
+fn a_cut_within_a_segment_that_has_lost_its_header_is_refused_in_words() {
+    let (mut node, _) = two_reigns();
+    let name = node.disk.segments()[1].clone();
+    let within = name[3..23].parse::<u64>().unwrap() + 1;
+    node.disk.edit(&name, Vec::clear);
+    node.replica.cut(node.now, Offset(within), &mut node.cache);
+    node.settle();
+    let refused = node.refused.expect("nothing is served");
+    assert!(refused.contains(&name) && refused.contains("has lost even its header"), "{refused}");
+    // It may be put back.
+    assert_eq!(node.disk.segments().len(), two_reigns().0.disk.segments().len());
+}

@@ -72,6 +72,14 @@ impl Segment {
         self.other += u64::from(bytes);
     }
 
+    /// All of it could be read, as it was sealed: what was wrong with it has passed.
+    pub(super) fn mend(&mut self) {
+        self.quarantined = false;
+        if let Some(sealed) = &mut self.sealed {
+            sealed.damaged = false;
+        }
+    }
+
     /// Whether it may hold a value of a key that has been deleted since.
     pub(super) fn may_hold_dead(&self) -> bool {
         self.dead() > 0 || self.quarantined

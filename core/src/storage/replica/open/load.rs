@@ -115,6 +115,7 @@ impl Replica {
                         return self.create_active(opening);
                     }
                     self.note_damaged_segment(at, "its header is damaged");
+                    opening.unsound = true;
                     scanner.skip_header();
                 }
                 (Step::Bad { position }, Scan::Records) => {
@@ -126,6 +127,7 @@ impl Replica {
                         return self.torn_tail(opening, &scanner);
                     }
                     self.apply_batch(opening);
+                    opening.unsound = true;
                     scan = Scan::Resync { from: scanner.end(), position };
                     first = true;
                 }
@@ -277,12 +279,14 @@ impl Replica {
             Scan::Records => position < sealed.len || (from.0 < sealed.end && !sealed.compacted),
             Scan::Resync { .. } => true,
         };
-        let told = opening.unsound || self.damages.iter().any(|d| d.segment == segment.id);
-        let whole = !short && !told && !sealed.damaged;
+        let is_sealed = scanner.crc().finalize() == sealed.crc;
         if short {
             let lost = (from, Offset(sealed.end));
             self.add_damage(at, (position, scanner.position()), lost);
-        } else if whole && scanner.crc().finalize() != sealed.crc {
+        } else if !opening.unsound && is_sealed {
+            // A read had failed, and does not any more.
+            self.segments.at_mut(at).mend();
+        } else if !opening.unsound && !sealed.damaged {
             // Sound records, and not those that were sealed here: of another segment of this log.
             let lost = (segment.base, Offset(sealed.end));
             self.add_damage(at, (SEGMENT_HEADER_BYTES as u64, sealed.len), lost);

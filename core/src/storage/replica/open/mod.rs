@@ -72,7 +72,7 @@ pub(super) struct Opening {
     untrusted_from: Option<u64>,
     /// From where to where the active segment could not be read.
     unreadable: Vec<(u64, u64)>,
-    /// A value of the segment that is being scanned does not match its checksum.
+    /// In the segment that is being scanned is something that does not match its checksum.
     unsound: bool,
     /// Checksum of the records up to the last whole batch.
     crc: crc32fast::Hasher,

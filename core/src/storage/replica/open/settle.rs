@@ -8,7 +8,7 @@ use super::{Next, Opening, Stage, name};
 use crate::disk::{Dir, DiskError, DiskOp, File};
 use crate::marks::Mark;
 use crate::shard::Severity;
-use crate::storage::format::encode_segment_header;
+use crate::storage::format::{SEGMENT_HEADER_BYTES, encode_segment_header};
 use crate::storage::replica::segments::Segment;
 use crate::storage::replica::{Active, Purpose, Replica};
 use crate::storage::scan::Scanner;
@@ -41,6 +41,14 @@ impl Replica {
             self.submit(Purpose::Tidy(name(file)), DiskOp::Create(file));
         }
         let from = opening.untrusted_from.unwrap_or(len).min(len);
+        if opening.cut.is_some() && len < SEGMENT_HEADER_BYTES as u64 {
+            return Next::Refuse(format!(
+                "{file} has lost even its header, and the log is to be cut within it: nothing is \
+                 served, so that nothing more gets lost; put it back as it was, or move {} away: \
+                 the replica begins anew, with what the others have",
+                Dir::Partition(self.id)
+            ));
+        }
         if opening.cut.is_some() {
             return Next::Stage(self.name_cut(Some(from)));
         }
