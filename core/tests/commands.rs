@@ -35,7 +35,7 @@ const DIFFERS: &[(&str, &str)] = &[
     (
         "client|pause",
         "Also holds up what other nodes ask of this one for their clients, which tell these after six \
-     seconds that it was not answered: of a write, `UNKNOWN`, and it may be applied when the pause ends. \
+     seconds that it was not answered: of a write, `UNKNOWN`, though it is dropped unless the pause ends at about that moment. \
      What other nodes lead goes on.",
     ),
     ("cluster|countkeysinslot", NOT_AFTER_MULTI),
