@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kvnode_core::cluster::{
     AlterPartition, Command, ElectLeader, Features, Founding, Life, Map, Registration, Right,
 };
@@ -23,7 +24,7 @@ use kvnode_core::replication::{Envelope, Message};
 use kvnode_core::shard::{
     Config, FsyncMode, IndexKind, Input, Output, Redirect, ReplicaGlance, Shard,
 };
-use kvnode_core::storage::record::HEAD_BYTES;
+use kvnode_core::storage::record::{self, Gap, HEAD_BYTES, Head, Kind};
 use kvnode_core::storage::replica::MergeSettings;
 use kvnode_core::storage::scan::WINDOW_BYTES;
 use kvnode_core::{
@@ -466,4 +467,74 @@ fn whoever_loses_what_it_acknowledged_just_when_it_is_elected_says_so() {
     node.pass(Duration::from_secs(3));
     assert!(node.replica().open && node.replica().log_end < end);
     assert!(node.has_said_unclean());
+}
+
+/// The leader's answer to who asked last: these records, which the follower does not have.
+fn sends(node: &mut Node, end: u64, records: &[u8]) {
+    let asked = asked(node);
+    let Message::Follow { round, end: base, .. } = asked.message else { unreachable!() };
+    let message = Message::Append {
+        round,
+        beat: 0,
+        sent: node.now.mono,
+        base,
+        end: Offset(end),
+        watermark: Offset(0),
+        records: Bytes::copy_from_slice(records),
+    };
+    let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
+    node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+    node.settle();
+}
+
+/// A log with a gap, whose leader is lost before it has sent what had superseded what is missing; and
+/// the next one does not have that.
+#[test]
+fn whoever_lacks_what_nobody_superseded_any_more_begins_anew() {
+    let mut map = map();
+    let first = elect(&mut map, OTHER);
+    let held = map.partition(P).unwrap();
+    let partition_epoch = held.partition_epoch;
+    let isr = vec![life(&map, OTHER)];
+    let alter = AlterPartition { partition: P, leader: OTHER, epoch: first, partition_epoch, isr };
+    apply(&mut map, &Command::AlterPartition(alter));
+    let mut node = Node::new(MemDisk::default());
+    node.control(ToShard::View(view(&map, 0)));
+    node.control(ToShard::Linked(OTHER));
+    node.settle();
+    node.pass(Duration::from_millis(10));
+    let head = |kind, epoch, offset| Head {
+        kind,
+        more: false,
+        partition: P,
+        epoch,
+        offset: Offset(offset),
+        clock: 1,
+        expire_at: None,
+    };
+    let mut records = Vec::new();
+    record::encode(&head(Kind::Epoch, first, 0), b"", b"", &mut records);
+    let gap = Gap { end: Offset(20), floor: Offset(50), reign: first };
+    record::encode_gap(&head(Kind::Gap, first, 1), &gap, &mut records);
+    sends(&mut node, 20, &records);
+    assert_eq!(node.replica().log_end, Offset(20));
+    let second = elect(&mut map, OTHER);
+    node.said.clear();
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    node.pass(Duration::from_millis(10));
+    records.clear();
+    record::encode(&head(Kind::Epoch, second, 20), b"", b"", &mut records);
+    sends(&mut node, 21, &records);
+    assert_eq!((node.replica().log_end, node.replica().follows), (Offset(20), None));
+    // It may have been let in by now, and so it begins another life.
+    assert!(node.has_said_unclean());
+    register(&mut map, ME, 2);
+    node.control(ToShard::View(view(&map, 1)));
+    node.settle();
+    assert!(node.replica().open);
+    assert_eq!(node.replica().log_end, Offset(0), "it begins anew");
+    node.pass(Duration::from_millis(10));
+    let Message::Follow { end, .. } = asked(&node).message else { unreachable!() };
+    assert_eq!(end, Offset(0));
 }

@@ -193,25 +193,54 @@ impl Record<'_> {
     /// The offset behind it; `None` if it is a gap that does not say where it ends.
     pub fn next(&self) -> Option<Offset> {
         match self.head.kind {
-            Kind::Gap => {
-                gap_end(self.value).filter(|&end| self.value_sound && end > self.head.offset)
-            }
+            Kind::Gap => self.gap().map(|gap| gap.end),
             Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
                 Some(self.head.offset.plus(1))
             }
         }
     }
+
+    /// What the record of a gap says.
+    pub fn gap(&self) -> Option<Gap> {
+        let gap = Gap::decode(self.value).filter(|_| self.value_sound)?;
+        (self.head.kind == Kind::Gap && self.head.offset < gap.end).then_some(gap)
+    }
 }
 
-/// Where a gap ends, by the value of its record.
-pub fn gap_end(value: &[u8]) -> Option<Offset> {
-    value.try_into().ok().map(|bytes| Offset(u64::from_le_bytes(bytes)))
+/// What stands in place of records that compaction has taken out of the log that was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first offset behind it.
+    pub end: Offset,
+    /// Records up to here may have superseded what is missing.
+    pub floor: Offset,
+    /// The reign in which it was copied: the log of its leader held them.
+    pub reign: Epoch,
 }
 
-/// Appends the record of a gap up to `end` to `out`: `head` is that of its first offset.
-pub fn encode_gap(head: &Head, end: Offset, out: &mut impl BufMut) -> usize {
-    assert!(head.kind == Kind::Gap && head.offset < end && !head.more && head.expire_at.is_none());
-    encode(head, &[], &end.0.to_le_bytes(), out)
+impl Gap {
+    /// The value of a gap's record: end u64 · floor u64 · reign u32.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        (value.len() == GAP_BYTES).then(|| Self {
+            end: Offset(u64_at(value, 0)),
+            floor: Offset(u64_at(value, 8)),
+            reign: Epoch(u32_at(value, 16)),
+        })
+    }
+}
+
+/// Length of a gap's value.
+const GAP_BYTES: usize = 20;
+
+/// Appends the record of a gap to `out`: `head` is that of its first offset.
+pub fn encode_gap(head: &Head, gap: &Gap, out: &mut impl BufMut) -> usize {
+    let is_gap = head.kind == Kind::Gap && head.offset < gap.end;
+    assert!(is_gap && !head.more && head.expire_at.is_none());
+    let mut value = [0; GAP_BYTES];
+    value[..8].copy_from_slice(&gap.end.0.to_le_bytes());
+    value[8..16].copy_from_slice(&gap.floor.0.to_le_bytes());
+    value[16..].copy_from_slice(&gap.reign.0.to_le_bytes());
+    encode(head, &[], &value, out)
 }
 
 /// The offset and the length of the record at the start of `bytes`, which this replica has made or
@@ -309,14 +338,15 @@ mod tests {
         let (head, _) = sample();
         let head = Head { kind: Kind::Gap, more: false, expire_at: None, ..head };
         let mut bytes = Vec::new();
-        encode_gap(&head, Offset(0x0506_0708), &mut bytes);
+        let (end, floor, reign) = (Offset(0x0506_0708), Offset(0x090a_0b0c), Epoch(0x0d0e));
+        encode_gap(&head, &Gap { end, floor, reign }, &mut bytes);
         let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex.join(""),
             concat!(
-                "e3e73469",         // head checksum
-                "3f96d96d",         // value checksum
-                "08000000",         // value length
+                "c23995f2",         // head checksum
+                "4a9e4f57",         // value checksum
+                "14000000",         // value length
                 "0000",             // key length
                 "06",               // kind: gap
                 "00",               // flags
@@ -324,7 +354,9 @@ mod tests {
                 "07000000",         // epoch
                 "0403020100000000", // offset
                 "0d0c0b0a00000000", // clock
-                "0807060500000000"  // the first offset behind the gap
+                "0807060500000000", // the first offset behind the gap
+                "0c0b0a0900000000", // records up to here may have superseded what is missing
+                "0e0d0000"          // the reign in which it was copied
             )
         );
         let Parsed::Record(found, _) = parse(&bytes) else { panic!("it is a record") };

@@ -22,6 +22,15 @@ fn records(list: &[(Head, &[u8], &[u8])]) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// What the record of a gap says.
+fn gap(end: u64, floor: u64, reign: u32) -> [u8; 20] {
+    let mut value = [0; 20];
+    value[..8].copy_from_slice(&end.to_le_bytes());
+    value[8..16].copy_from_slice(&floor.to_le_bytes());
+    value[16..].copy_from_slice(&reign.to_le_bytes());
+    value
+}
+
 fn take(node: &mut Node, end: u64, list: &[(Head, &[u8], &[u8])]) -> Result<(), BadRecords> {
     let base = node.replica.log_end();
     node.replica.append_copied(base, Offset(end), records(list))
@@ -54,7 +63,7 @@ fn what_a_leader_does_not_make_is_refused_and_nothing_of_it_taken() {
     let epoch = (head(Kind::Epoch, 5, 0, 10, false), &b""[..], &b""[..]);
     let put = |offset, clock| (head(Put, 5, offset, clock, false), &b"k"[..], &b"v"[..]);
     let other = Head { partition: PartitionId(4), ..head(Put, 5, 1, 10, false) };
-    let (gap, back) = (9u64.to_le_bytes(), 1u64.to_le_bytes());
+    let (gap, back) = (gap(9, 9, 5), gap(1, 9, 5));
     let at = |n| kvnode_core::Offset(n);
     type List<'a> = Vec<(Head, &'a [u8], &'a [u8])>;
     let wrong: Vec<(u64, List<'_>, BadRecords)> = vec![
@@ -71,7 +80,7 @@ fn what_a_leader_does_not_make_is_refused_and_nothing_of_it_taken() {
         (2, vec![epoch, (head(Kind::Clock, 5, 1, 10, true), b"", b"")], Shape(at(1))),
         (2, vec![epoch, (head(Flush, 5, 1, 10, false), b"k", b"")], Shape(at(1))),
         (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"k", &gap)], Shape(at(1))),
-        (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &gap[..7])], Shape(at(1))),
+        (9, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &gap[..19])], Shape(at(1))),
         (9, vec![epoch, (head(Gap, 5, 1, 10, true), b"", &gap)], Shape(at(1))),
         (1, vec![epoch, (head(Gap, 5, 1, 10, false), b"", &back)], Shape(at(1))),
     ];
@@ -221,4 +230,97 @@ fn what_a_follower_has_not_committed_is_seen_once_it_leads() {
     node.settle();
     node.commit_all();
     assert_eq!(node.content()[&b"k".to_vec()], b"new");
+}
+
+/// A leader whose old value of a key was superseded, and is gone; and where the newer one stands.
+fn superseded() -> (Node, u64) {
+    let mut leader = Node::leader(SETTINGS, 3);
+    leader.put(b"key", b"old");
+    for n in 0..10u8 {
+        leader.put(b"churn", &[n; 60]);
+    }
+    for n in 0..30u8 {
+        leader.put(&[b'k', n], &[n; 60]);
+    }
+    let at = leader.replica.log_end().0;
+    leader.put(b"key", b"new");
+    for n in 0..30u8 {
+        leader.put(&[b'l', n], &[n; 60]);
+    }
+    leader.commit_all();
+    leader.compact();
+    assert!(!leader.log(0, 1 << 20).iter().any(|seen| seen.offset.0 < at && seen.key == b"key"));
+    (leader, at)
+}
+
+/// Up to there, about.
+fn copied_to(leader: &mut Node, end: u64) -> Node {
+    let mut follower = Node::fresh(quiet());
+    while follower.replica.log_end().0 < end {
+        let chunk = leader.read(follower.replica.log_end().0, 1).unwrap();
+        follower.copy(chunk);
+    }
+    follower
+}
+
+#[test]
+fn a_copied_log_can_not_be_cut_below_what_superseded_what_it_lacks() {
+    let (mut leader, at) = superseded();
+    for restarts in [false, true] {
+        let mut follower = copied_to(&mut leader, at + 20);
+        assert_eq!(
+            follower.replica.tombstone_horizon().0.min(at),
+            follower.replica.tombstone_horizon().0
+        );
+        if restarts {
+            follower = Node::open(follower.disk.crash(Unsynced::Lost), quiet());
+        }
+        follower.replica.cut(follower.now, Offset(at), &mut follower.cache);
+        follower.settle();
+        assert_eq!(follower.replica.log_end(), Offset(0), "restarts: {restarts}");
+    }
+}
+
+#[test]
+fn a_copied_log_reaches_what_superseded_what_it_lacks_or_begins_anew() {
+    let (mut leader, at) = superseded();
+    for restarts in [false, true] {
+        let mut follower = copied_to(&mut leader, at - 10);
+        if restarts {
+            follower = Node::open(follower.disk.crash(Unsynced::Lost), quiet());
+        }
+        // A leader of a later reign, whose log had ended before: it has the old value.
+        let end = follower.replica.log_end().0;
+        assert!(end < at);
+        let clock = follower.replica.log_clock();
+        let epoch = (head(Kind::Epoch, 9, end, clock, false), &b""[..], &b""[..]);
+        assert_eq!(take(&mut follower, end + 1, &[epoch]), Err(BadRecords::Forked));
+        // One that has all that the first had.
+        follower.copy_all(&mut leader, 100);
+        let end = follower.replica.log_end().0;
+        let clock = follower.replica.log_clock();
+        let epoch = (head(Kind::Epoch, 9, end, clock, false), &b""[..], &b""[..]);
+        assert_eq!(take(&mut follower, end + 1, &[epoch]), Ok(()));
+        follower.settle();
+        leader.commit_all();
+        follower.commit_all();
+        assert_eq!(follower.content(), leader.content());
+    }
+}
+
+#[test]
+fn a_copied_log_that_leads_before_it_got_there_has_the_others_begin_anew() {
+    let (mut leader, at) = superseded();
+    let mut follower = copied_to(&mut leader, at - 10);
+    let end = follower.replica.log_end();
+    assert!(follower.replica.tombstone_horizon() < end);
+    follower.replica.begin_reign(Epoch(9));
+    follower.settle();
+    assert_eq!(follower.replica.tombstone_horizon(), end.plus(1));
+    // Who has it from there has what it has.
+    let mut third = Node::fresh(quiet());
+    third.copy_all(&mut follower, 100);
+    third.commit_all();
+    follower.commit_all();
+    assert_eq!(third.content(), follower.content());
 }

@@ -142,6 +142,13 @@ impl Shard {
         let partition = &mut self.partitions[at];
         let Role::Follower(follower) = &partition.role else { return };
         let leader = follower.leader();
+        if why == BadRecords::Forked {
+            let text = format!("{}: {why}: it begins again with what {leader} has", partition.id);
+            self.out.push_back(Output::Notice(Severity::Warn, text));
+            partition.spoilt = true;
+            self.step_down(at);
+            return self.settle_role(at);
+        }
         let is_first = partition.hold.times == 0;
         let until = partition.hold.prolong(now, retry);
         let severity = match why {
@@ -151,6 +158,7 @@ impl Shard {
             | BadRecords::Partition(_)
             | BadRecords::Offset(_)
             | BadRecords::Epoch(_)
+            | BadRecords::Forked
             | BadRecords::Clock(_)
             | BadRecords::Shape(_) => Severity::Error,
         };

@@ -71,6 +71,12 @@ impl Replica {
         assert!(self.open_batch().is_none(), "a reign does not begin within a batch");
         self.epoch = epoch;
         let start = self.log_end;
+        if start < self.floor.at {
+            // What may have superseded what it lacks is lost: the log counts as it is, and whoever has
+            // what it lacks begins anew.
+            self.floor.at = start;
+            self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
+        }
         self.append_epoch();
         self.tail.show();
         self.reigns = true;

@@ -11,12 +11,14 @@
 //!
 //! A segment that holds the cut becomes the active one again. Where compaction has dropped what was
 //! superseded by a record that is now to go, nothing brings it back: below the *cut floor* (the
-//! watermark of the last compaction) the whole log goes, and the replica begins again from zero. A
+//! watermark of the last compaction, here or where the log was [copied](super::copied) from) the whole
+//! log goes, and the replica begins again from zero. A
 //! follower is never told to cut below its own watermark, but after an unclean election.
 
 use alloc::format;
 use alloc::vec::Vec;
 
+use super::copied::Floor;
 use super::open::{Opening, Stage};
 use super::segments::{Segment, Segments};
 use super::{Dropped, Event, Replica, State};
@@ -67,7 +69,7 @@ impl Replica {
         // It has lost even its header.
         let nothing = |s: &Segment| s.sealed.is_some_and(|l| l.len < SEGMENT_HEADER_BYTES as u64);
         let unfit = |s: &Segment| compacted(s) || nothing(s);
-        if kept.is_empty() || from < self.cut_floor || kept.iter().any(unfit) {
+        if kept.is_empty() || from < self.floor.at || kept.iter().any(unfit) {
             return self.cut_all(opening);
         }
         let mut kept = kept.to_vec();
@@ -97,7 +99,7 @@ impl Replica {
         self.segments = Segments::of(Vec::from([Segment::new(id, Offset(0), None)]));
         self.tombstone_horizon = Offset(0);
         self.loss_accepted = Offset(0);
-        self.cut_floor = Offset(0);
+        self.floor = Floor::default();
         self.epochs = Epochs::new();
         opening.cut = Some(Offset(0));
     }

@@ -104,7 +104,7 @@ impl Replica {
             clean_end: clean.then_some(self.durable_whole.0),
             loss_accepted: self.loss_accepted.0,
             cut: self.cut.map(|cut| cut.0),
-            cut_floor: self.cut_floor.0,
+            cut_floor: self.floor.at.0,
             epochs: self.epochs.list().to_vec(),
             segments: self.segments.to_manifest(),
         }

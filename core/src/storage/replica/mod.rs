@@ -129,7 +129,7 @@ pub struct Replica {
     epochs: Epochs,
     /// See [`Manifest::cut`](crate::storage::format::Manifest::cut), and the same of `cut_floor`.
     cut: Option<Offset>,
-    cut_floor: Offset,
+    floor: copied::Floor,
     /// No tombstone at or behind this offset is dropped.
     retain: Offset,
     /// In a cluster: the owner has begun a reign, and nothing has ended it.
@@ -391,7 +391,7 @@ impl Replica {
             opened_end: Offset(0),
             epochs: Epochs::new(),
             cut: None,
-            cut_floor: Offset(0),
+            floor: copied::Floor::default(),
             retain: Offset(u64::MAX),
             reigns: false,
             stood_down: false,

@@ -21,9 +21,9 @@ use super::{Damage, Event, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskResult};
 use crate::limits::LOG_READERS_MAX;
 use crate::storage::format::SEGMENT_HEADER_BYTES;
-use crate::storage::record::{self, Head, Kind};
+use crate::storage::record::{self, Gap, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
-use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
+use crate::{Epoch, Millis, Offset, SegmentId};
 
 /// A run of the log: dense from `base` to `end`, gaps told by records of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ struct Cursor {
     /// Where the next record of the segment stands, and its offset, or one that is not above.
     position: u64,
     expected: Offset,
-    /// The epoch of the record before.
-    epoch: Option<Epoch>,
+    /// Epoch and clock of the record before.
+    before: Option<(Epoch, Millis)>,
 }
 
 #[derive(Debug)]
@@ -78,8 +78,8 @@ struct Reader {
     /// The next offset to be told of.
     next: Offset,
     records: Vec<u8>,
-    /// The epoch of the last record passed.
-    epoch: Option<Epoch>,
+    /// Epoch and clock of the last record passed.
+    before: Option<(Epoch, Millis)>,
     /// The segment as it was when the reader came to it.
     segment: Segment,
     /// The first offset behind what the reader may see of it.
@@ -110,7 +110,7 @@ impl Replica {
             self.events.push_back(Event::Log(token, Err(LogFault::Moved)));
             return;
         }
-        let (segment, scanner, epoch) = self.start_at(from);
+        let (segment, scanner, before) = self.start_at(from);
         let id = self.readers.next;
         self.readers.next += 1;
         self.read_on_for(Reader {
@@ -120,7 +120,7 @@ impl Replica {
             bytes_max,
             next: from,
             records: Vec::new(),
-            epoch,
+            before,
             segment,
             segment_end: self.end_of(&segment),
             scanner,
@@ -154,14 +154,15 @@ impl Replica {
         self.readers.cursors.retain(|cursor| cursor.next <= from && cursor.expected <= from);
     }
 
-    fn start_at(&mut self, from: Offset) -> (Segment, Scanner, Option<Epoch>) {
+    fn start_at(&mut self, from: Offset) -> (Segment, Scanner, Option<(Epoch, Millis)>) {
         let known = self.readers.cursors.iter().position(|cursor| cursor.next == from);
         if let Some(cursor) = known.and_then(|at| self.readers.cursors.remove(at))
             && let Some(&segment) = self.segments.get(cursor.segment)
         {
-            let Cursor { position, expected, epoch, .. } = cursor;
-            let scanner = self.log_scanner(&segment);
-            return (segment, scanner.resume(position, expected, epoch.unwrap_or_default()), epoch);
+            let Cursor { position, expected, before, .. } = cursor;
+            let epoch = before.map_or(Epoch(0), |(epoch, _)| epoch);
+            let scanner = self.log_scanner(&segment).resume(position, expected, epoch);
+            return (segment, scanner, before);
         }
         let segment = *self.segment_with(from).expect("it is before the end of what is written");
         let scanner = self.log_scanner(&segment);
@@ -204,8 +205,8 @@ impl Replica {
                 Turn::On => {}
                 Turn::Wait => return self.readers.list.push(reader),
                 Turn::Full(position, expected) => {
-                    let (next, segment, epoch) = (reader.next, reader.segment.id, reader.epoch);
-                    let cursor = Cursor { next, segment, position, expected, epoch };
+                    let (next, segment, before) = (reader.next, reader.segment.id, reader.before);
+                    let cursor = Cursor { next, segment, position, expected, before };
                     self.readers.cursors.retain(|cursor| cursor.next != next);
                     if self.readers.cursors.len() == CURSORS_MAX {
                         self.readers.cursors.pop_front();
@@ -234,7 +235,7 @@ impl Replica {
     fn take_for(&self, reader: &mut Reader, found: &Scanned) -> Turn {
         let head = found.head;
         if found.next <= reader.next || head.kind == Kind::Gap {
-            reader.epoch = Some(head.epoch);
+            reader.before = Some((head.epoch, head.clock));
             return Turn::On;
         }
         if !found.value_sound {
@@ -245,16 +246,30 @@ impl Replica {
             return Turn::Full(found.position, head.offset);
         }
         if reader.next < head.offset {
-            let epoch = reader.epoch.unwrap_or_else(|| self.epoch_before(&head));
-            // What is missing is committed, and the record may never be: where it is cut off, another
-            // one follows, with an earlier clock.
-            let clock = head.clock.min(self.known_clock());
-            reader.add_gap(self.id, epoch, clock, head.offset);
+            let epoch = reader.before.map_or_else(|| self.epoch_before(&head), |(epoch, _)| epoch);
+            let clock = head.clock.min(self.clock_behind(reader));
+            self.add_gap(reader, epoch, clock, head.offset);
         }
         reader.records.extend_from_slice(&found.bytes);
         reader.next = found.next;
-        reader.epoch = Some(head.epoch);
+        reader.before = Some((head.epoch, head.clock));
         Turn::On
+    }
+
+    /// What is missing before `end` gets a record.
+    fn add_gap(&self, reader: &mut Reader, epoch: Epoch, clock: Millis, end: Offset) {
+        let (kind, more, expire_at) = (Kind::Gap, false, None);
+        let (partition, offset) = (self.id, reader.next);
+        let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
+        let gap = Gap { end, floor: self.floor.at.max(end), reign: self.epoch };
+        record::encode_gap(&head, &gap, &mut reader.records);
+        reader.next = end;
+    }
+
+    /// The clock behind what is missing where the reader is. It is committed, and what comes behind it
+    /// may never be: where that is cut off, another record follows, with an earlier clock than its.
+    fn clock_behind(&self, reader: &Reader) -> Millis {
+        self.committed_clock.max(reader.before.map_or(0, |(_, clock)| clock))
     }
 
     /// The epoch of what was before a record.
@@ -290,8 +305,9 @@ impl Replica {
         }
         // What is missing at the end was compacted away, and so it is committed.
         let last = Offset(reader.segment_end.0 - 1);
-        let epoch = reader.epoch.or_else(|| self.epochs.of_record(last)).unwrap_or(self.epoch);
-        reader.add_gap(self.id, epoch, self.known_clock(), reader.segment_end);
+        let epoch = reader.before.map(|(epoch, _)| epoch);
+        let epoch = epoch.or_else(|| self.epochs.of_record(last)).unwrap_or(self.epoch);
+        self.add_gap(reader, epoch, self.clock_behind(reader), reader.segment_end);
         Turn::Full(position, expected)
     }
 
@@ -312,15 +328,5 @@ impl Replica {
         let Reader { token, base, next: end, records, .. } = reader;
         let chunk = Chunk { base, end, records: Bytes::from(records) };
         self.events.push_back(Event::Log(token, Ok(chunk)));
-    }
-}
-
-impl Reader {
-    /// What is missing before `end` gets a record.
-    fn add_gap(&mut self, partition: PartitionId, epoch: Epoch, clock: Millis, end: Offset) {
-        let (kind, more, expire_at, offset) = (Kind::Gap, false, None, self.next);
-        let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
-        record::encode_gap(&head, end, &mut self.records);
-        self.next = end;
     }
 }

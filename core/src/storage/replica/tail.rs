@@ -88,7 +88,7 @@ impl TailRecord {
     /// The offset behind it.
     pub(super) fn next(&self) -> Offset {
         match self.kind {
-            Kind::Gap => record::gap_end(&self.value).expect("it was verified"),
+            Kind::Gap => record::Gap::decode(&self.value).expect("it was verified").end,
             Kind::Put | Kind::Delete | Kind::Epoch | Kind::Clock | Kind::Flush => {
                 self.offset.plus(1)
             }

@@ -81,7 +81,7 @@ impl Replica {
     /// Puts the output in the place of the run, in memory first; the manifest follows.
     pub(super) fn switch(&mut self) {
         let mut job = self.merge.job.take().expect("a job is durable");
-        let Stage::AwaitDurable(_, output) = job.stage else {
+        let Stage::AwaitDurable(durable, output) = job.stage else {
             unreachable!("called for a durable job")
         };
         let list = self.segments.list();
@@ -95,7 +95,7 @@ impl Replica {
         if empty {
             self.merge.retired.push(output);
         }
-        self.cut_floor = self.cut_floor.max(self.high_watermark);
+        self.floor.at = self.floor.at.max(durable);
         self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
         self.marks = self.marks.or(job.marks);
         self.marks.hit(Mark::Merged);

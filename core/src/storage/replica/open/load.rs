@@ -14,7 +14,7 @@ use crate::marks::Mark;
 use crate::shard::Severity;
 use crate::storage::format::{FormatError, SEGMENT_HEADER_BYTES};
 use crate::storage::keydir::{Entry, Place};
-use crate::storage::record::Kind;
+use crate::storage::record::{Gap, Kind};
 use crate::storage::replica::{Damage, Purpose, Replica};
 use crate::storage::scan::{self, Scanned, Scanner, Step};
 use crate::{Epoch, Offset, Value};
@@ -211,9 +211,13 @@ impl Replica {
         opening.batch.push((head.kind, Value::copy_from(record.key()), entry));
         self.epoch = self.epoch.max(head.epoch);
         self.note_epoch(head.kind, head.epoch, head.offset);
-        if head.kind == Kind::Gap && record.value_sound {
+        if head.kind == Kind::Gap
+            && record.value_sound
+            && let Some(gap) = Gap::decode(record.value())
+        {
             // As when it was copied; the manifest may not have heard of it.
-            self.tombstone_horizon = self.tombstone_horizon.max(record.next);
+            self.tombstone_horizon = self.tombstone_horizon.max(gap.end);
+            self.floor = self.floor.behind(&gap, head.offset);
         }
         if !head.more {
             // The clock counts only with the batch: a torn one is as if it had never been.

@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 
 pub(super) use hint::HintPart;
 
+use super::copied::Floor;
 use super::fault::Failed;
 use super::segments::Segments;
 use super::{Event, Purpose, Replica, State, done, done_data};
@@ -180,6 +181,7 @@ impl Replica {
             // It was true, and MARK may tell of an earlier one.
             self.high_watermark = old.high_watermark;
             self.committed_clock = old.committed_clock;
+            self.floor = old.floor;
         }
         self.state = State::Opening(Box::new(Opening {
             stage: Stage::List,
@@ -411,6 +413,7 @@ impl Replica {
         if !self.settings.replicated {
             return self.make_dir(is_there);
         }
+        self.floor = Floor::default();
         self.submit(Purpose::Open, DiskOp::Read { file: File::Held(self.id), at: 0, len: 1 });
         Next::Stage(Stage::Gone(is_there))
     }
@@ -460,7 +463,8 @@ impl Replica {
         self.loss_accepted = Offset(manifest.loss_accepted);
         self.segments = Segments::from_manifest(&manifest.segments);
         self.epochs = Epochs::of(manifest.epochs);
-        self.cut_floor = Offset(manifest.cut_floor);
+        // The manifest may not have heard of the last gaps.
+        self.floor.at = self.floor.at.max(Offset(manifest.cut_floor));
         opening.clean = manifest.clean_end.is_some();
         self.marks.hit_if(opening.clean, Mark::CleanStart);
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));

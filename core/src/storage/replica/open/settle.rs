@@ -135,6 +135,7 @@ impl Replica {
     fn settled_in_cluster(&mut self) -> Next {
         self.high_watermark = self.high_watermark.min(self.log_end);
         self.epoch = self.last_epoch();
+        self.floor.settle(self.epoch);
         for _ in 0..2 {
             self.mark_turn += 1;
             let write = self.mark_slot();
