@@ -61,7 +61,7 @@ impl Replica {
         let scanner = Box::new(self.scanner(&segment, len).bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
-        opening.unsound = false;
+        (opening.headless, opening.unsound) = (false, false);
         self.scan_on(opening, at, scanner, Scan::Records)
     }
 
@@ -115,7 +115,7 @@ impl Replica {
                         return self.create_active(opening);
                     }
                     self.note_damaged_segment(at, "its header is damaged");
-                    opening.unsound = true;
+                    opening.headless = true;
                     scanner.skip_header();
                 }
                 (Step::Bad { position }, Scan::Records) => {
@@ -289,7 +289,9 @@ impl Replica {
             self.add_damage(at, (position, scanner.position()), lost);
         } else if !opening.unsound && is_sealed {
             // A read had failed, and does not any more.
-            self.segments.at_mut(at).mend();
+            if !opening.headless {
+                self.segments.at_mut(at).mend();
+            }
         } else if !opening.unsound && !sealed.damaged {
             // Sound records, and not those that were sealed here: of another segment of this log.
             let lost = (segment.base, Offset(sealed.end));

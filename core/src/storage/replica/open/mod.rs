@@ -73,7 +73,8 @@ pub(super) struct Opening {
     untrusted_from: Option<u64>,
     /// From where to where the active segment could not be read.
     unreadable: Vec<(u64, u64)>,
-    /// In the segment that is being scanned is something that does not match its checksum.
+    /// Of the segment that is being scanned: its header is damaged; and a record, or what is none.
+    headless: bool,
     unsound: bool,
     /// Checksum of the records up to the last whole batch.
     crc: crc32fast::Hasher,
@@ -192,6 +193,7 @@ impl Replica {
             mark: Offset(0),
             clean: false,
             reign: Epoch(0),
+            headless: false,
             unsound: false,
             batch: Vec::new(),
             batch_start: (0, Offset(0)),
