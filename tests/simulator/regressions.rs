@@ -107,6 +107,14 @@ fn sound_records_of_another_segment_were_believed() {
     }
 }
 
+/// The same where a segment is read a piece at a time, so that what one piece gives ends within a record:
+/// that one's value was damaged, and the checksum of the rest not looked at. Mended by "core: what two
+/// reads disagree about condemns its segment".
+#[test]
+fn sound_records_of_another_segment_were_believed_between_two_reads() {
+    holds(Profile::Disk, 49_000_465, None);
+}
+
 /// A mistake of the simulator: reads that were to go astray on a disk that was swapped for an empty one
 /// went astray on that one, and its node was said to refuse an undamaged disk. Found as seed 12362.
 /// Mended by "sim: let what waits to strike go with its disk".

@@ -208,6 +208,12 @@ impl Scanner {
         &self.unreadable
     }
 
+    /// Whether what stands between this byte and where the scanner is came by more than one read. What a
+    /// read gave from another place does not end where a record ends.
+    pub fn in_pieces(&self, from: u64) -> bool {
+        self.unreadable.is_empty() && from < self.asked.0
+    }
+
     /// Whether what stands here may be a record that reaches into bytes that could not be read.
     pub fn hidden(&self) -> bool {
         let Some(&(from, _)) = self.unreadable.iter().find(|&&(_, to)| to > self.at) else {

@@ -61,7 +61,7 @@ impl Replica {
         let scanner = Box::new(self.scanner(&segment, len).bounded(self.epoch, end_max));
         opening.batch_start = (SEGMENT_HEADER_BYTES as u64, segment.base);
         opening.crc = crc32fast::Hasher::new();
-        (opening.headless, opening.unsound) = (false, false);
+        (opening.headless, opening.unsound, opening.doubtful) = (false, false, false);
         self.scan_on(opening, at, scanner, Scan::Records)
     }
 
@@ -132,6 +132,7 @@ impl Replica {
                     first = true;
                 }
                 (Step::Bad { .. }, Scan::Resync { from, position }) => {
+                    opening.doubtful |= scanner.in_pieces(position);
                     // The scanner stands before a sound record: what is between is lost.
                     let Step::Record(record) = scanner.step() else {
                         unreachable!("resync stops at a record whose bytes it holds")
@@ -191,6 +192,7 @@ impl Replica {
         }
         if !record.value_sound {
             opening.unsound = true;
+            opening.doubtful |= scanner.in_pieces(record.position);
             let segment = self.segments.at_mut(at);
             segment.quarantined = true;
             let text = format!(
@@ -284,18 +286,17 @@ impl Replica {
             Scan::Resync { .. } => true,
         };
         let is_sealed = scanner.crc().finalize() == sealed.crc;
-        if short {
-            let lost = (from, Offset(sealed.end));
-            self.add_damage(at, (position, scanner.position()), lost);
-        } else if !opening.unsound && is_sealed {
-            // A read had failed, and does not any more.
-            if !opening.headless {
-                self.segments.at_mut(at).mend();
-            }
-        } else if !opening.unsound && !sealed.damaged {
-            // Sound records, and not those that were sealed here: of another segment of this log.
+        // Sound records, and not those that were sealed here: of another segment of this log.
+        let foreign = !short && !opening.unsound && !sealed.damaged;
+        if !is_sealed && (foreign || opening.doubtful) {
             let lost = (segment.base, Offset(sealed.end));
             self.add_damage(at, (SEGMENT_HEADER_BYTES as u64, sealed.len), lost);
+        } else if short {
+            let lost = (from, Offset(sealed.end));
+            self.add_damage(at, (position, scanner.position()), lost);
+        } else if !opening.unsound && !opening.headless && is_sealed {
+            // A read had failed, and does not any more.
+            self.segments.at_mut(at).mend();
         }
         self.log_end = Offset(sealed.end);
         self.load(opening, at + 1)

@@ -73,9 +73,11 @@ pub(super) struct Opening {
     untrusted_from: Option<u64>,
     /// From where to where the active segment could not be read.
     unreadable: Vec<(u64, u64)>,
-    /// Of the segment that is being scanned: its header is damaged; and a record, or what is none.
+    /// Of the segment that is being scanned: its header is damaged; a record is, or is none; and that
+    /// stood where two reads meet, so that one of them may have given another place.
     headless: bool,
     unsound: bool,
+    doubtful: bool,
     /// Checksum of the records up to the last whole batch.
     crc: crc32fast::Hasher,
     /// The log is durable to its end, by this opening's own work.
@@ -195,6 +197,7 @@ impl Replica {
             reign: Epoch(0),
             headless: false,
             unsound: false,
+            doubtful: false,
             batch: Vec::new(),
             batch_start: (0, Offset(0)),
             untrusted_from: None,
