@@ -28,6 +28,9 @@ pub const MULTI_COMMANDS_MAX: usize = 1 << 20;
 /// Keys one client may watch.
 pub const WATCHED_KEYS_MAX: usize = 1 << 16;
 
+/// Bytes of the keys that one client may watch.
+pub const WATCHED_BYTES_MAX: usize = 16 << 20;
+
 /// Replies of one client that may wait for a commit before the shard takes no further command
 /// from it.
 pub const CLIENT_REPLIES_MAX: usize = 4_096;

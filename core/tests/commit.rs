@@ -7,10 +7,11 @@
 
 mod world;
 
-use kvnode_core::Value;
-use kvnode_core::disk::{Dir, DiskError, DiskOp};
+use kvnode_core::disk::{Dir, DiskError, DiskOp, File};
 use kvnode_core::reply::Reply;
 use kvnode_core::shard::FsyncMode;
+use kvnode_core::{Value, slot};
+use world::disk::Unsynced;
 use world::{MemDisk, Setup, World, error_code};
 
 fn bulk(bytes: &[u8]) -> Reply {
@@ -212,6 +213,35 @@ fn a_stop_that_can_not_make_the_log_durable_is_not_called_clean() {
     world.settle();
     assert!(!world.stopped || world.refused.is_some());
     assert!(world.refused.unwrap().contains("could not be closed cleanly"));
+}
+
+#[test]
+fn a_partition_that_can_not_be_closed_keeps_no_other_from_it() {
+    let setup = Setup { partitions: Some(2), fsync: FsyncMode::Never, ..Setup::default() };
+    for bad in 0..2 {
+        let mut world = World::fresh(setup);
+        let c = world.client();
+        (0..20u8).for_each(|n| world.set(c, &[n], b"v"));
+        world.disk.fault = Some(Box::new(move |op| {
+            let is_bad = matches!(op, DiskOp::Sync(File::Segment(p, ..)) if p.0 == bad);
+            is_bad.then_some(DiskError::Io(5))
+        }));
+        world.hold = true;
+        world.shard.handle(world.now, kvnode_core::shard::Input::Stop);
+        world.settle();
+        while world.refused.is_none() && !world.stopped {
+            world.release_one().expect("it comes to an end");
+        }
+        assert!(!world.stopped && world.refused.unwrap().contains("could not be closed cleanly"));
+        // What was acknowledged by the other is durable when that is said.
+        world.disk.fault = None;
+        let mut world = World::open(world.disk.crash(Unsynced::Lost), setup);
+        let c = world.client();
+        let in_other = |n: &u8| slot::partition(slot::slot(&[*n]), 2).0 != bad;
+        let healthy: Vec<u8> = (0..20).filter(in_other).collect();
+        assert!(healthy.len() > 4);
+        assert!(healthy.iter().all(|&n| world.get(c, &[n]) == Some(b"v".to_vec())), "{bad}");
+    }
 }
 
 #[test]

@@ -57,6 +57,21 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_with_space() {
 }
 
 #[test]
+fn a_save_ends_though_a_full_disk_takes_back_what_it_waits_for() {
+    let mut world = World::fresh(Setup { zero_ahead_bytes: 0, ..Setup::default() });
+    let (c, saver) = (world.client(), world.client());
+    world.set(c, b"k", b"v");
+    world.disk.capacity = Some(world.disk.used() + 100);
+    world.hold = true;
+    world.send(c, &[b"SET", b"big", &[1; 400]]);
+    world.send(saver, &[b"SAVE"]);
+    world.release_all();
+    assert_eq!(error_code(&world.reply(c).unwrap()), Some("DISKFULL"));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.reply(saver), Some(Reply::OK), "all that was acknowledged is durable");
+}
+
+#[test]
 fn writes_are_refused_before_the_numbers_of_segments_come_to_their_end() {
     let setup = Setup { segment_bytes: 1000, zero_ahead_bytes: 0, ..Setup::default() };
     let mut world = World::fresh(setup);

@@ -212,7 +212,7 @@ impl Loop {
                 self.control.handle(clock::now(), order.into());
             }
         }
-        self.executor.join();
+        let _ = self.executor.joined().await;
     }
 
     /// What peers have sent already was sent before the deadline passed: a process that was not run

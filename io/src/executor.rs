@@ -47,9 +47,11 @@ use std::time::{Duration, Instant};
 use kvnode_core::IoId;
 use kvnode_core::disk::{Dir, DiskOp, DiskResult, File};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::disk::{Disk, Job};
 use crate::lock::DirLock;
+use crate::node::Bomb;
 
 /// Runs operations for one shard. Lives on the shard's thread.
 pub(crate) struct Executor {
@@ -87,6 +89,7 @@ impl Executor {
         let mut start = |helper, name: &str, next: Box<dyn Fn() -> Option<Task> + Send>| {
             let (done, lock) = (done_tx.clone(), Arc::clone(lock));
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+                let _bomb = Bomb;
                 help(helper, &*next, &done);
                 drop(lock);
             })?;
@@ -146,14 +149,19 @@ impl Executor {
         self.here = last.filter(|_| last != first);
     }
 
-    /// Ends the helper threads once they have done all that they were given.
-    pub(crate) fn join(self) {
+    /// Resolves when the helper threads have ended: once they have done all that they were given.
+    pub(crate) fn joined(self) -> oneshot::Receiver<()> {
         let Self { writers, readers, threads, .. } = self;
         drop((writers, readers));
-        for thread in threads {
-            // A helper that panicked has told so itself.
-            let _ = thread.join();
-        }
+        let (ended, joined) = oneshot::channel();
+        std::thread::spawn(move || {
+            for thread in threads {
+                // A helper that panicked has ended the process.
+                let _ = thread.join();
+            }
+            let _ = ended.send(());
+        });
+        joined
     }
 
     /// Whether `op` must wait before it can even be dispatched.

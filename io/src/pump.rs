@@ -84,7 +84,8 @@ impl Pump {
                     Round::Busy => rounds += 1,
                     Round::Idle => break,
                     Round::Stopped => {
-                        self.executor.join();
+                        // Nobody waits for what they may still read, and a second signal is heard.
+                        let _ = self.executor.joined().await;
                         return Ok(());
                     }
                 }

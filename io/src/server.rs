@@ -95,22 +95,26 @@ async fn serve(
 
     let mut on_ready = Some(on_ready);
     let mut leaving = false;
+    let mut signalled = false;
     loop {
         tokio::select! {
             biased;
             Some(reason) = stops.recv() => {
-                if node.stopping() {
+                if core::mem::replace(&mut signalled, true) {
                     return Err(Error::Interrupted);
+                }
+                if leaving || node.stopping() {
+                    tracing::info!("{reason}: stopping already");
+                    continue;
                 }
                 tracing::info!("{reason}: stopping");
                 accepting.abort();
                 match &control {
                     // Others take over first; the shard stops after that.
-                    Some(control) if !leaving => {
+                    Some(control) => {
                         leaving = true;
                         control.stop();
                     }
-                    Some(_) => return Err(Error::Interrupted),
                     None => node.stop(),
                 }
             }
@@ -146,10 +150,18 @@ async fn serve(
             }
         }
     }
-    tokio::select! {
-        biased;
-        Some(_) = stops.recv() => Err(Error::Interrupted),
-        () = node.close_all(LAST_REPLIES) => Ok(()),
+    let closing = node.close_all(LAST_REPLIES);
+    tokio::pin!(closing);
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = stops.recv() => {
+                if core::mem::replace(&mut signalled, true) {
+                    return Err(Error::Interrupted);
+                }
+            }
+            () = &mut closing => return Ok(()),
+        }
     }
 }
 

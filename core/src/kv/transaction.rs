@@ -19,7 +19,7 @@ use super::txn::for_all;
 use super::{CROSSSLOT, Stop, Txn, View, are_together};
 use crate::Value;
 use crate::args::Args;
-use crate::limits::WATCHED_KEYS_MAX;
+use crate::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
 use crate::reply::Reply;
 
 pub(super) fn multi(_: Args<'_>, session: &mut Session, _: &mut Txn<'_>) -> Result<Reply, Stop> {
@@ -86,6 +86,12 @@ pub(super) fn watch(
         && watched + keys.iter().filter(new).collect::<BTreeSet<_>>().len() > WATCHED_KEYS_MAX
     {
         return Err(Stop::error("ERR a client can watch at most 65536 keys; UNWATCH some first"));
+    }
+    let held: usize = session.watched.keys().map(|key| key.len()).sum();
+    if held + keys.iter().map(|key| key.len()).sum::<usize>() > WATCHED_BYTES_MAX {
+        return Err(Stop::error(
+            "ERR a client can watch keys of at most 16 MiB; UNWATCH some first",
+        ));
     }
     let existed = for_all(keys.iter(), |key| txn.exists(key))?;
     for (&key, existed) in keys.iter().zip(existed) {
@@ -167,3 +173,4 @@ impl Transaction {
 }
 
 const _: () = assert!(WATCHED_KEYS_MAX == 65_536, "the error text names it");
+const _: () = assert!(WATCHED_BYTES_MAX == 16 << 20, "the error text names it");

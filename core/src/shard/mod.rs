@@ -36,6 +36,7 @@ mod waiters;
 mod watch;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -128,6 +129,8 @@ pub struct Shard {
     next_read: u64,
     expiry_at: Instant,
     stop: Stop,
+    /// Why a partition could not be closed: said in place of that all have stopped, when they have.
+    unclosed: Option<String>,
     /// Clients wait because too much waits for the disk, or to be sent.
     pressed: bool,
     out: VecDeque<Output>,
@@ -258,6 +261,7 @@ impl Shard {
             next_read: 0,
             expiry_at: Instant::default(),
             stop: Stop::default(),
+            unclosed: None,
             pressed: false,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -507,8 +511,14 @@ impl Shard {
             Event::Read(token, result) => self.on_read(token, result),
             Event::Damaged => self.on_damage(at),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
-            Event::Refused(text) => {
+            Event::Refused(text) if self.stop == Stop::No => {
                 self.out.push_back(Output::Refused(text));
+                self.on_stopped(at, false);
+            }
+            Event::Refused(text) => {
+                // The others have yet to make durable what they have acknowledged.
+                self.out.push_back(Output::Notice(Severity::Error, text.clone()));
+                self.unclosed = Some(text);
                 self.on_stopped(at, false);
             }
             Event::Stopped { clean } => self.on_stopped(at, clean),

@@ -181,7 +181,10 @@ impl Shard {
                 self.syncing.remove(&id);
                 continue;
             };
-            let done = |(end, p): (&Offset, &super::Partition)| p.replica.durable_end() >= *end;
+            // What a full disk had taken back has an answer of its own.
+            let done = |(end, p): (&Offset, &super::Partition)| {
+                p.replica.durable_end() >= (*end).min(p.replica.log_end())
+            };
             let down = self.partitions.iter().any(|p| !p.replica.serving());
             if down || ends.iter().zip(&self.partitions).all(done) {
                 self.syncing.remove(&id);

@@ -100,8 +100,15 @@ impl Shard {
             self.stop = Stop::Settling;
             self.ask_directory(DiskOp::Delete(File::Unsynced));
         } else {
-            self.out.push_back(Output::Stopped);
+            self.say_stopped();
         }
+    }
+
+    fn say_stopped(&mut self) {
+        self.out.push_back(match self.unclosed.take() {
+            Some(text) => Output::Refused(text),
+            None => Output::Stopped,
+        });
     }
 
     /// Whether the next life may begin clean, and would not without a word.
@@ -131,7 +138,7 @@ impl Shard {
             (Stop::Settled, Ok(_)) => {}
             (Stop::No | Stop::Draining(_) | Stop::Finishing, _) => return,
         }
-        self.out.push_back(Output::Stopped);
+        self.say_stopped();
     }
 
     fn ask_directory(&mut self, op: DiskOp) {

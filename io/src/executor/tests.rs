@@ -235,7 +235,7 @@ fn joining_does_what_was_given_before() {
         world.submit(write(LOG, n, b"x"));
     }
     let World { _dir: dir, executor, .. } = world;
-    executor.join();
+    executor.joined().blocking_recv().expect("they end");
     assert_eq!(std::fs::read(dir.path().join(LOG.to_string())).unwrap(), [b'x'; 100]);
     DirLock::acquire(dir.path()).expect("the helpers gave the lock back");
 }

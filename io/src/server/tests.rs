@@ -332,6 +332,26 @@ fn a_stop_answers_what_was_taken_and_keeps_it() {
     node.stop();
 }
 
+/// Whoever runs the process asks it to stop, whether a client has done so before or not.
+#[test]
+fn a_signal_behind_a_shutdown_is_the_first() {
+    let (_dir, node) = start();
+    let mut reader = node.client();
+    reader.send(command(&[b"SET", b"k", &vec![b'x'; 32 << 20]]));
+    reader.expect("+OK\r\n");
+    // It is read when the stop has begun, which lasts until then.
+    reader.send("GET k\r\n");
+    reader.expect("$");
+    let mut client = node.client();
+    client.send("SHUTDOWN\r\n");
+    thread::sleep(Duration::from_millis(50));
+    node.stop.send("first").unwrap();
+    thread::sleep(Duration::from_millis(50));
+    assert!(!node.thread.is_finished());
+    assert_eq!(reader.rest().len(), "33554432\r\n".len() + (32 << 20) + "\r\n".len());
+    assert!(matches!(node.thread.join().unwrap(), Ok(())));
+}
+
 #[test]
 fn a_second_signal_does_not_wait_for_anyone() {
     let (_dir, node) = start();

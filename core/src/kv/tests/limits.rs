@@ -65,6 +65,23 @@ fn a_client_watches_so_many_keys() {
 }
 
 #[test]
+fn a_client_watches_keys_of_so_many_bytes() {
+    let mut world = World::new();
+    let keys: vec::Vec<_> =
+        (0..=256u16).map(|n| [&n.to_be_bytes()[..], &[0; 65_533]].concat()).collect();
+    let watch = |world: &mut World, keys: &[vec::Vec<u8>]| {
+        let mut args = vec![&b"watch"[..]];
+        args.extend(keys.iter().map(|key| &key[..]));
+        world.evaluate(&args)
+    };
+    assert_eq!(watch(&mut world, &keys[..200]), Ok(Reply::OK));
+    let Ok(Reply::Error(text)) = watch(&mut world, &keys[200..]) else { panic!("it is too much") };
+    assert!(text.contains("16 MiB"));
+    assert_eq!(world.view.watchers(), 200);
+    assert_eq!(watch(&mut world, &keys[200..256]), Ok(Reply::OK));
+}
+
+#[test]
 fn a_time_of_expiry_has_an_end() {
     let mut world = World::new();
     world.run("SET k v");
