@@ -538,3 +538,35 @@ fn whoever_lacks_what_nobody_superseded_any_more_begins_anew() {
     let Message::Follow { end, .. } = asked(&node).message else { unreachable!() };
     assert_eq!(end, Offset(0));
 }
+
+/// Compaction has dropped what was superseded behind the cut: the whole log goes. That costs a life
+/// where it counts for something.
+#[test]
+fn a_log_that_can_not_be_cut_there_begins_again_and_that_is_a_loss_in_sync_alone() {
+    for seated in [false, true] {
+        let (mut node, mut map, _) = leader();
+        for _ in 0..6 {
+            node.set(b"again");
+            node.settle();
+        }
+        node.pass(Duration::from_secs(3));
+        depose(&mut node, &mut map);
+        if !seated {
+            let held = map.partition(P).unwrap();
+            let (epoch, partition_epoch) = (held.epoch, held.partition_epoch);
+            let isr = vec![life(&map, OTHER)];
+            let alter = AlterPartition { partition: P, leader: OTHER, epoch, partition_epoch, isr };
+            apply(&mut map, &Command::AlterPartition(alter));
+            node.control(ToShard::View(view(&map, 0)));
+        }
+        node.pass(Duration::from_millis(10));
+        let asked = asked(&node);
+        let Message::Follow { round, last: epoch, .. } = asked.message else { unreachable!() };
+        let message = Message::Common { round, epoch, end: Offset(3) };
+        let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
+        node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+        node.settle();
+        assert_eq!(node.replica().log_end, Offset(0), "its segments were merged");
+        assert_eq!(node.has_said_unclean(), seated);
+    }
+}

@@ -172,6 +172,8 @@ struct Partition {
     spoke_in: Option<Life>,
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
     spoilt: bool,
+    /// The same, since what superseded the records that it lacks is lost.
+    forked: bool,
     /// What its leader sends can not be stored.
     hold: Hold,
     waiters: VecDeque<Waiter>,
@@ -585,6 +587,7 @@ impl Shard {
             losses_told: 0,
             spoke_in: None,
             spoilt: false,
+            forked: false,
             hold: Hold::default(),
             waiters: VecDeque::new(),
             stuck_at: None,

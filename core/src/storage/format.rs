@@ -13,7 +13,7 @@ use super::record::{u32_at, u64_at};
 use crate::{Epoch, Millis, Offset, PartitionId, SegmentId};
 
 /// The version of everything on disk. Another one is refused, never guessed at.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const META_MAGIC: [u8; 8] = *b"kvnMETA\n";
 const MANIFEST_MAGIC: [u8; 8] = *b"kvnMANI\n";
@@ -88,6 +88,9 @@ pub struct Manifest {
     /// The log can not be cut below this offset, for compaction has dropped what was superseded by
     /// records before it. It can only be begun anew.
     pub cut_floor: u64,
+    /// Up to which offsets the log is to hold what the leaders of which reigns had: later records
+    /// superseded what it was not sent.
+    pub owed: Vec<(Offset, Epoch)>,
     /// Reigns of which the log has a record, and where each begins. (Some may begin behind the end
     /// that a crash leaves.)
     pub epochs: Vec<(Epoch, Offset)>,
@@ -293,6 +296,7 @@ mod tests {
             loss_accepted: 0,
             cut: None,
             cut_floor: 30,
+            owed: vec![(Offset(30), Epoch(2))],
             epochs: vec![(Epoch(2), Offset(0)), (Epoch(6), Offset(31))],
             segments: vec![
                 ManifestSegment {

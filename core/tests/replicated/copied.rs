@@ -242,6 +242,9 @@ fn superseded() -> (Node, u64) {
     for n in 0..30u8 {
         leader.put(&[b'k', n], &[n; 60]);
     }
+    // It leads anew, in a later reign.
+    leader.replica.begin_reign(Epoch(5));
+    leader.put(b"m", b"v");
     let at = leader.replica.log_end().0;
     leader.put(b"key", b"new");
     for n in 0..30u8 {
@@ -317,6 +320,8 @@ fn a_copied_log_that_leads_before_it_got_there_has_the_others_begin_anew() {
     follower.replica.begin_reign(Epoch(9));
     follower.settle();
     assert_eq!(follower.replica.tombstone_horizon(), end.plus(1));
+    let again = Node::open(follower.disk.clone().crash(Unsynced::Kept), quiet());
+    assert_eq!(again.replica.tombstone_horizon(), end.plus(1));
     // Who has it from there has what it has.
     let mut third = Node::fresh(quiet());
     third.copy_all(&mut follower, 100);

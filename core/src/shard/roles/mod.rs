@@ -359,6 +359,7 @@ impl Shard {
                 let settings = self.config.replication;
                 let partition = &mut self.partitions[at];
                 if core::mem::take(&mut partition.spoilt) {
+                    partition.forked = false;
                     self.marks.hit(Mark::Refetched);
                     partition.cut(now, Offset(0), &mut *self.config.cache);
                     return self.touch(at);

@@ -23,12 +23,15 @@ impl Shard {
         let others = entry.isr.iter().any(|seat| seat.life.node != node);
         let losses = partition.replica.losses();
         let gone = losses > core::mem::replace(&mut partition.losses_told, losses);
-        let short = partition.replica.log_end() < partition.had_acked;
+        // A log that could not be cut where the leader said is fetched again, as if it had said zero.
+        let anew = partition.replica.has_begun_anew() && entry.seat(node).is_none();
+        let short = partition.replica.log_end() < partition.had_acked && !anew;
         partition.had_acked = Offset(0);
-        partition.spoilt = partition.replica.lacks_records();
+        let lacks = partition.replica.lacks_records();
+        partition.spoilt = lacks || partition.forked;
         // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
         let is_unregistered = view.life.is_none();
-        is_unregistered && gone || seated && (gone || short || partition.spoilt && others)
+        is_unregistered && gone || seated && (gone || short || lacks && others)
     }
 
     /// The replica has opened, for the first time or again.

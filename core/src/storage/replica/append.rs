@@ -71,17 +71,21 @@ impl Replica {
         assert!(self.open_batch().is_none(), "a reign does not begin within a batch");
         self.epoch = epoch;
         let start = self.log_end;
-        if start < self.floor.at {
-            // What may have superseded what it lacks is lost: the log counts as it is, and whoever has
-            // what it lacks begins anew.
-            self.floor.at = start;
-            self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
-        }
+        self.count_as_it_is(start);
         self.append_epoch();
         self.tail.show();
         self.reigns = true;
         self.stood_down = false;
         start
+    }
+
+    /// A reign of this log begins at `start`. If it owes anything then, whoever has what it lacks
+    /// begins anew.
+    pub(super) fn count_as_it_is(&mut self, start: Offset) {
+        if self.floors.reigned(start) {
+            self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
+            self.change_manifest();
+        }
     }
 
     /// Whether this replica decides what is logged.

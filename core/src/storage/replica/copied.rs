@@ -8,11 +8,7 @@
 //! A gap may hide a tombstone that the leader has dropped. Who has the log up to a point before it
 //! can not go on behind it, and so the tombstone horizon rises with every gap.
 //!
-//! What a gap stands for was superseded by records up to its *floor*, that leader's
-//! [cut floor](super::cut). Without them the log lacks keys that others have. So this log can not be
-//! cut below the floor either, and must reach it by what that leader had: where a record below is of a
-//! later reign, an unclean election has cut off what had superseded, and the replica begins again
-//! from zero. If it leads before it got so far, the others do.
+//! What superseded the records in a gap comes later; see [`floors`](super::floors).
 
 use alloc::vec::Vec;
 
@@ -25,7 +21,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, KEYDIR_BYTES_MAX, ORDINAL_MAX, PARTITION_GATHER_BYTES_MAX,
     PARTITION_TAIL_BYTES_MAX,
 };
-use crate::storage::record::{self, Gap, Head, Kind, Parsed, Record};
+use crate::storage::record::{self, Kind, Parsed, Record};
 use crate::{Epoch, Millis, Offset};
 
 /// Why records were not taken. None of them was.
@@ -74,37 +70,6 @@ struct Before {
     open: bool,
     open_bytes: usize,
     horizon: Offset,
-    floor: Floor,
-}
-
-/// How far the log must reach, by what which leader had; see the module's header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Floor {
-    /// See [`Manifest::cut_floor`](crate::storage::format::Manifest::cut_floor).
-    pub(super) at: Offset,
-    /// The reign in which it was told of; zero if that is not known.
-    reign: Epoch,
-}
-
-impl Floor {
-    /// With a gap that begins at `start`, where the log had ended.
-    pub(super) fn behind(self, gap: &Gap, start: Offset) -> Self {
-        // Nothing tells yet that this leader has what the earlier ones had.
-        let reign = if start < self.at { self.reign.min(gap.reign) } else { gap.reign };
-        Self { at: self.at.max(gap.floor), reign }
-    }
-
-    /// The log is open, and its last record is of this reign.
-    pub(super) fn settle(&mut self, last: Epoch) {
-        if self.reign == Epoch(0) {
-            self.reign = last;
-        }
-    }
-
-    /// Whether a leader whose log has this record lacks what was superseding.
-    fn is_lost_to(self, head: &Head) -> bool {
-        head.offset < self.at && head.epoch > self.reign
-    }
 }
 
 impl Replica {
@@ -128,8 +93,8 @@ impl Replica {
             open: self.tail.ends_open(),
             open_bytes: self.open_bytes,
             horizon: self.tombstone_horizon,
-            floor: self.floor,
         };
+        let mut floors = self.floors.clone();
         let mut taken = Vec::new();
         let mut at = 0;
         // Each turn takes a record.
@@ -144,6 +109,10 @@ impl Replica {
                 return Err(BadRecords::Partition(at));
             }
             before = before.follow(&found, len)?;
+            if floors.is_forked_by(&found.head) {
+                return Err(BadRecords::Forked);
+            }
+            found.gap().iter().for_each(|gap| floors.copied(gap));
             taken.push(tail_record(&found, &records, self.gather.len() + at, len));
             at += len;
         }
@@ -166,7 +135,8 @@ impl Replica {
         self.epoch = before.epoch;
         self.open_bytes = before.open_bytes;
         self.tombstone_horizon = before.horizon;
-        self.floor = before.floor;
+        floors.reached(end);
+        self.floors = floors;
         self.reigns = false;
         self.stood_down = false;
         Ok(())
@@ -206,9 +176,6 @@ impl Before {
         if !follows {
             return Err(BadRecords::Epoch(offset));
         }
-        if self.floor.is_lost_to(&head) {
-            return Err(BadRecords::Forked);
-        }
         if head.clock < self.clock {
             return Err(BadRecords::Clock(offset));
         }
@@ -220,13 +187,10 @@ impl Before {
         if (self.open && alone) || open_bytes > BATCH_BYTES_MAX + BATCH_SLACK_BYTES {
             return Err(BadRecords::Shape(offset));
         }
-        let (horizon, floor) = match found.gap() {
-            Some(gap) => (self.horizon.max(next), self.floor.behind(&gap, offset)),
-            None => (self.horizon, self.floor),
-        };
+        let horizon = if head.kind == Kind::Gap { self.horizon.max(next) } else { self.horizon };
         let open_bytes = if head.more { open_bytes } else { 0 };
         let (epoch, clock, open) = (head.epoch, head.clock, head.more);
-        Ok(Self { next, epoch, clock, open, open_bytes, horizon, floor })
+        Ok(Self { next, epoch, clock, open, open_bytes, horizon })
     }
 }
 

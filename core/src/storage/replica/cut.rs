@@ -11,14 +11,14 @@
 //!
 //! A segment that holds the cut becomes the active one again. Where compaction has dropped what was
 //! superseded by a record that is now to go, nothing brings it back: below the *cut floor* (the
-//! watermark of the last compaction, here or where the log was [copied](super::copied) from) the whole
-//! log goes, and the replica begins again from zero. A
+//! watermark of the last compaction; see [`floors`](super::floors)) the whole log goes, and the replica
+//! begins again from zero. A
 //! follower is never told to cut below its own watermark, but after an unclean election.
 
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::copied::Floor;
+use super::floors::Floors;
 use super::open::{Opening, Stage};
 use super::segments::{Segment, Segments};
 use super::{Dropped, Event, Replica, State};
@@ -61,6 +61,11 @@ impl Replica {
         }
     }
 
+    /// Whether a cut, where it was not possible, has taken all of the log.
+    pub fn has_begun_anew(&self) -> bool {
+        self.begun_anew
+    }
+
     /// The manifest was read: takes what lies behind the cut off the table of segments.
     pub(super) fn cut_table(&mut self, opening: &mut Opening, from: Offset) {
         let list = self.segments.list();
@@ -69,7 +74,7 @@ impl Replica {
         // It has lost even its header.
         let nothing = |s: &Segment| s.sealed.is_some_and(|l| l.len < SEGMENT_HEADER_BYTES as u64);
         let unfit = |s: &Segment| compacted(s) || nothing(s);
-        if kept.is_empty() || from < self.floor.at || kept.iter().any(unfit) {
+        if kept.is_empty() || from < self.floors.cut() || kept.iter().any(unfit) {
             return self.cut_all(opening);
         }
         let mut kept = kept.to_vec();
@@ -99,7 +104,8 @@ impl Replica {
         self.segments = Segments::of(Vec::from([Segment::new(id, Offset(0), None)]));
         self.tombstone_horizon = Offset(0);
         self.loss_accepted = Offset(0);
-        self.floor = Floor::default();
+        self.floors = Floors::default();
+        self.begun_anew = true;
         self.epochs = Epochs::new();
         opening.cut = Some(Offset(0));
     }

@@ -74,9 +74,13 @@ impl Replica {
         }
     }
 
-    /// In a cluster: whether it is fit to lead. It is open, and its disk was not full a moment ago.
+    /// In a cluster: whether it is fit to lead. It is open, its disk was not full a moment
+    /// ago, and it has numbers for more segments.
     pub fn fit(&self) -> bool {
-        self.serving() && self.clearing.is_none() && self.full_until.is_none()
+        self.serving()
+            && self.clearing.is_none()
+            && self.full_until.is_none()
+            && !self.segments_spent()
     }
 
     /// Whether the disk was full when something was last to be logged.

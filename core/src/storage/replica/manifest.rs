@@ -104,7 +104,8 @@ impl Replica {
             clean_end: clean.then_some(self.durable_whole.0),
             loss_accepted: self.loss_accepted.0,
             cut: self.cut.map(|cut| cut.0),
-            cut_floor: self.floor.at.0,
+            cut_floor: self.floors.cut().0,
+            owed: self.floors.owed().to_vec(),
             epochs: self.epochs.list().to_vec(),
             segments: self.segments.to_manifest(),
         }

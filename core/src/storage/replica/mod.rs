@@ -32,6 +32,7 @@ mod choose;
 mod copied;
 mod cut;
 mod fault;
+mod floors;
 mod gone;
 mod hints;
 mod lookup;
@@ -127,9 +128,11 @@ pub struct Replica {
     opened_end: Offset,
     /// The reigns that the log has records of.
     epochs: Epochs,
-    /// See [`Manifest::cut`](crate::storage::format::Manifest::cut), and the same of `cut_floor`.
+    /// See [`Manifest::cut`](crate::storage::format::Manifest::cut).
     cut: Option<Offset>,
-    floor: copied::Floor,
+    floors: floors::Floors,
+    /// The last opening has cut the log as a whole.
+    begun_anew: bool,
     /// No tombstone at or behind this offset is dropped.
     retain: Offset,
     /// In a cluster: the owner has begun a reign, and nothing has ended it.
@@ -391,7 +394,8 @@ impl Replica {
             opened_end: Offset(0),
             epochs: Epochs::new(),
             cut: None,
-            floor: copied::Floor::default(),
+            floors: floors::Floors::default(),
+            begun_anew: false,
             retain: Offset(u64::MAX),
             reigns: false,
             stood_down: false,

@@ -95,7 +95,7 @@ impl Replica {
         if empty {
             self.merge.retired.push(output);
         }
-        self.floor.at = self.floor.at.max(durable);
+        self.floors.compacted(durable);
         self.tombstone_horizon = self.tombstone_horizon.max(job.horizon);
         self.marks = self.marks.or(job.marks);
         self.marks.hit(Mark::Merged);

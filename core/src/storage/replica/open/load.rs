@@ -219,7 +219,7 @@ impl Replica {
         {
             // As when it was copied; the manifest may not have heard of it.
             self.tombstone_horizon = self.tombstone_horizon.max(gap.end);
-            self.floor = self.floor.behind(&gap, head.offset);
+            self.floors.copied(&gap);
         }
         if !head.more {
             // The clock counts only with the batch: a torn one is as if it had never been.

@@ -34,8 +34,8 @@ use alloc::vec::Vec;
 
 pub(super) use hint::HintPart;
 
-use super::copied::Floor;
 use super::fault::Failed;
+use super::floors::Floors;
 use super::segments::Segments;
 use super::{Event, Purpose, Replica, State, done, done_data};
 use crate::disk::{Dir, DiskDone, DiskError, DiskOp, DiskResult, File};
@@ -184,7 +184,7 @@ impl Replica {
             // It was true, and MARK may tell of an earlier one.
             self.high_watermark = old.high_watermark;
             self.committed_clock = old.committed_clock;
-            self.floor = old.floor;
+            self.floors = old.floors;
         }
         self.state = State::Opening(Box::new(Opening {
             stage: Stage::List,
@@ -418,7 +418,7 @@ impl Replica {
         if !self.settings.replicated {
             return self.make_dir(is_there);
         }
-        self.floor = Floor::default();
+        self.floors = Floors::default();
         self.submit(Purpose::Open, DiskOp::Read { file: File::Held(self.id), at: 0, len: 1 });
         Next::Stage(Stage::Gone(is_there))
     }
@@ -468,8 +468,7 @@ impl Replica {
         self.loss_accepted = Offset(manifest.loss_accepted);
         self.segments = Segments::from_manifest(&manifest.segments);
         self.epochs = Epochs::of(manifest.epochs);
-        // The manifest may not have heard of the last gaps.
-        self.floor.at = self.floor.at.max(Offset(manifest.cut_floor));
+        self.floors.add(Offset(manifest.cut_floor), &manifest.owed);
         opening.clean = manifest.clean_end.is_some();
         self.marks.hit_if(opening.clean, Mark::CleanStart);
         opening.mark = Offset(manifest.clean_end.unwrap_or(0));
@@ -507,7 +506,7 @@ impl Replica {
             let stem = file.rsplit_once('.').map_or(&file[..], |(stem, _)| stem);
             let id = stem.rsplit_once('-').and_then(|(_, id)| u32::from_str_radix(id, 16).ok());
             // A greater one was never given out.
-            if let Some(id) = id.filter(|&id| id <= SEGMENT_ID_MAX.0) {
+            if let Some(id) = id.filter(|&id| id < SEGMENT_ID_MAX.0) {
                 self.next_segment = self.next_segment.max(SegmentId(id + 1));
             }
         }
