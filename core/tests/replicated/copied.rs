@@ -270,11 +270,11 @@ fn copied_to(leader: &mut Node, end: u64) -> Node {
 fn a_copied_log_can_not_be_cut_below_what_superseded_what_it_lacks() {
     let (mut leader, at) = superseded();
     for restarts in [false, true] {
-        let mut follower = copied_to(&mut leader, at + 20);
-        assert_eq!(
-            follower.replica.tombstone_horizon().0.min(at),
-            follower.replica.tombstone_horizon().0
-        );
+        let mut follower = Node::fresh(quiet());
+        follower.copy_all(&mut leader, 1000);
+        // Another record, which finds the rest durable.
+        leader.put(b"z", b"z");
+        follower.copy_all(&mut leader, 1000);
         if restarts {
             follower = Node::open(follower.disk.crash(Unsynced::Lost), quiet());
         }
@@ -282,6 +282,24 @@ fn a_copied_log_can_not_be_cut_below_what_superseded_what_it_lacks() {
         follower.settle();
         assert_eq!(follower.replica.log_end(), Offset(0), "restarts: {restarts}");
     }
+}
+
+/// It lacks what it lacked before, and nobody may have more of it.
+#[test]
+fn a_copied_log_that_has_not_got_so_far_is_cut_and_owes_as_much() {
+    let (mut leader, at) = superseded();
+    let mut follower = copied_to(&mut leader, at - 10);
+    let end = follower.replica.log_end().0 - 1;
+    follower.replica.cut(follower.now, Offset(end), &mut follower.cache);
+    follower.settle();
+    assert_eq!(follower.replica.log_end(), Offset(end));
+    let clock = follower.replica.log_clock();
+    let epoch = (head(Kind::Epoch, 9, end, clock, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut follower, end + 1, &[epoch]), Err(BadRecords::Forked));
+    follower.copy_all(&mut leader, 100);
+    follower.commit_all();
+    leader.commit_all();
+    assert_eq!(follower.content(), leader.content());
 }
 
 #[test]

@@ -411,6 +411,9 @@ impl Shard {
         let partition = &mut self.partitions[at];
         partition.begun = epoch;
         let start = partition.replica.begin_reign(epoch);
+        // What others have instead does not count any more.
+        partition.forked = false;
+        partition.spoilt = partition.replica.lacks_records();
         let life = view.life.expect("the caller has looked");
         let (id, promises) = (partition.id, partition.promises.clone());
         let settings = self.config.replication;

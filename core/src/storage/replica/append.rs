@@ -71,7 +71,11 @@ impl Replica {
         assert!(self.open_batch().is_none(), "a reign does not begin within a batch");
         self.epoch = epoch;
         let start = self.log_end;
-        self.count_as_it_is(start);
+        if self.floors.owes_behind(start) {
+            // Whoever has what it lacks begins anew.
+            self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
+            self.change_manifest();
+        }
         self.append_epoch();
         self.tail.show();
         self.reigns = true;
@@ -79,12 +83,10 @@ impl Replica {
         start
     }
 
-    /// A reign of this log begins at `start`. If it owes anything then, whoever has what it lacks
-    /// begins anew.
-    pub(super) fn count_as_it_is(&mut self, start: Offset) {
-        if self.floors.reigned(start) {
+    /// The log is durable up to `end`: what it owed so far is settled.
+    pub(super) fn settle_floors(&mut self, end: Offset) {
+        if let Some(start) = self.floors.settle(&self.epochs, end) {
             self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
-            self.change_manifest();
         }
     }
 

@@ -94,6 +94,7 @@ impl Replica {
             open_bytes: self.open_bytes,
             horizon: self.tombstone_horizon,
         };
+        self.settle_floors(self.durable_end);
         let mut floors = self.floors.clone();
         let mut taken = Vec::new();
         let mut at = 0;
@@ -135,7 +136,6 @@ impl Replica {
         self.epoch = before.epoch;
         self.open_bytes = before.open_bytes;
         self.tombstone_horizon = before.horizon;
-        floors.reached(end);
         self.floors = floors;
         self.reigns = false;
         self.stood_down = false;

@@ -12,6 +12,10 @@
 //!
 //! If such a log leads itself, what it owes is lost for good: it counts as it is, and whoever has what
 //! it lacks begins again from zero.
+//!
+//! A debt is met when the log is durable up to its floor, and then the log can not be cut below that
+//! either. Before, a cut takes nothing from what the log owes. Gaps stay in the log, and tell of what
+//! was met long ago whenever they are read again: that changes nothing.
 
 use alloc::vec::Vec;
 
@@ -41,6 +45,11 @@ impl Floors {
         &self.owed
     }
 
+    /// Up to here records may have superseded what the log lacks.
+    pub(super) fn highest(&self) -> Offset {
+        self.owed.last().map_or(self.cut, |&(floor, _)| floor.max(self.cut))
+    }
+
     /// From the manifest, which may not have heard of the last gaps.
     pub(super) fn add(&mut self, cut: Offset, owed: &[(Offset, Epoch)]) {
         self.cut = self.cut.max(cut);
@@ -54,7 +63,6 @@ impl Floors {
 
     /// A gap stands in the log.
     pub(super) fn copied(&mut self, gap: &Gap) {
-        self.cut = self.cut.max(gap.floor);
         self.owe(gap.floor, gap.reign);
     }
 
@@ -78,29 +86,28 @@ impl Floors {
         self.owed.iter().any(|&(floor, reign)| head.offset < floor && reign < head.epoch)
     }
 
-    /// The log ends here.
-    pub(super) fn reached(&mut self, end: Offset) {
-        self.owed.retain(|&(floor, _)| end < floor);
+    /// Whether a log that ends at `end` has yet to reach what it owes.
+    pub(super) fn owes_behind(&self, end: Offset) -> bool {
+        self.owed.iter().any(|&(floor, _)| end < floor)
     }
 
-    /// A reign of this log has begun at `start`. Returns whether the log counts as it is from there.
-    pub(super) fn reigned(&mut self, start: Offset) -> bool {
-        self.reached(start);
-        let lost = !self.owed.is_empty();
-        if lost {
-            self.owed.clear();
-            self.cut = start;
+    /// The log is durable up to `end`, and these reigns are in it. Returns where it counts as it is
+    /// from, if it began a reign of its own while it owed something.
+    pub(super) fn settle(&mut self, epochs: &Epochs, end: Offset) -> Option<Offset> {
+        let mut from = None;
+        for &(epoch, start) in epochs.list().iter().filter(|&&(_, start)| start < end) {
+            let owed = self.owed.len();
+            self.owed.retain(|&(floor, reign)| floor <= start || epoch <= reign);
+            if self.owed.len() < owed {
+                from = Some(start);
+                self.cut = self.cut.max(start);
+            }
         }
-        lost
-    }
-
-    /// Of a log that was opened, and ends at `end`: where it began a reign of its own while it owed
-    /// something, if it did.
-    pub(super) fn reigned_in(&self, epochs: &Epochs, end: Offset) -> Option<Offset> {
-        let lost = |&(epoch, start): &(Epoch, Offset)| {
-            start < end && self.owed.iter().any(|&(floor, reign)| start < floor && reign < epoch)
-        };
-        epochs.list().iter().copied().find(lost).map(|(_, start)| start)
+        let met = self.owed.partition_point(|&(floor, _)| floor <= end);
+        if let Some((floor, _)) = self.owed.drain(..met).next_back() {
+            self.cut = self.cut.max(floor);
+        }
+        from
     }
 }
 
@@ -126,21 +133,35 @@ mod tests {
         })
     }
 
+    fn reigns(list: &[(u32, u64)]) -> Epochs {
+        let mut epochs = Epochs::new();
+        list.iter().for_each(|&(epoch, start)| epochs.push(Epoch(epoch), Offset(start)));
+        epochs
+    }
+
     #[test]
     fn each_leader_is_owed_what_it_had_and_no_more() {
         let mut floors = Floors::default();
         floors.copied(&gap(50, 1));
         floors.copied(&gap(80, 2));
-        assert_eq!(floors.cut(), Offset(80));
+        assert_eq!((floors.cut(), floors.highest()), (Offset(0), Offset(80)));
         assert!(
             is_forked(&floors, 40, 2) && is_forked(&floors, 49, 2) && is_forked(&floors, 60, 3)
         );
         assert!(!is_forked(&floors, 50, 2) && !is_forked(&floors, 79, 2), "it led from there");
         assert!(!is_forked(&floors, 49, 1) && !is_forked(&floors, 80, 3));
-        floors.reached(Offset(50));
-        assert_eq!(floors.owed(), [(Offset(80), Epoch(2))]);
-        floors.reached(Offset(80));
-        assert_eq!((floors.owed(), floors.cut()), (&[][..], Offset(80)));
+        let epochs = reigns(&[(1, 0), (2, 50)]);
+        assert_eq!(floors.settle(&epochs, Offset(49)), None);
+        assert_eq!(
+            (floors.cut(), floors.owed().len()),
+            (Offset(0), 2),
+            "it can be cut, and owes still"
+        );
+        assert_eq!(floors.settle(&epochs, Offset(50)), None);
+        assert_eq!((floors.cut(), floors.owed()), (Offset(50), &[(Offset(80), Epoch(2))][..]));
+        assert!(floors.owes_behind(Offset(79)) && !floors.owes_behind(Offset(80)));
+        assert_eq!(floors.settle(&epochs, Offset(90)), None);
+        assert_eq!((floors.cut(), floors.owed()), (Offset(80), &[][..]));
     }
 
     #[test]
@@ -170,16 +191,15 @@ mod tests {
     fn a_log_that_led_while_it_owed_something_counts_as_it_is() {
         let mut floors = Floors::default();
         floors.copied(&gap(50, 1));
-        let mut epochs = Epochs::new();
-        epochs.push(Epoch(1), Offset(0));
-        assert_eq!(floors.reigned_in(&epochs, Offset(60)), None);
-        epochs.push(Epoch(4), Offset(30));
-        assert_eq!(floors.reigned_in(&epochs, Offset(60)), Some(Offset(30)));
-        assert_eq!(floors.reigned_in(&epochs, Offset(30)), None, "no record tells of it");
-        assert!(floors.reigned(Offset(30)));
+        let epochs = reigns(&[(1, 0), (4, 30)]);
+        assert_eq!(floors.settle(&epochs, Offset(30)), None, "no record tells of it yet");
+        assert_eq!(floors.settle(&epochs, Offset(31)), Some(Offset(30)));
         assert_eq!((floors.cut(), floors.owed()), (Offset(30), &[][..]));
-        floors.copied(&gap(50, 5));
-        assert!(!floors.reigned(Offset(50)), "it has all");
-        assert_eq!(floors.cut(), Offset(50));
+        // The gap is read again, when more has happened: nothing is lower or forgotten for it.
+        floors.compacted(Offset(150));
+        floors.copied(&gap(500, 6));
+        floors.copied(&gap(50, 1));
+        assert_eq!(floors.settle(&epochs, Offset(200)), Some(Offset(30)));
+        assert_eq!((floors.cut(), floors.owed()), (Offset(150), &[(Offset(500), Epoch(6))][..]));
     }
 }

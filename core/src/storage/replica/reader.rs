@@ -261,7 +261,7 @@ impl Replica {
         let (kind, more, expire_at) = (Kind::Gap, false, None);
         let (partition, offset) = (self.id, reader.next);
         let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
-        let gap = Gap { end, floor: self.floors.cut().max(end), reign: self.epoch };
+        let gap = Gap { end, floor: self.floors.highest().max(end), reign: self.epoch };
         record::encode_gap(&head, &gap, &mut reader.records);
         reader.next = end;
     }

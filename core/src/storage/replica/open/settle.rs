@@ -135,10 +135,7 @@ impl Replica {
     fn settled_in_cluster(&mut self) -> Next {
         self.high_watermark = self.high_watermark.min(self.log_end);
         self.epoch = self.last_epoch();
-        if let Some(start) = self.floors.reigned_in(&self.epochs, self.log_end) {
-            self.count_as_it_is(start);
-        }
-        self.floors.reached(self.log_end);
+        self.settle_floors(self.log_end);
         for _ in 0..2 {
             self.mark_turn += 1;
             let write = self.mark_slot();
