@@ -208,10 +208,12 @@ impl Scanner {
         &self.unreadable
     }
 
-    /// Whether what stands between this byte and where the scanner is came by more than one read. What a
-    /// read gave from another place does not end where a record ends.
-    pub fn in_pieces(&self, from: u64) -> bool {
-        self.unreadable.is_empty() && from < self.asked.0
+    /// Whether what stands between these bytes, up to where the scanner was last, lies where two reads
+    /// meet: what a read gave from another place does not end where a record ends. What is longer than
+    /// a read tells nothing.
+    pub fn in_pieces(&self, from: u64, to: u64) -> bool {
+        let is_short = to - from <= u64::from(self.window_bytes);
+        is_short && self.unreadable.is_empty() && from <= self.asked.0 && self.asked.0 < to
     }
 
     /// Whether what stands here may be a record that reaches into bytes that could not be read.

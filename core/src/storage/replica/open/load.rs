@@ -132,7 +132,7 @@ impl Replica {
                     first = true;
                 }
                 (Step::Bad { .. }, Scan::Resync { from, position }) => {
-                    opening.doubtful |= scanner.in_pieces(position);
+                    opening.doubtful |= scanner.in_pieces(position, scanner.position());
                     // The scanner stands before a sound record: what is between is lost.
                     let Step::Record(record) = scanner.step() else {
                         unreachable!("resync stops at a record whose bytes it holds")
@@ -192,7 +192,8 @@ impl Replica {
         }
         if !record.value_sound {
             opening.unsound = true;
-            opening.doubtful |= scanner.in_pieces(record.position);
+            let end = record.position + u64::from(length);
+            opening.doubtful |= scanner.in_pieces(record.position, end);
             let segment = self.segments.at_mut(at);
             segment.quarantined = true;
             let text = format!(
