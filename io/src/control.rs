@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use kvnode_core::control::{Config, Control, Input, Output};
@@ -25,6 +25,7 @@ use kvnode_core::shard::Severity;
 use kvnode_core::{IoId, peer};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::{spawn_local, yield_now};
 
 use crate::disk::Disk;
@@ -141,12 +142,16 @@ impl Handle {
         self.orders.clone()
     }
 
-    /// Waits for the thread, if there is one, after [`Event::Stopped`] or [`Event::Refused`].
-    pub(crate) fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
+    /// Resolves when the thread has ended, after [`Event::Stopped`].
+    pub(crate) fn joined(mut self) -> oneshot::Receiver<()> {
+        let (ended, joined) = oneshot::channel();
+        let thread = self.thread.take();
+        thread::spawn(move || {
             // One that panicked has told so itself.
-            let _ = thread.join();
-        }
+            let _ = thread.map(JoinHandle::join);
+            let _ = ended.send(());
+        });
+        joined
     }
 }
 

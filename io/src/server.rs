@@ -96,6 +96,7 @@ async fn serve(
     let mut on_ready = Some(on_ready);
     let mut leaving = false;
     let mut signalled = false;
+    let mut control_ended = None;
     loop {
         tokio::select! {
             biased;
@@ -133,9 +134,7 @@ async fn serve(
                 control::Event::Shard(said) => node.handle(Input::Control(said)),
                 control::Event::Refused(why) => return Err(Error::Refused(why)),
                 control::Event::Stopped => {
-                    if let Some(mut control) = control.take() {
-                        control.join();
-                    }
+                    control_ended = control.take().map(control::Handle::joined);
                     node.stop();
                 }
             },
@@ -150,7 +149,12 @@ async fn serve(
             }
         }
     }
-    let closing = node.close_all(LAST_REPLIES);
+    let closing = async {
+        node.close_all(LAST_REPLIES).await;
+        if let Some(ended) = control_ended {
+            let _ = ended.await;
+        }
+    };
     tokio::pin!(closing);
     loop {
         tokio::select! {

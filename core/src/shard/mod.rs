@@ -129,7 +129,7 @@ pub struct Shard {
     next_read: u64,
     expiry_at: Instant,
     stop: Stop,
-    /// Why a partition could not be closed: said in place of that all have stopped, when they have.
+    /// Why a partition could not be closed: said when all others have stopped.
     unclosed: Option<String>,
     /// Clients wait because too much waits for the disk, or to be sent.
     pressed: bool,

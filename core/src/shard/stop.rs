@@ -105,10 +105,8 @@ impl Shard {
     }
 
     fn say_stopped(&mut self) {
-        self.out.push_back(match self.unclosed.take() {
-            Some(text) => Output::Refused(text),
-            None => Output::Stopped,
-        });
+        self.out.extend(self.unclosed.take().map(Output::Refused));
+        self.out.push_back(Output::Stopped);
     }
 
     /// Whether the next life may begin clean, and would not without a word.
