@@ -7,6 +7,7 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvnode_core::disk::{DiskError, DiskOp, File};
@@ -296,4 +297,76 @@ fn a_segment_that_can_be_read_again_is_sound_again() {
     assert_eq!(damaged(&world.disk), 0, "{:?}", world.notices);
     let c = world.client();
     assert!(!suspect(&mut world, c, b"absent"));
+}
+
+#[test]
+fn a_long_value_with_a_flipped_bit_is_an_error_for_its_key_and_no_other() {
+    let setup =
+        Setup { segment_bytes: 20_000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(setup);
+    let c = world.client();
+    let long = vec![7; 5 * setup.window_bytes as usize];
+    world.set(c, b"before", b"v");
+    world.set(c, b"long", &long);
+    world.set(c, b"behind", b"v");
+    for n in 0..3u8 {
+        world.set(c, &[n], &long);
+    }
+    let mut disk = world.disk.crash(Unsynced::Lost);
+    let first = disk.segments()[0].clone();
+    assert!(disk.segments().len() > 1, "it is sealed");
+    disk.edit(&first, |bytes| bytes[3000] ^= 1);
+    disk.remove(&first.replace(".log", ".hint"));
+    let mut world = World::open(disk, setup);
+    let c = world.client();
+    assert_eq!(error_code(&world.call(c, &[b"GET", b"long"])), Some("CORRUPT"));
+    for key in [b"before", b"behind"] {
+        assert_eq!(world.get(c, key), Some(b"v".to_vec()), "{:?}", world.notices);
+    }
+    assert!(!suspect(&mut world, c, b"absent"));
+}
+
+/// The disk gives a piece of what a compacted segment was made of in its place: every record of that is
+/// sound, and some are older than what is there.
+#[test]
+fn a_piece_of_an_older_segment_is_not_believed() {
+    let quiet =
+        Setup { segment_bytes: 12_000, zero_ahead_bytes: 0, merge: false, ..Setup::default() };
+    let mut world = World::fresh(quiet);
+    let c = world.client();
+    // Every third value stays, the others are superseded again and again.
+    let key = |n: u8| if n % 3 == 0 { [b'a', n] } else { [b'b', n % 13] };
+    let newest: BTreeMap<[u8; 2], u8> = (0..60).map(|n| (key(n), n)).collect();
+    for n in 0..60 {
+        world.set(c, &key(n), &[n; 300]);
+    }
+    let old = world.disk.segments()[0].clone();
+    let old = world.disk.bytes(&old).to_vec();
+    let merging = Setup { merge: true, ..quiet };
+    let mut world = World::open(world.stop(), merging);
+    world.compact();
+    let disk = world.stop();
+    let name = disk.segments()[0].clone();
+    let len = disk.bytes(&name).len();
+    let window = quiet.window_bytes as usize;
+    assert!(disk.bytes(&name) != old && len > 2 * window, "{len} bytes were merged");
+    let mut errors = 0;
+    for at in (0..len).step_by(window) {
+        let to = len.min(at + window).min(old.len());
+        let mut disk = disk.clone();
+        disk.edit(&name, |bytes| bytes[at..to].copy_from_slice(&old[at..to]));
+        disk.remove(&name.replace(".log", ".hint"));
+        let mut world = World::open(disk, quiet);
+        let c = world.client();
+        for (key, &n) in &newest {
+            match world.call(c, &[b"GET", key]) {
+                Reply::Bulk(value) => assert_eq!(value[..], [n; 300], "piece at {at}"),
+                reply => {
+                    assert_eq!(error_code(&reply), Some("CORRUPT"), "piece at {at}: {reply:?}");
+                    errors += 1;
+                }
+            }
+        }
+    }
+    assert!(errors > 0);
 }

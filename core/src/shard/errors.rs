@@ -88,8 +88,8 @@ pub(super) fn refused(partition: usize, state: &str, refusal: Refusal, what: Log
         Refusal::NotServing => not_serving(partition, state),
         Refusal::SegmentsSpent => Reply::error_owned(format!(
             "DISKFULL partition p{partition} has numbered as many segments as it can: {}; move its \
-             directory away if other replicas have its data, or restore a dump into a new node, \
-             with a larger --segment",
+             directory away if other replicas have its data, or copy its keys (DUMP, RESTORE) into a \
+             new node with a larger --segment",
             not_logged(what)
         )),
         Refusal::IndexFull => Reply::error_owned(format!(
