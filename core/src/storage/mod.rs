@@ -40,7 +40,8 @@
 //! The value of a gap is the first offset behind it, u64 · the offset up to which records may have
 //! superseded what is missing, u64 · the reign in which it was copied, u32. Offsets survive
 //! compaction, so that a compacted segment has gaps; what a follower has of it is dense all the same:
-//! it is sent such a record for each gap. The segments of a log that was never compacted here have no other gaps.
+//! it is sent such a record for each gap. The segments of a log that was never compacted here have no
+//! other gaps.
 //!
 //! One checksum would do to detect damage. Two localise it: with a damaged value the key is still
 //! known, so that just this key is answered with an error, and the length is still trusted, so

@@ -11,9 +11,9 @@
 //!
 //! A segment that holds the cut becomes the active one again. Where compaction has dropped what was
 //! superseded by a record that is now to go, nothing brings it back: below the *cut floor* (the
-//! watermark of the last compaction; see [`floors`](super::floors)) the whole log goes, and the replica
-//! begins again from zero. A
-//! follower is never told to cut below its own watermark, but after an unclean election.
+//! watermark of the last compaction; see [`floors`](super::floors)) the whole log goes, and the
+//! replica begins again from zero. A follower is never told to cut below its own watermark, but after
+//! an unclean election.
 
 use alloc::format;
 use alloc::vec::Vec;
