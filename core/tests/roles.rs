@@ -514,7 +514,7 @@ fn whoever_lacks_what_nobody_superseded_any_more_begins_anew() {
     };
     let mut records = Vec::new();
     record::encode(&head(Kind::Epoch, first, 0), b"", b"", &mut records);
-    let gap = Gap { end: Offset(20), floor: Offset(50), reign: first };
+    let gap = Gap { end: Offset(20), floor: Offset(50), epoch: first };
     record::encode_gap(&head(Kind::Gap, first, 1), &gap, &mut records);
     sends(&mut node, 20, &records);
     assert_eq!(node.replica().log_end, Offset(20));

@@ -88,8 +88,8 @@ pub struct Manifest {
     /// The log can not be cut below this offset, for compaction has dropped what was superseded by
     /// records before it. It can only be begun anew.
     pub cut_floor: u64,
-    /// Up to which offsets the log is to hold what the leaders of which reigns had: later records
-    /// superseded what it was not sent.
+    /// Up to which offsets the log is to reach, and of which epoch the records before these are to
+    /// be: later records superseded what it was not sent.
     pub owed: Vec<(Offset, Epoch)>,
     /// Reigns of which the log has a record, and where each begins. (Some may begin behind the end
     /// that a crash leaves.)

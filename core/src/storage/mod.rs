@@ -38,7 +38,7 @@
 //! ```
 //!
 //! The value of a gap is the first offset behind it, u64 · the offset up to which records may have
-//! superseded what is missing, u64 · the reign in which it was copied, u32. Offsets survive
+//! superseded what is missing, u64 · the epoch of the last of these, u32. Offsets survive
 //! compaction, so that a compacted segment has gaps; what a follower has of it is dense all the same:
 //! it is sent such a record for each gap. The segments of a log that was never compacted here have no
 //! other gaps.

@@ -214,17 +214,17 @@ pub struct Gap {
     pub end: Offset,
     /// Records up to here may have superseded what is missing.
     pub floor: Offset,
-    /// The reign in which it was copied: the log of its leader held them.
-    pub reign: Epoch,
+    /// The epoch of the last of them: a log that has it there has them all.
+    pub epoch: Epoch,
 }
 
 impl Gap {
-    /// The value of a gap's record: end u64 · floor u64 · reign u32.
+    /// The value of a gap's record: end u64 · floor u64 · epoch u32.
     pub fn decode(value: &[u8]) -> Option<Self> {
         (value.len() == GAP_BYTES).then(|| Self {
             end: Offset(u64_at(value, 0)),
             floor: Offset(u64_at(value, 8)),
-            reign: Epoch(u32_at(value, 16)),
+            epoch: Epoch(u32_at(value, 16)),
         })
     }
 }
@@ -239,7 +239,7 @@ pub fn encode_gap(head: &Head, gap: &Gap, out: &mut impl BufMut) -> usize {
     let mut value = [0; GAP_BYTES];
     value[..8].copy_from_slice(&gap.end.0.to_le_bytes());
     value[8..16].copy_from_slice(&gap.floor.0.to_le_bytes());
-    value[16..].copy_from_slice(&gap.reign.0.to_le_bytes());
+    value[16..].copy_from_slice(&gap.epoch.0.to_le_bytes());
     encode(head, &[], &value, out)
 }
 
@@ -338,8 +338,8 @@ mod tests {
         let (head, _) = sample();
         let head = Head { kind: Kind::Gap, more: false, expire_at: None, ..head };
         let mut bytes = Vec::new();
-        let (end, floor, reign) = (Offset(0x0506_0708), Offset(0x090a_0b0c), Epoch(0x0d0e));
-        encode_gap(&head, &Gap { end, floor, reign }, &mut bytes);
+        let (end, floor, epoch) = (Offset(0x0506_0708), Offset(0x090a_0b0c), Epoch(0x0d0e));
+        encode_gap(&head, &Gap { end, floor, epoch }, &mut bytes);
         let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex.join(""),
@@ -356,7 +356,7 @@ mod tests {
                 "0d0c0b0a00000000", // clock
                 "0807060500000000", // the first offset behind the gap
                 "0c0b0a0900000000", // records up to here may have superseded what is missing
-                "0e0d0000"          // the reign in which it was copied
+                "0e0d0000"          // the epoch of the last record up to there
             )
         );
         let Parsed::Record(found, _) = parse(&bytes) else { panic!("it is a record") };

@@ -1,6 +1,9 @@
 //! What a follower takes of its leader's log, and what it does not.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::storage::record::{self, Head, Kind};
 use kvnode_core::storage::replica::{BadRecords, Found, Refusal, Settings};
@@ -23,11 +26,11 @@ fn records(list: &[(Head, &[u8], &[u8])]) -> Bytes {
 }
 
 /// What the record of a gap says.
-fn gap(end: u64, floor: u64, reign: u32) -> [u8; 20] {
+fn gap(end: u64, floor: u64, epoch: u32) -> [u8; 20] {
     let mut value = [0; 20];
     value[..8].copy_from_slice(&end.to_le_bytes());
     value[8..16].copy_from_slice(&floor.to_le_bytes());
-    value[16..].copy_from_slice(&reign.to_le_bytes());
+    value[16..].copy_from_slice(&epoch.to_le_bytes());
     value
 }
 
@@ -346,4 +349,99 @@ fn a_copied_log_that_leads_before_it_got_there_has_the_others_begin_anew() {
     third.commit_all();
     follower.commit_all();
     assert_eq!(third.content(), follower.content());
+}
+
+#[test]
+fn a_copy_of_a_log_that_led_before_it_got_there_owes_no_more_than_it_has() {
+    let (mut leader, at) = superseded();
+    let mut partial = copied_to(&mut leader, at - 10);
+    partial.replica.begin_reign(Epoch(9));
+    partial.put(b"z", b"z");
+    let mut third = Node::fresh(quiet());
+    third.copy_all(&mut partial, 100);
+    // Whoever leads next, all of them have the same.
+    for (epoch, turn) in (10..).zip([true, false, true]) {
+        let (leads, follows) =
+            if turn { (&mut third, &mut partial) } else { (&mut partial, &mut third) };
+        let end = leads.replica.begin_reign(Epoch(epoch));
+        leads.settle();
+        let horizon = leads.replica.tombstone_horizon();
+        assert!(horizon <= end, "e{epoch}: nobody begins anew, {horizon} of {end}");
+        follows.copy_all(leads, 100);
+    }
+    let (mut third, mut partial) = (third, partial);
+    third.commit_all();
+    partial.commit_all();
+    assert_eq!(third.content(), partial.content());
+}
+
+#[test]
+fn an_end_of_an_earlier_reign_is_not_what_superseded() {
+    let (mut leader, at) = superseded();
+    let begun = leader.replica.epochs().last().unwrap().1.0;
+    let mut follower = copied_to(&mut leader, begun - 10);
+    let clock = follower.replica.log_clock();
+    // Another log of the first reign, which goes on where the later one had begun.
+    let refused = loop {
+        let end = follower.replica.log_end().0;
+        assert!(end <= leader.replica.log_end().0, "it has passed for the other");
+        let put = (head(Kind::Put, 3, end, clock, false), &b"other"[..], &b"end"[..]);
+        if let Err(error) = take(&mut follower, end + 1, &[put]) {
+            break error;
+        }
+        follower.settle();
+    };
+    assert_eq!(refused, BadRecords::Forked);
+    assert!(follower.replica.log_end().0 > at, "as long as it could be the same");
+}
+
+#[test]
+fn a_log_that_led_while_it_owed_something_is_not_cut_back_to_where_it_owed_it() {
+    let (mut leader, at) = superseded();
+    let mut follower = copied_to(&mut leader, at - 10);
+    let start = follower.replica.begin_reign(Epoch(9));
+    for n in 0..40u8 {
+        follower.put(&[b'y', n], &[n; 60]);
+    }
+    let mut again = Node::open(follower.disk.crash(Unsynced::Lost), quiet());
+    again.replica.cut(again.now, start, &mut again.cache);
+    again.settle();
+    assert_eq!(again.replica.log_end(), Offset(0));
+}
+
+/// The disk that takes nothing gives back a log without records: it owes nobody anything.
+#[test]
+fn what_was_taken_back_is_not_owed() {
+    let mut node = Node::fresh(quiet());
+    let epoch = |n| (head(Kind::Epoch, n, 0, 5, false), &b""[..], &b""[..]);
+    let gap = gap(9, 80, 1);
+    take(&mut node, 9, &[epoch(1), (head(Kind::Gap, 1, 1, 5, false), b"", &gap)]).unwrap();
+    node.disk.fault =
+        Some(Box::new(|op: &DiskOp| matches!(op, DiskOp::Write { .. }).then_some(DiskError::Full)));
+    node.settle();
+    node.disk.fault = None;
+    node.pass(Duration::from_secs(2));
+    assert_eq!(node.replica.log_end(), Offset(0));
+    assert_eq!(take(&mut node, 1, &[epoch(7)]), Err(BadRecords::Forked));
+    node.replica.cut(node.now, Offset(0), &mut node.cache);
+    node.settle();
+    assert_eq!(take(&mut node, 1, &[epoch(7)]), Ok(()));
+}
+
+/// What it lost may have superseded what it does not have any more.
+#[test]
+fn a_log_that_has_lost_its_end_below_what_superseded_owes_it() {
+    let (leader, _) = superseded();
+    let whole = leader.replica.log_end().0;
+    let mut disk = leader.disk.crash(Unsynced::Lost);
+    let active = disk.segments().last().unwrap().clone();
+    disk.edit(&active, |bytes| bytes.truncate(32));
+    // Or the log would not end where it can not be read.
+    disk.remove("p3/MARK");
+    let mut node = Node::open(disk, quiet());
+    let end = node.replica.log_end().0;
+    assert!(end < whole, "{end} of {whole}: {:?}", node.notices);
+    let clock = node.replica.log_clock();
+    let epoch = (head(Kind::Epoch, 9, end, clock, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut node, end + 1, &[epoch]), Err(BadRecords::Forked));
 }

@@ -71,6 +71,7 @@ impl Replica {
         assert!(self.open_batch().is_none(), "a reign does not begin within a batch");
         self.epoch = epoch;
         let start = self.log_end;
+        self.settle_floors();
         if self.floors.owes_behind(start) {
             // Whoever has what it lacks begins anew.
             self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
@@ -83,10 +84,10 @@ impl Replica {
         start
     }
 
-    /// The log is durable up to `end`: what it owed so far is settled.
-    pub(super) fn settle_floors(&mut self, end: Offset) {
-        if let Some(start) = self.floors.settle(&self.epochs, end) {
-            self.tombstone_horizon = self.tombstone_horizon.max(start.plus(1));
+    /// What the log owed so far is settled, where it is durable.
+    pub(super) fn settle_floors(&mut self) {
+        if let Some(from) = self.floors.settle(&self.epochs, self.durable_end) {
+            self.tombstone_horizon = self.tombstone_horizon.max(from);
         }
     }
 

@@ -86,6 +86,7 @@ impl Replica {
         if base != self.log_end {
             return Err(BadRecords::Base(self.log_end));
         }
+        self.settle_floors();
         let mut before = Before {
             next: base,
             epoch: self.epoch,
@@ -94,7 +95,6 @@ impl Replica {
             open_bytes: self.open_bytes,
             horizon: self.tombstone_horizon,
         };
-        self.settle_floors(self.durable_end);
         let mut floors = self.floors.clone();
         let mut taken = Vec::new();
         let mut at = 0;
@@ -110,7 +110,7 @@ impl Replica {
                 return Err(BadRecords::Partition(at));
             }
             before = before.follow(&found, len)?;
-            if floors.is_forked_by(&found.head) {
+            if floors.is_forked_by(&found.head, before.next) {
                 return Err(BadRecords::Forked);
             }
             found.gap().iter().for_each(|gap| floors.copied(gap));

@@ -40,6 +40,10 @@ impl Replica {
         if !self.serving() {
             return;
         }
+        if self.log_end == Offset(0) {
+            // What was taken back may have been gaps.
+            (self.floors, self.tombstone_horizon) = (Floors::default(), Offset(0));
+        }
         if from >= self.log_end {
             self.events.push_back(Event::Opened);
             return;

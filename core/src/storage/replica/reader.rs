@@ -21,7 +21,7 @@ use super::{Damage, Event, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskResult};
 use crate::limits::LOG_READERS_MAX;
 use crate::storage::format::SEGMENT_HEADER_BYTES;
-use crate::storage::record::{self, Gap, Head, Kind};
+use crate::storage::record::{self, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
 use crate::{Epoch, Millis, Offset, SegmentId};
 
@@ -261,8 +261,7 @@ impl Replica {
         let (kind, more, expire_at) = (Kind::Gap, false, None);
         let (partition, offset) = (self.id, reader.next);
         let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
-        let gap = Gap { end, floor: self.floors.highest().max(end), reign: self.epoch };
-        record::encode_gap(&head, &gap, &mut reader.records);
+        record::encode_gap(&head, &self.floors.tell(end, &self.epochs), &mut reader.records);
         reader.next = end;
     }
 

@@ -120,6 +120,7 @@ impl Replica {
         self.durable_whole = self.log_end;
         self.flown_end = self.log_end;
         self.opened_end = self.log_end;
+        self.floors.lost(self.log_end, &self.epochs);
         self.epochs.cut(self.log_end);
         if self.settings.replicated {
             return self.settled_in_cluster();
@@ -135,7 +136,7 @@ impl Replica {
     fn settled_in_cluster(&mut self) -> Next {
         self.high_watermark = self.high_watermark.min(self.log_end);
         self.epoch = self.last_epoch();
-        self.settle_floors(self.log_end);
+        self.settle_floors();
         for _ in 0..2 {
             self.mark_turn += 1;
             let write = self.mark_slot();
