@@ -570,3 +570,21 @@ fn a_log_that_can_not_be_cut_there_begins_again_and_that_is_a_loss_in_sync_alone
         assert_eq!(node.has_said_unclean(), seated);
     }
 }
+
+/// Met while it led alone, and forgotten when its next reign began: nobody would look there again.
+#[test]
+fn damage_that_a_leader_has_met_is_not_forgotten_in_its_next_reign() {
+    let (mut node, mut map, _) = leader();
+    node.settle();
+    let segment = node.disk.segments()[0].clone();
+    node.disk.edit(&segment, |bytes| bytes[1000] ^= 1);
+    node.shard.handle(node.now, Input::Command(ClientId(1), &[b"GET", b"k"]));
+    node.settle();
+    let epoch = elect(&mut map, ME);
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    assert_eq!(node.replica().leads, Some(epoch));
+    assert!(!node.has_said_unclean(), "it alone has what it has");
+    depose(&mut node, &mut map);
+    assert!(node.has_said_unclean(), "others have what it lacks");
+}

@@ -172,7 +172,8 @@ struct Partition {
     spoke_in: Option<Life>,
     /// Its log is damaged, and others have what it lacks: it begins again from zero once it follows.
     spoilt: bool,
-    /// The same, since what superseded the records that it lacks is lost.
+    /// The same, since what superseded the records that it lacks is lost; until it leads, for then it
+    /// counts as it is.
     forked: bool,
     /// What its leader sends can not be stored.
     hold: Hold,

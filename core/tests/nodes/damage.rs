@@ -41,6 +41,25 @@ fn a_damaged_replica_is_refetched_from_the_others() {
     }
 }
 
+/// A sound key, a sound length, and a value that is not its: nothing is missing, but one answer.
+#[test]
+fn a_value_that_is_found_damaged_when_its_node_starts_is_refetched() {
+    let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };
+    let mut world = World::new(Setup { founding, ..Setup::default() });
+    let at = world.connect(1);
+    for n in 0..60 {
+        assert_eq!(world.call(at, &["SET", &key(n), &value(n)]), Reply::OK);
+    }
+    let victim = world.leader(0).unwrap();
+    world.kill(victim);
+    let disk = world.disk(victim);
+    let (name, at) = place_of(disk, value(30).as_bytes());
+    disk.edit(&name, |bytes| bytes[at] ^= 1);
+    world.start(victim);
+    world.until("it is in sync again", World::is_whole);
+    place_of(world.disk(victim), value(30).as_bytes());
+}
+
 #[test]
 fn what_was_accepted_as_lost_is_refetched_from_those_who_have_it() {
     let founding = FoundingOptions { partitions: 1, replication_factor: 3, min_isr: 2 };

@@ -145,7 +145,7 @@ impl Shard {
         if why == BadRecords::Forked {
             let text = format!("{}: {why}: it begins again with what {leader} has", partition.id);
             self.out.push_back(Output::Notice(Severity::Warn, text));
-            (partition.spoilt, partition.forked) = (true, true);
+            partition.forked = true;
             self.step_down(at);
             return self.settle_role(at);
         }

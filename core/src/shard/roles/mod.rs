@@ -152,6 +152,11 @@ impl Partition {
         self.ready && !self.cutting && self.replica.serving()
     }
 
+    /// Whether it begins again from zero once it follows.
+    fn is_refetched(&self) -> bool {
+        self.spoilt || self.forked
+    }
+
     /// How far its log has come, if it is open.
     fn end(&self) -> Option<LogEnd> {
         let Self { id, replica, .. } = self;
@@ -358,8 +363,8 @@ impl Shard {
                 self.step_down(at);
                 let settings = self.config.replication;
                 let partition = &mut self.partitions[at];
-                if core::mem::take(&mut partition.spoilt) {
-                    partition.forked = false;
+                if partition.is_refetched() {
+                    (partition.spoilt, partition.forked) = (false, false);
                     self.marks.hit(Mark::Refetched);
                     partition.cut(now, Offset(0), &mut *self.config.cache);
                     return self.touch(at);
@@ -413,7 +418,6 @@ impl Shard {
         let start = partition.replica.begin_reign(epoch);
         // What others have instead does not count any more.
         partition.forked = false;
-        partition.spoilt = partition.replica.lacks_records();
         let life = view.life.expect("the caller has looked");
         let (id, promises) = (partition.id, partition.promises.clone());
         let settings = self.config.replication;

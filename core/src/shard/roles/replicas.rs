@@ -28,7 +28,8 @@ impl Shard {
         let short = partition.replica.log_end() < partition.had_acked && !anew;
         partition.had_acked = Offset(0);
         let lacks = partition.replica.lacks_records();
-        partition.spoilt = lacks || partition.forked;
+        // What was met while it ran may not be met again by an opening.
+        partition.spoilt = lacks || partition.spoilt && !partition.replica.has_begun_anew();
         // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
         let is_unregistered = view.life.is_none();
         is_unregistered && gone || seated && (gone || short || lacks && others)
@@ -44,7 +45,7 @@ impl Shard {
             return self.begin_unclean();
         }
         let partition = &mut self.partitions[at];
-        if cut && partition.spoilt {
+        if cut && partition.is_refetched() {
             self.step_down(at);
             return self.settle_role(at);
         }
@@ -79,7 +80,9 @@ impl Shard {
     /// lacks.
     pub(super) fn leave_if_spoilt(&mut self, at: usize) -> bool {
         let partition = &self.partitions[at];
-        let Some(view) = self.cluster.as_ref().filter(|_| partition.spoilt) else { return false };
+        let Some(view) = self.cluster.as_ref().filter(|_| partition.is_refetched()) else {
+            return false;
+        };
         let (Some(life), Some(entry)) = (view.life, view.map.partition(partition.id)) else {
             return false;
         };

@@ -94,7 +94,7 @@ impl Replica {
 
     /// Whether its log lacks what another replica may have, accepted as lost or not.
     pub fn lacks_records(&self) -> bool {
-        self.damaged() || self.accepted
+        self.damaged() || self.accepted || self.damaged_values
     }
 
     /// These keys will be looked up soon; see [`Keydir::warm`](crate::storage::keydir::Keydir::warm).

@@ -157,6 +157,8 @@ pub struct Replica {
     damages: Vec<Damage>,
     /// Such ranges were met that an operator has accepted as lost.
     accepted: bool,
+    /// Its opening met values that are damaged.
+    damaged_values: bool,
     gone: gone::Gone,
     tombstone_horizon: Offset,
     loss_accepted: Offset,
@@ -410,6 +412,7 @@ impl Replica {
             segments: Segments::default(),
             damages: Vec::new(),
             accepted: false,
+            damaged_values: false,
             gone: gone::Gone::default(),
             tombstone_horizon: Offset(0),
             loss_accepted: Offset(0),

@@ -192,6 +192,7 @@ impl Replica {
         }
         if !record.value_sound {
             opening.unsound = true;
+            self.damaged_values = true;
             let end = record.position + u64::from(length);
             opening.doubtful |= scanner.in_pieces(record.position, end);
             let segment = self.segments.at_mut(at);
