@@ -16,6 +16,7 @@ mod script;
 mod world;
 
 scripts! {
+    a_broken_copy_goes_on_where_it_was
     a_confirmed_read_waits_for_all_in_sync
     a_lease_lasts_as_long_as_the_promises
     a_promise_is_waited_out

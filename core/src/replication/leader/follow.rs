@@ -46,9 +46,15 @@ impl Leader {
         // From here on nothing is known of its log but what it says now: it may have restarted.
         let progress = self.progress_mut(from);
         progress.round = Some(round);
-        progress.session = None;
+        let horizon = log.tombstone_horizon;
+        let before = progress.session.take().filter(|before| before.goes_on(round, end, horizon));
         match self.compare(last, end, log) {
-            Ends::Match => self.begin_session(from, round, end),
+            // Tombstones that it has not seen are gone: it would keep what they deleted. Of what it was
+            // sent since then they deleted nothing.
+            Ends::Match if end > Offset(0) && end < horizon && before.is_none() => {
+                self.restart(from, round);
+            }
+            Ends::Match => self.begin_session(from, round, end, before),
             Ends::Common(epoch, end) => {
                 let message = Message::Common { round, epoch, end };
                 self.out.push_back(Output::Send(from, message));
@@ -81,16 +87,15 @@ impl Leader {
         if start.is_none_or(|&(_, start)| start >= end) {
             return Ends::Wrong(Ignored::Contradiction);
         }
-        // Tombstones that it has not seen are gone: it would keep what they deleted.
-        if end < log.tombstone_horizon { Ends::Unknown } else { Ends::Match }
+        Ends::Match
     }
 
-    fn begin_session(&mut self, from: NodeId, round: Round, end: Offset) {
+    fn begin_session(&mut self, from: NodeId, round: Round, end: Offset, before: Option<Session>) {
         assert!(end <= self.log.end, "a log that matches is not longer");
-        let horizon = self.log.horizon;
+        let since = before.map_or((end, self.log.horizon), |before| before.since);
         let progress = self.progress_mut(from);
         progress.unfit = false;
-        progress.session = Some(Session::new(round, end, horizon));
+        progress.session = Some(Session::new(round, end, since));
         self.beat(from);
     }
 

@@ -43,8 +43,8 @@ pub(super) struct Session {
     pub(super) reading: bool,
     /// When to ask for the chunk that failed.
     pub(super) ship_again: Option<Instant>,
-    /// The tombstone horizon when the session began.
-    pub(super) horizon: Offset,
+    /// From where on its log was sent without a break but of links, and the tombstone horizon then.
+    pub(super) since: (Offset, Offset),
     /// When it was last sent something; none if it was not yet.
     pub(super) said: Option<Instant>,
     /// The largest beat that was sent.
@@ -82,7 +82,7 @@ impl Progress {
 }
 
 impl Session {
-    pub(super) fn new(round: Round, end: Offset, horizon: Offset) -> Self {
+    pub(super) fn new(round: Round, end: Offset, since: (Offset, Offset)) -> Self {
         Self {
             round,
             open: true,
@@ -91,13 +91,22 @@ impl Session {
             inflight: VecDeque::new(),
             reading: false,
             ship_again: None,
-            horizon,
+            since,
             said: None,
             beat_said: 0,
             beat_heard: None,
             promised: None,
             mark: None,
         }
+    }
+
+    /// Whether a follower that asks anew goes on where this session had come to, though no tombstone
+    /// was dropped since: then it lacks none. It has its log from this session and what was there
+    /// before, unless its process is another.
+    pub(super) fn goes_on(&self, round: Round, end: Offset, horizon: Offset) -> bool {
+        let (from, since) = self.since;
+        let same = round.incarnation == self.round.incarnation;
+        same && from <= end && end <= self.next && horizon <= since
     }
 
     /// The link broke: what was sent last may be lost.

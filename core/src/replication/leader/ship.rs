@@ -92,7 +92,8 @@ impl Leader {
     fn restart_the_outrun(&mut self) {
         let horizon = self.log.horizon;
         let outrun = |(_, session): &(NodeId, &Session)| {
-            horizon > session.horizon && session.next > Offset(0) && session.next < horizon
+            let (_, since) = session.since;
+            horizon > since && session.next > Offset(0) && session.next < horizon
         };
         let nodes: Vec<_> =
             self.open_sessions().filter(outrun).map(|(node, s)| (node, s.round)).collect();
