@@ -209,3 +209,11 @@ fn a_reign_was_begun_twice() {
 fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
     holds(Profile::Replication, 44_000_823, None);
 }
+
+/// A follower far behind copied as much of a compacted log as a link's queue held, asked for the rest, and had
+/// to begin again from zero, for ever. Mended by "core: a copy that was broken off goes on where it had come
+/// to".
+#[test]
+fn a_copy_that_was_broken_off_began_again_from_zero_each_time() {
+    holds(Profile::Replication, 51_001_340, None);
+}
