@@ -73,8 +73,15 @@ impl Orders {
 pub(crate) struct Handle {
     orders: Orders,
     events: UnboundedReceiver<Event>,
-    /// None if it shares the shard's.
-    thread: Option<JoinHandle<()>>,
+    runs: Runs,
+}
+
+/// Where control runs.
+#[derive(Debug)]
+enum Runs {
+    Thread(JoinHandle<()>),
+    /// On the shard's thread, until it says so.
+    Task(oneshot::Receiver<()>),
 }
 
 impl Handle {
@@ -92,11 +99,13 @@ impl Handle {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         if processors < PROCESSORS_MIN {
             let control = Loop::start(config, address, &data, lock, channels)?;
+            let (ended, task) = oneshot::channel();
             spawn_local(async {
                 let _bomb = Bomb;
                 control.run().await;
+                let _ = ended.send(());
             });
-            return Ok(Self { orders, events, thread: None });
+            return Ok(Self { orders, events, runs: Runs::Task(task) });
         }
         let lock = Arc::clone(lock);
         let (started_tx, started) = std::sync::mpsc::channel();
@@ -124,7 +133,7 @@ impl Handle {
             .spawn(life)
             .map_err(Error::System)?;
         started.recv().expect("the thread tells how it has started")?;
-        Ok(Self { orders, events, thread: Some(thread) })
+        Ok(Self { orders, events, runs: Runs::Thread(thread) })
     }
 
     /// What happens next; `None` when the thread has ended.
@@ -142,13 +151,16 @@ impl Handle {
         self.orders.clone()
     }
 
-    /// Resolves when the thread has ended, after [`Event::Stopped`].
-    pub(crate) fn joined(mut self) -> oneshot::Receiver<()> {
+    /// Resolves when it has ended, and no helper of its holds the directory, after [`Event::Stopped`].
+    pub(crate) fn joined(self) -> oneshot::Receiver<()> {
         let (ended, joined) = oneshot::channel();
-        let thread = self.thread.take();
+        let thread = match self.runs {
+            Runs::Thread(thread) => thread,
+            Runs::Task(ended) => return ended,
+        };
         thread::spawn(move || {
             // One that panicked has told so itself.
-            let _ = thread.map(JoinHandle::join);
+            let _ = thread.join();
             let _ = ended.send(());
         });
         joined

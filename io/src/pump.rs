@@ -57,8 +57,15 @@ enum Round {
     Busy,
     /// There is nothing to do before something happens.
     Idle,
-    /// The shard has stopped.
-    Stopped,
+    /// The shard has stopped, but for what it says could not be closed.
+    Stopped(Option<String>),
+}
+
+/// What the shard has said last.
+enum Said {
+    /// It goes on.
+    All,
+    Stopped(Option<String>),
 }
 
 impl Pump {
@@ -67,8 +74,8 @@ impl Pump {
         Self { node, executor, ops, alarm, read: Vec::new(), opened: Some(opened) }
     }
 
-    /// Runs until the shard has stopped or can not go on.
-    pub(crate) async fn run(mut self) -> Result<(), Error> {
+    /// Runs until the shard has stopped or can not go on. Returns what it says could not be closed.
+    pub(crate) async fn run(mut self) -> Result<Option<String>, Error> {
         loop {
             if poll_fn(|cx| self.poll_event(cx)).await == Event::Alarm {
                 // A deadline may be due again and again.
@@ -83,10 +90,10 @@ impl Pump {
                     }
                     Round::Busy => rounds += 1,
                     Round::Idle => break,
-                    Round::Stopped => {
+                    Round::Stopped(unclosed) => {
                         // Nobody waits for what they may still read, and a second signal is heard.
                         let _ = self.executor.joined().await;
-                        return Ok(());
+                        return Ok(unclosed);
                     }
                 }
             }
@@ -109,13 +116,13 @@ impl Pump {
     }
 
     fn round(&mut self) -> Result<Round, Error> {
-        let stopped = self.dispatch_outputs()?;
+        let said = self.dispatch_outputs()?;
         for (client, result) in self.read.drain(..) {
             self.node.handle(Input::AclFile(client, result));
         }
         self.node.flush();
-        if stopped {
-            return Ok(Round::Stopped);
+        if let Said::Stopped(unclosed) = said {
+            return Ok(Round::Stopped(unclosed));
         }
         if self.ops.is_empty() {
             return Ok(Round::Idle);
@@ -131,11 +138,11 @@ impl Pump {
         Ok(round)
     }
 
-    /// Does what the shard asks for, but for the disk operations, which it queues. Returns whether
-    /// the shard has stopped.
-    fn dispatch_outputs(&mut self) -> Result<bool, Error> {
+    /// Does what the shard asks for, but for the disk operations, which it queues.
+    fn dispatch_outputs(&mut self) -> Result<Said, Error> {
         let node = &self.node;
         let mut shard = node.shard();
+        let mut refused = None;
         while let Some(output) = shard.poll() {
             match output {
                 Output::Disk(io, op) => self.ops.push_back((io, op)),
@@ -156,14 +163,15 @@ impl Pump {
                         let _ = opened.send(());
                     }
                 }
-                Output::Refused(why) => return Err(Error::Refused(why)),
-                Output::Stopped => return Ok(true),
+                // With it what could not be closed, or why it can not go on.
+                Output::Refused(why) => refused = Some(why),
+                Output::Stopped => return Ok(Said::Stopped(refused)),
                 Output::Notice(Severity::Info, text) => tracing::info!("{text}"),
                 Output::Notice(Severity::Warn, text) => tracing::warn!("{text}"),
                 Output::Notice(Severity::Error, text) => tracing::error!("{text}"),
             }
         }
-        Ok(false)
+        refused.map_or(Ok(Said::All), |why| Err(Error::Refused(why)))
     }
 }
 

@@ -97,7 +97,7 @@ async fn serve(
     let mut leaving = false;
     let mut signalled = false;
     let mut control_ended = None;
-    loop {
+    let unclosed = loop {
         tokio::select! {
             biased;
             Some(reason) = stops.recv() => {
@@ -144,11 +144,10 @@ async fn serve(
                 }
             }
             ended = &mut pump => {
-                ended.expect("a task that panics ends the process, and none aborts the pump")?;
-                break;
+                break ended.expect("a task that panics ends the process, and none aborts the pump")?;
             }
         }
-    }
+    };
     let closing = async {
         node.close_all(LAST_REPLIES).await;
         if let Some(ended) = control_ended {
@@ -164,7 +163,7 @@ async fn serve(
                     return Err(Error::Interrupted);
                 }
             }
-            () = &mut closing => return Ok(()),
+            () = &mut closing => return unclosed.map_or(Ok(()), |why| Err(Error::Refused(why))),
         }
     }
 }

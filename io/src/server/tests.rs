@@ -353,6 +353,23 @@ fn a_signal_behind_a_shutdown_is_the_first() {
 }
 
 #[test]
+fn what_can_not_be_closed_cuts_off_nobodys_reply() {
+    let (dir, node) = start();
+    let mut reader = node.client();
+    reader.send(command(&[b"SET", b"k", &vec![b'x'; 32 << 20]]));
+    reader.expect("+OK\r\n");
+    reader.send("GET k\r\n");
+    reader.expect("$");
+    // What a stop writes finds no directory.
+    std::fs::remove_dir_all(dir.path().join("p0")).unwrap();
+    node.stop.send("test").unwrap();
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(reader.rest().len(), "33554432\r\n".len() + (32 << 20) + "\r\n".len());
+    let ended = node.thread.join().unwrap();
+    assert!(matches!(&ended, Err(Error::Refused(why)) if why.contains("closed")), "{ended:?}");
+}
+
+#[test]
 fn a_second_signal_does_not_wait_for_anyone() {
     let (_dir, node) = start();
     let mut client = node.client();
