@@ -46,6 +46,10 @@
 //! (KIP-279). A follower never cuts at its own watermark: that lags behind what it has acknowledged
 //! (KIP-101). It takes the leader's watermark only after its log has matched.
 //!
+//! **Catching up.** A log that ends below the leader's tombstone horizon would keep what dropped
+//! tombstones had deleted: it begins again from zero. No tombstone is dropped that an open session has
+//! not come past, and who was broken off goes on where it had come to, unless one was dropped since.
+//!
 //! **Joining.** A replica enters when it acknowledges all that is committed and the record that began
 //! the leader's epoch: the leader may not know how much was committed before it, but all of that is
 //! before this record (KIP-966 tells of the losses otherwise). It must be active in the life that
