@@ -47,8 +47,8 @@
 //! (KIP-101). It takes the leader's watermark only after its log has matched.
 //!
 //! **Catching up.** A log that ends below the leader's tombstone horizon would keep what dropped
-//! tombstones had deleted: it begins again from zero. No tombstone is dropped that an open session has
-//! not come past, and who was broken off goes on where it had come to, unless one was dropped since.
+//! tombstones had deleted: it begins again from zero. No tombstone is dropped that a session has not
+//! come past for good, nor for some minutes when its link is broken, so that it goes on where it was.
 //!
 //! **Joining.** A replica enters when it acknowledges all that is committed and the record that began
 //! the leader's epoch: the leader may not know how much was committed before it, but all of that is

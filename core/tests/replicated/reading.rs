@@ -1,5 +1,7 @@
 //! The log as followers get it: from memory and from disk.
 
+use std::time::Duration;
+
 use kvnode_core::Offset;
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::limits::{REPLICATION_JOIN_BYTES, REPLICATION_RING_BYTES};
@@ -252,6 +254,39 @@ fn a_tombstone_that_a_follower_may_need_is_retained() {
         let found = log.iter().any(|s| s.kind == Kind::Delete && s.key == b"victim");
         assert_eq!(found, stays, "retain {retain}");
         assert_eq!(node.replica.tombstone_horizon() > Offset(0), !stays);
+    }
+}
+
+/// A follower comes at any moment of the merge, and has yet to hear of what is being dropped.
+#[test]
+fn a_merge_that_drops_what_a_follower_needs_by_now_is_given_up() {
+    for released in 0.. {
+        assert!(released < 1_000, "nothing is ever dropped");
+        let mut node = Node::leader(quiet(), 1);
+        node.put(b"victim", b"v");
+        node.delete(b"victim");
+        for n in 0..50u8 {
+            node.put(&[b'k', n % 3], &[n; 60]);
+        }
+        let mut node = Node::open(node.disk.crash(Unsynced::Lost), SETTINGS);
+        node.commit_all();
+        node.hold = true;
+        for _ in 0..released {
+            node.pass(Duration::from_millis(10));
+            node.release(0);
+        }
+        let dropped = node.replica.tombstone_horizon();
+        node.replica.set_retain(Offset(0));
+        node.release_all();
+        node.compact();
+        assert_eq!(node.replica.tombstone_horizon(), dropped, "{released} operations later");
+        let log = node.log(0, 1000);
+        let found = log.iter().any(|s| s.kind == Kind::Delete && s.key == b"victim");
+        assert_eq!(found, dropped == Offset(0));
+        if !found {
+            assert!(released > 5, "it took some operations to drop it");
+            break;
+        }
     }
 }
 

@@ -24,7 +24,6 @@ scripts! {
     a_reign_that_begins_with_too_few_lets_others_in
     alone_in_sync_needs_no_one
     an_operators_word_costs_what_was_committed
-    an_outrun_follower_begins_from_zero
     below_min_isr_nothing_is_committed
     below_the_tombstones_it_begins_from_zero
     followers_follow_and_a_write_commits

@@ -46,15 +46,17 @@ impl Leader {
         // From here on nothing is known of its log but what it says now: it may have restarted.
         let progress = self.progress_mut(from);
         progress.round = Some(round);
-        let horizon = log.tombstone_horizon;
-        let before = progress.session.take().filter(|before| before.goes_on(round, end, horizon));
+        let before = progress.session.take();
+        let before = before.filter(|before| before.goes_on(self.now, round, end));
         match self.compare(last, end, log) {
-            // Tombstones that it has not seen are gone: it would keep what they deleted. Of what it was
-            // sent since then they deleted nothing.
-            Ends::Match if end > Offset(0) && end < horizon && before.is_none() => {
+            // Tombstones that it has not seen are gone: it would keep what they deleted.
+            Ends::Match if self.lacks_tombstones(end, log) && before.is_none() => {
                 self.restart(from, round);
             }
-            Ends::Match => self.begin_session(from, round, end, before),
+            Ends::Match => {
+                let held = before.map_or(end, |before| before.held());
+                self.begin_session(from, round, end, held);
+            }
             Ends::Common(epoch, end) => {
                 let message = Message::Common { round, epoch, end };
                 self.out.push_back(Output::Send(from, message));
@@ -90,12 +92,16 @@ impl Leader {
         Ends::Match
     }
 
-    fn begin_session(&mut self, from: NodeId, round: Round, end: Offset, before: Option<Session>) {
-        assert!(end <= self.log.end, "a log that matches is not longer");
-        let since = before.map_or((end, self.log.horizon), |before| before.since);
+    /// A log without records has nothing that they could delete.
+    fn lacks_tombstones(&self, end: Offset, log: LogState<'_>) -> bool {
+        end > Offset(0) && end < log.tombstone_horizon
+    }
+
+    fn begin_session(&mut self, from: NodeId, round: Round, end: Offset, held: Offset) {
+        assert!(held <= end && end <= self.log.end, "a log that matches is not longer");
         let progress = self.progress_mut(from);
         progress.unfit = false;
-        progress.session = Some(Session::new(round, end, since));
+        progress.session = Some(Session::new(round, end, held));
         self.beat(from);
     }
 

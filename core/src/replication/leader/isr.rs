@@ -198,7 +198,7 @@ impl Leader {
         let needed = self.watermark.max(self.start.plus(1));
         let has_it = |session: &Session| session.acked.is_some_and(|acked: Offset| acked >= needed);
         let lives = self.followers.iter().filter_map(|(&node, progress)| {
-            let session = progress.session.as_ref().filter(|session| session.open)?;
+            let session = progress.session.as_ref().filter(|session| session.is_open())?;
             let life = Life { node, incarnation: session.round.incarnation };
             (has_it(session) && self.isr.is_active(life)).then_some(life)
         });

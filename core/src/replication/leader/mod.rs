@@ -94,7 +94,6 @@ pub struct Leader {
 struct Known {
     end: Offset,
     acked: Offset,
-    horizon: Offset,
 }
 
 impl Leader {
@@ -122,7 +121,7 @@ impl Leader {
             promises,
             settings,
             isr: InSync::new(me, map, partition),
-            log: Known { end: start, acked: Offset(0), horizon: Offset(0) },
+            log: Known { end: start, acked: Offset(0) },
             watermark: Offset(0),
             reads: Reads::new(now),
             followers: BTreeMap::new(),
@@ -157,7 +156,7 @@ impl Leader {
         self.begin(now);
         self.linked.remove(&node);
         if let Some(session) = self.session_mut(node) {
-            session.cut_off();
+            session.cut_off(now);
         }
     }
 
@@ -279,7 +278,7 @@ impl Leader {
         }
         assert!(log.end >= self.log.end && log.acked >= self.log.acked, "a leader cuts nothing");
         self.begun = true;
-        self.log = Known { end: log.end, acked: log.acked, horizon: log.tombstone_horizon };
+        self.log = Known { end: log.end, acked: log.acked };
         self.watermark = self.watermark.max(log.watermark);
         assert!(self.watermark <= self.log.end, "what is committed is in the log");
     }

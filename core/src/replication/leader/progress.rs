@@ -8,9 +8,13 @@
 //!   stored as the settings allow.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use super::super::message::Round;
 use crate::{Instant, Offset};
+
+/// How long the tombstones that a follower lacks are retained when its link is broken.
+const KEPT_FOR: Duration = Duration::from_mins(5);
 
 /// One follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +35,8 @@ pub(super) struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub(super) round: Round,
-    /// False once the link broke: nothing more is sent until it asks anew.
-    pub(super) open: bool,
+    /// Since when the link is broken: nothing more is sent until it asks anew.
+    pub(super) broken: Option<Instant>,
     /// The base of the next chunk: all before it was sent, or was there when the session began.
     pub(super) next: Offset,
     /// What it acknowledges; none before its first answer.
@@ -43,8 +47,8 @@ pub(super) struct Session {
     pub(super) reading: bool,
     /// When to ask for the chunk that failed.
     pub(super) ship_again: Option<Instant>,
-    /// From where on its log was sent without a break but of links, and the tombstone horizon then.
-    pub(super) since: (Offset, Offset),
+    /// Up to here it had its log for good when the session began.
+    had: Offset,
     /// When it was last sent something; none if it was not yet.
     pub(super) said: Option<Instant>,
     /// The largest beat that was sent.
@@ -82,16 +86,16 @@ impl Progress {
 }
 
 impl Session {
-    pub(super) fn new(round: Round, end: Offset, since: (Offset, Offset)) -> Self {
+    pub(super) fn new(round: Round, end: Offset, had: Offset) -> Self {
         Self {
             round,
-            open: true,
+            broken: None,
             next: end,
             acked: None,
             inflight: VecDeque::new(),
             reading: false,
             ship_again: None,
-            since,
+            had,
             said: None,
             beat_said: 0,
             beat_heard: None,
@@ -100,18 +104,26 @@ impl Session {
         }
     }
 
-    /// Whether a follower that asks anew goes on where this session had come to, though no tombstone
-    /// was dropped since: then it lacks none. It has its log from this session and what was there
-    /// before, unless its process is another.
-    pub(super) fn goes_on(&self, round: Round, end: Offset, horizon: Offset) -> bool {
-        let (from, since) = self.since;
+    pub(super) fn is_open(&self) -> bool {
+        self.broken.is_none()
+    }
+
+    /// Whether tombstones that the follower may not have seen are retained for it.
+    pub(super) fn is_kept(&self, now: Instant) -> bool {
+        self.broken.is_none_or(|since| now < since.after(KEPT_FOR))
+    }
+
+    /// Whether a follower that asks anew goes on where this session had come to. Then it lacks no
+    /// tombstone that was dropped: these it had. All of its log was there or is from this session,
+    /// unless its process is another.
+    pub(super) fn goes_on(&self, now: Instant, round: Round, end: Offset) -> bool {
         let same = round.incarnation == self.round.incarnation;
-        same && from <= end && end <= self.next && horizon <= since
+        same && self.is_kept(now) && self.held() <= end && end <= self.next
     }
 
     /// The link broke: what was sent last may be lost.
-    pub(super) fn cut_off(&mut self) {
-        self.open = false;
+    pub(super) fn cut_off(&mut self, now: Instant) {
+        self.broken.get_or_insert(now);
         self.reading = false;
         self.ship_again = None;
         self.inflight.clear();
@@ -145,8 +157,8 @@ impl Session {
         self.inflight.len() < chunks && sum < bytes
     }
 
-    /// Up to here the follower's log is known to be there, durable or not.
+    /// Up to here the follower has its log for good, as long as it lives.
     pub(super) fn held(&self) -> Offset {
-        self.acked.unwrap_or(self.next).min(self.next)
+        self.acked.unwrap_or(self.had).min(self.next)
     }
 }

@@ -71,7 +71,6 @@ impl Leader {
 
     /// Asks for the next chunk for every follower that has room for one.
     pub(super) fn ship_all(&mut self) {
-        self.restart_the_outrun();
         let nodes: Vec<NodeId> = self.open_sessions().map(|(node, _)| node).collect();
         let (now, end, settings) = (self.now, self.log.end, self.settings);
         for node in nodes {
@@ -85,20 +84,6 @@ impl Leader {
                 let bytes = settings.chunk_bytes;
                 self.out.push_back(Output::Ship { to: node, round, from, bytes });
             }
-        }
-    }
-
-    /// Compaction has dropped tombstones behind the place that a follower has come to.
-    fn restart_the_outrun(&mut self) {
-        let horizon = self.log.horizon;
-        let outrun = |(_, session): &(NodeId, &Session)| {
-            let (_, since) = session.since;
-            horizon > since && session.next > Offset(0) && session.next < horizon
-        };
-        let nodes: Vec<_> =
-            self.open_sessions().filter(outrun).map(|(node, s)| (node, s.round)).collect();
-        for (node, round) in nodes {
-            self.restart(node, round);
         }
     }
 
@@ -132,7 +117,7 @@ impl Leader {
         let sessions = self.followers.iter().filter_map(|(&node, progress)| {
             progress.session.as_ref().map(|session| (node, session))
         });
-        sessions.filter(|(_, session)| session.open)
+        sessions.filter(|(_, session)| session.is_open())
     }
 
     fn beat_due_of(&self, session: &Session) -> Instant {

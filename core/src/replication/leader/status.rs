@@ -48,11 +48,12 @@ impl Leader {
         if isr >= min_isr { Ok(()) } else { Err(TooFew { isr, min_isr }) }
     }
 
-    /// No tombstone at or behind this offset may be dropped while a follower catches up.
+    /// No tombstone at or behind this offset may be dropped while a follower catches up, or may do so
+    /// again soon.
     pub fn retain(&self) -> Offset {
         let sessions = self.followers.values().filter_map(|progress| progress.session.as_ref());
-        let held = sessions.filter(|session| session.open).map(|session| session.held());
-        held.fold(self.watermark, Offset::min)
+        let kept = sessions.filter(|session| session.is_kept(self.now));
+        kept.map(|session| session.held()).fold(self.watermark, Offset::min)
     }
 
     /// Every follower, by node.

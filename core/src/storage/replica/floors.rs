@@ -73,10 +73,10 @@ impl Floors {
         // Of a record before the first reign that is known the epoch is not.
         let (mut epoch, first) = epochs.list().first().copied().unwrap_or_default();
         floor = floor.max(first.plus(1));
-        if let Some((_, start)) = epochs.last()
-            && self.owes_behind(start)
-        {
-            floor = floor.max(start.plus(1));
+        // What it has reached may not be durable yet; what it has not is lost, if it leads.
+        if let Some((_, start)) = epochs.last() {
+            let reached = self.owed.iter().map(|&(floor, _)| floor.min(start.plus(1)));
+            floor = reached.fold(floor, Offset::max);
         }
         if let Some(known) = epochs.of_record(Offset(floor.0 - 1)) {
             epoch = known;
@@ -252,6 +252,9 @@ mod tests {
         let epochs = reigns(&[(1, 0), (4, 30)]);
         let told = Gap { end: Offset(9), floor: Offset(31), epoch: Epoch(4) };
         assert_eq!(floors.tell(Offset(9), &epochs), told, "a copy without its reign is not whole");
+        let later = reigns(&[(1, 0), (4, 70)]);
+        let told_later = Gap { end: Offset(9), floor: Offset(50), epoch: Epoch(1) };
+        assert_eq!(floors.tell(Offset(9), &later), told_later, "reached, if not durable yet");
         assert_eq!(floors.settle(&epochs, Offset(30)), None, "no record tells of it yet");
         assert_eq!(floors.settle(&epochs, Offset(31)), Some(Offset(31)));
         assert_eq!((floors.cut(), floors.owed()), (Offset(31), &[][..]));

@@ -88,6 +88,67 @@ fn a_log_that_is_a_part_of_the_leaders_matches_and_others_are_told_where_they_ma
     assert_eq!(answer(0, 0, 25), "streams from 0", "it has nothing that they could delete");
 }
 
+#[test]
+fn a_copy_that_was_broken_off_goes_on_while_what_it_lacks_is_retained() {
+    const MINUTE: u64 = 60_000;
+    let map = founded(3, 1);
+    let log = Log { horizon: 25, watermark: 31, ..log(&[(1, 0), (9, 30)], 31, 31) };
+    let copies = || {
+        let mut machine = lead_in(&map, 9, 30);
+        machine.on_linked(at(0), N3);
+        machine.on_message(at(0), N3, asks(round(&map, N3, 1), 0, 0), log.state());
+        assert_eq!(machine.retain(), Offset(0));
+        let out = said(&mut machine);
+        assert!(
+            out.iter().any(|out| matches!(out, leader::Output::Ship { to: N3, .. })),
+            "{out:?}"
+        );
+        let records = Bytes::from_static(b"records");
+        machine.ship(at(0), N3, round(&map, N3, 1), Offset(0), Offset(10), records);
+        assert_eq!(machine.retain(), Offset(0), "what was sent may not come");
+        machine.on_message(at(1), N3, ack(round(&map, N3, 1), 0, at(0), 5), log.state());
+        machine.on_unlinked(at(2), N3);
+        assert_eq!(machine.retain(), Offset(5));
+        said(&mut machine);
+        machine
+    };
+    let goes_on = |machine: &mut Leader, time, number, end| {
+        machine.on_linked(at(time), N3);
+        said(machine);
+        machine.on_message(at(time), N3, asks(round(&map, N3, number), 1, end), log.state());
+        match said(machine).first() {
+            Some(leader::Output::Send(N3, Message::Append { base, .. })) => {
+                assert_eq!(*base, Offset(end));
+                true
+            }
+            Some(leader::Output::Send(N3, Message::Restart { .. })) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for end in [5, 7, 10] {
+        let mut machine = copies();
+        assert!(goes_on(&mut machine, 5 * MINUTE, 2, end), "{end}");
+        assert_eq!(machine.retain(), Offset(5), "the rest may be lost yet");
+        assert!(goes_on(&mut machine, 5 * MINUTE, 3, 5), "it has taken back what was not durable");
+    }
+    for end in [4, 11] {
+        assert!(!goes_on(&mut copies(), 10, 2, end), "{end}: that is not from here");
+    }
+    let mut machine = copies();
+    let later = 5 * MINUTE + 3;
+    machine.on_tick(at(later), log.state());
+    assert_eq!(machine.retain(), Offset(31), "what is committed: nobody waits for it any more");
+    assert!(!goes_on(&mut machine, later, 2, 7));
+    // In another life it may have lost what it had.
+    let mut machine = copies();
+    let other = Round { incarnation: Incarnation(99), number: 1 };
+    machine.on_linked(at(10), N3);
+    said(&mut machine);
+    machine.on_message(at(10), N3, asks(other, 1, 7), log.state());
+    let out = said(&mut machine);
+    assert!(matches!(out[0], leader::Output::Send(N3, Message::Restart { .. })), "{out:?}");
+}
+
 /// n1 leads this epoch of a map in which n3 is not in sync.
 fn lead_in(map: &Map, epoch: u32, start: u64) -> Leader {
     let mut map = map.clone();

@@ -81,6 +81,11 @@ impl Replica {
     /// Puts the output in the place of the run, in memory first; the manifest follows.
     pub(super) fn switch(&mut self) {
         let mut job = self.merge.job.take().expect("a job is durable");
+        if job.horizon > self.retain {
+            // Since they were dropped a follower has come that has not seen these tombstones.
+            self.marks.hit(Mark::MergeGivenUp);
+            return self.delete_output(&job);
+        }
         let Stage::AwaitDurable(durable, output) = job.stage else {
             unreachable!("called for a durable job")
         };
