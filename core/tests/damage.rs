@@ -335,7 +335,7 @@ fn a_piece_of_an_older_segment_is_not_believed() {
     let mut world = World::fresh(quiet);
     let c = world.client();
     // Every third value stays, the others are superseded again and again.
-    let key = |n: u8| if n % 3 == 0 { [b'a', n] } else { [b'b', n % 13] };
+    let key = |n: u8| if n.is_multiple_of(3) { [b'a', n] } else { [b'b', n % 13] };
     let newest: BTreeMap<[u8; 2], u8> = (0..60).map(|n| (key(n), n)).collect();
     for n in 0..60 {
         world.set(c, &key(n), &[n; 300]);
