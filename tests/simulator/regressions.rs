@@ -212,7 +212,8 @@ fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
 
 /// A follower far behind copied as much of a compacted log as a link's queue held, asked for the rest, and had
 /// to begin again from zero, for ever. Mended by "core: a copy that was broken off goes on where it had come
-/// to".
+/// to". (What came just before that changed the run, too, so that it holds without it; the script
+/// `a_broken_copy_goes_on_where_it_was` does not.)
 #[test]
 fn a_copy_that_was_broken_off_began_again_from_zero_each_time() {
     holds(Profile::Replication, 51_001_340, None);
