@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// All of them. Which of them live yet is said in SIMULATION.md.
-const NAMES: [&str; 63] = [
+const NAMES: [&str; 64] = [
     "ack-before-fsync",
     "any-follower-voids-promises",
     "append-after-short-write",
     "batch-half-applied",
+    "broken-off-not-retained",
     "catch-up-skips-live-record",
     "checksum-without-partition-and-offset",
     "clock-sampled-before-request",

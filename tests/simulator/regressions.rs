@@ -3,7 +3,7 @@
 
 use kvnode_core::disk::File;
 use kvnode_core::{Offset, PartitionId, SegmentId};
-use kvnode_sim::plan::{Fault, Harm, Plan, Planned, text};
+use kvnode_sim::plan::{Fault, Harm, Plan, Planned, Trap, text};
 use kvnode_sim::run::{Request, run};
 use kvnode_sim::settings::Profile;
 
@@ -17,6 +17,13 @@ fn without_hunts(seed: u64) -> Plan {
     let mut plan = run(&Request::new(Profile::Cluster, seed)).plan;
     plan.retain(|planned| !matches!(planned.fault, Fault::Hunt { .. }));
     plan
+}
+
+/// A seed of the replication profile, with the faults that it had before copies were broken off.
+fn replicas_hold(seed: u64) {
+    let mut plan = run(&Request::new(Profile::Replication, seed)).plan;
+    plan.retain(|planned| !matches!(planned.fault, Fault::Hunt { trap: Trap::Break, .. }));
+    holds(Profile::Replication, seed, Some(plan));
 }
 
 /// A stop wanted to seal the active segment while the disk was taken for full: it never ended.
@@ -135,7 +142,7 @@ fn what_was_to_strike_a_disk_struck_the_one_that_was_put_in_its_place() {
 /// the same: an EXEC without a WATCH was aborted. Mended by "core: a WATCH that errs watches nothing".
 #[test]
 fn a_watch_that_was_refused_stood_all_the_same() {
-    holds(Profile::Replication, 50036, None);
+    replicas_hold(50036);
 }
 
 /// An operator had a node taken out while the directory of another one was lost: the removal of the
@@ -150,7 +157,7 @@ fn a_forgotten_voter_left_a_lost_one_in_every_majority() {
 /// be deleted at once. Mended by "core: delete what is left over a few files at a time".
 #[test]
 fn a_log_of_many_segments_that_began_again_flooded_the_disk() {
-    holds(Profile::Replication, 2500795, None);
+    replicas_hold(2500795);
 }
 
 /// The log of a follower was cut while reads went astray, and what the opening behind the cut could not
@@ -158,7 +165,7 @@ fn a_log_of_many_segments_that_began_again_flooded_the_disk() {
 /// cut of the log meets is damage".
 #[test]
 fn a_replica_whose_log_was_cut_was_let_in_without_what_it_could_not_read() {
-    holds(Profile::Replication, 4_500_442, None);
+    replicas_hold(4_500_442);
 }
 
 /// A deposed leader cut its log, and a read failed in the opening behind that: what it had logged before
@@ -166,7 +173,7 @@ fn a_replica_whose_log_was_cut_was_let_in_without_what_it_could_not_read() {
 /// "core: what is in a log that is read again is not called refused".
 #[test]
 fn what_was_before_a_cut_was_called_refused() {
-    holds(Profile::Replication, 4_502_391, None);
+    replicas_hold(4_502_391);
 }
 
 /// What stood in a copied log for records that compaction had dropped had the clock of the record behind
@@ -174,7 +181,7 @@ fn what_was_before_a_cut_was_called_refused() {
 /// Mended by "core: a gap has no later clock than what it stands for".
 #[test]
 fn the_clock_of_a_log_fell_behind_a_gap() {
-    holds(Profile::Replication, 6_400_079, None);
+    replicas_hold(6_400_079);
 }
 
 /// Under a relaxed fsync a leader committed what was logged in an earlier reign, and lost its power with
@@ -183,7 +190,7 @@ fn the_clock_of_a_log_fell_behind_a_gap() {
 /// anything of it is acknowledged".
 #[test]
 fn a_log_without_what_was_committed_was_taken_for_the_longest() {
-    holds(Profile::Replication, 2500760, None);
+    replicas_hold(2500760);
 }
 
 /// A follower's full disk took back what it had been sent, while the link broke and came back: it was due to
@@ -191,7 +198,7 @@ fn a_log_without_what_was_committed_was_taken_for_the_longest() {
 /// was done. Mended by "core: a follower that waits for its log waits for no clock".
 #[test]
 fn a_follower_that_waited_for_its_disk_was_due_without_end() {
-    holds(Profile::Replication, 3_000_080, None);
+    replicas_hold(3_000_080);
 }
 
 /// A leader whose first record could not be fsynced began the same reign once more, at another place of its
@@ -199,7 +206,7 @@ fn a_follower_that_waited_for_its_disk_was_due_without_end() {
 /// by nobody whose log is gone".
 #[test]
 fn a_reign_was_begun_twice() {
-    holds(Profile::Replication, 11, None);
+    replicas_hold(11);
 }
 
 /// A controller that had stood still was asked to move a leader; the same had been committed meanwhile, from
@@ -207,7 +214,7 @@ fn a_reign_was_begun_twice() {
 /// operator is answered by what was logged after it asked".
 #[test]
 fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
-    holds(Profile::Replication, 44_000_823, None);
+    replicas_hold(44_000_823);
 }
 
 /// A follower far behind copied as much of a compacted log as a link's queue held, asked for the rest, and had
@@ -216,5 +223,5 @@ fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
 /// `a_broken_copy_goes_on_where_it_was` does not.)
 #[test]
 fn a_copy_that_was_broken_off_began_again_from_zero_each_time() {
-    holds(Profile::Replication, 51_001_340, None);
+    replicas_hold(51_001_340);
 }

@@ -63,6 +63,7 @@ pub(crate) fn draw(settings: &Settings, chance: &mut Chance) -> Plan {
         plan.extend(crate::replication::draw::hunts(settings, chance));
         plan.extend(crate::replication::draw::losses(settings, chance));
         plan.extend(crate::replication::draw::lost_logs(settings, chance));
+        plan.extend(crate::replication::draw::breaks(settings, chance));
     }
     plan.sort_by_key(|planned| planned.at_ms);
     plan

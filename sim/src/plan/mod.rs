@@ -236,6 +236,9 @@ pub enum Trap {
     Entry,
     /// A replica is left behind, all who are in sync go down, and an operator has it elected.
     Copy,
+    /// A replica that begins without a log copies its leader's, and is broken off on the way, again and
+    /// again.
+    Break,
 }
 
 /// In which direction nothing goes.
@@ -332,7 +335,7 @@ pub enum Class {
 
 impl Class {
     /// All of them; those that are drawn apart from the others stand last, hunts before the rest.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Kill,
         Self::PowerKept,
         Self::PowerLost,
@@ -375,6 +378,7 @@ impl Class {
         Self::Hunt(Trap::Lease),
         Self::Hunt(Trap::Entry),
         Self::Hunt(Trap::Copy),
+        Self::Hunt(Trap::Break),
         Self::LostLog,
     ];
 
@@ -399,9 +403,10 @@ impl Class {
 
     /// Whether it needs replicas of partitions.
     pub fn is_of_replicas(self) -> bool {
-        let is_hunt =
-            matches!(self, Self::Hunt(Trap::Reign | Trap::Lease | Trap::Entry | Trap::Copy));
-        is_hunt || self == Self::LostLog
+        let is_hunt = |trap| {
+            matches!(trap, Trap::Reign | Trap::Lease | Trap::Entry | Trap::Copy | Trap::Break)
+        };
+        matches!(self, Self::Hunt(trap) if is_hunt(trap)) || self == Self::LostLog
     }
 
     /// Its name, as tables print it.
@@ -451,6 +456,7 @@ impl Class {
             Self::Hunt(Trap::Lease) => "hunt-leases",
             Self::Hunt(Trap::Entry) => "hunt-entries",
             Self::Hunt(Trap::Copy) => "hunt-copies",
+            Self::Hunt(Trap::Break) => "hunt-breaks",
             Self::LostLog => "lost-log",
         }
     }

@@ -55,6 +55,7 @@ impl Nemesis {
             Trap::Lease => self.hunt_leases(until_ns).await,
             Trap::Entry => self.hunt_entries(until_ns).await,
             Trap::Copy => self.hunt_copies(until_ns).await,
+            Trap::Break => self.hunt_breaks(until_ns).await,
         }
     }
 

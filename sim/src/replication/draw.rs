@@ -100,6 +100,20 @@ pub(crate) fn losses(settings: &Settings, chance: &mut Chance) -> Plan {
     vec![Planned { at_ms, fault }]
 }
 
+/// In how many of a hundred runs copies are broken off.
+const BREAKS_PERCENT: u64 = 35;
+
+/// Copies of whole logs that are broken off. They are drawn last, so that the other faults of a seed are
+/// what they were before there were these.
+pub(crate) fn breaks(settings: &Settings, chance: &mut Chance) -> Plan {
+    if settings.quorum.founding.replication_factor < 2 || !chance.percent(BREAKS_PERCENT) {
+        return Plan::new();
+    }
+    let at_ms = chance.of(2000..settings.duration_ms - HUNT_MS.start);
+    let fault = Fault::Hunt { trap: Trap::Break, for_ms: chance.of(HUNT_MS) };
+    vec![Planned { at_ms, fault }]
+}
+
 /// In how many of a hundred runs a node loses the log of one of its partitions, and how often at most.
 const LOST_LOG_PERCENT: u64 = 40;
 const LOST_LOGS_MAX: u64 = 4;

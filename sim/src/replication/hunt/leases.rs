@@ -196,7 +196,7 @@ impl Nemesis {
             return;
         }
         for _ in 0..MOVES_MAX {
-            self.take_away(led);
+            self.take_away(led, led.leader);
             if self.moment(chance.of(30..150), || !self.is_replica(led.leader, led.partition)).await
             {
                 break;

@@ -5,10 +5,13 @@
 //!   (Gray and Cheriton, 1989; dissertation §6.4).
 //! - [`Trap::Entry`](crate::plan::Trap::Entry): the seat of who lacks what the leader of before had committed (KIP-966).
 //! - [`Trap::Copy`](crate::plan::Trap::Copy): an operator's election, of one that is not in sync, once all who are do not come back.
+//! - [`Trap::Break`](crate::plan::Trap::Break): a copy from the log's beginning that is broken off while tombstones go
+//!   (KAFKA-4545).
 //!
 //! Whoever is put in the place of another is so by an operator's word; that an old leader is no replica
 //! any more spares the new one the wait for it, and it becomes one again later.
 
+mod breaks;
 mod copies;
 mod entries;
 mod leases;
@@ -130,10 +133,10 @@ impl Nemesis {
         parted.into_iter().for_each(|(from, cut)| self.unmute(from, cut));
     }
 
-    /// An old leader is no replica any more, if enough are left without it.
-    fn take_away(&self, led: &Led) {
+    /// The node is no replica any more, if enough are left without it.
+    fn take_away(&self, led: &Led, node: u32) {
         let mut replicas = led.replicas.clone();
-        replicas.retain(|&node| node.0 != led.leader);
+        replicas.retain(|&replica| replica.0 != node);
         if replicas.len() < self.world.settings.quorum.founding.min_isr as usize {
             return;
         }
@@ -141,7 +144,7 @@ impl Nemesis {
             let (watch, atlas) = (lock(&self.world.watch), lock(&self.world.atlas));
             let replicas = lock(&self.world.replicas);
             let is_intact = |node| !atlas.is_lost_of(node);
-            may_lose(&replicas, watch.map(), (led.leader, Part::All), is_intact)
+            may_lose(&replicas, watch.map(), (node, Part::All), is_intact)
         };
         if survives {
             self.world.takes_away();
