@@ -225,3 +225,11 @@ fn an_operator_was_answered_by_what_was_logged_before_it_asked() {
 fn a_copy_that_was_broken_off_began_again_from_zero_each_time() {
     replicas_hold(51_001_340);
 }
+
+/// A segment was sealed before it held anything, and its hint named the reign of what waited to be copied into
+/// the next: after a loss of power all of that was taken for torn, since its first records were of earlier
+/// reigns.
+#[test]
+fn a_hint_named_a_later_reign_than_its_segment_holds() {
+    replicas_hold(66_000_646);
+}

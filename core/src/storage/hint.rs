@@ -43,7 +43,7 @@ const FLAG_EXPIRES: u8 = 1;
 /// What a hint says of its segment as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The epoch of its last record.
+    /// The epoch of its last record; zero if it holds none. An opening takes no earlier one behind it.
     pub epoch: Epoch,
     /// The clock of its last record.
     pub clock: Millis,

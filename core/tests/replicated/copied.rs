@@ -204,6 +204,56 @@ fn a_gap_stands_for_what_compaction_took_and_outlives_restarts() {
     }
 }
 
+/// The first segment is sealed before it holds anything, with what was copied waiting for that: nothing of
+/// that is in it.
+#[test]
+fn a_log_that_begins_again_after_a_failed_fsync_is_there_after_the_next_crash() {
+    let mut leader = Node::leader(quiet(), 1);
+    leader.put(b"a", b"1");
+    leader.replica.begin_reign(Epoch(4));
+    leader.put(b"b", b"2");
+    for unsynced in [Unsynced::Lost, Unsynced::Kept] {
+        let mut follower = Node::fresh(quiet());
+        let fails = |op: &DiskOp| matches!(op, DiskOp::Sync(_)).then_some(DiskError::Io(5));
+        follower.disk.fault = Some(Box::new(fails));
+        let chunk = leader.read(0, 1).unwrap();
+        follower.copy(chunk);
+        follower.disk.fault = None;
+        follower.pass(Duration::from_secs(2));
+        follower.replica.cut(follower.now, Offset(0), &mut follower.cache);
+        follower.settle();
+        follower.copy_all(&mut leader, 1000);
+        assert_eq!(follower.replica.acked_end(), Offset(4));
+        let mut again = Node::open(follower.disk.crash(unsynced), quiet());
+        assert_eq!((again.replica.log_end(), again.replica.damaged()), (Offset(4), false));
+        assert_eq!(again.log(0, 1000), leader.log(0, 1000));
+    }
+}
+
+#[test]
+fn a_segment_is_of_no_reign_that_was_taken_back_from_it() {
+    let mut follower = Node::fresh(quiet());
+    let put = |epoch, offset| (head(Kind::Put, epoch, offset, 1, false), &b"k"[..], &[7; 300][..]);
+    let begins = |epoch, offset| (head(Kind::Epoch, epoch, offset, 1, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut follower, 3, &[begins(1, 0), put(1, 1), put(1, 2)]), Ok(()));
+    follower.commit_all();
+    let full = |op: &DiskOp| matches!(op, DiskOp::Write { .. }).then_some(DiskError::Full);
+    follower.disk.fault = Some(Box::new(full));
+    assert_eq!(take(&mut follower, 4, &[begins(5, 3)]), Ok(()));
+    follower.settle();
+    assert_eq!(follower.replica.log_end(), Offset(3));
+    follower.disk.fault = None;
+    follower.pass(Duration::from_secs(2));
+    // Another leads by now, whose log goes on as this one did.
+    assert_eq!(take(&mut follower, 4, &[put(1, 3)]), Ok(()));
+    follower.settle();
+    assert_eq!(follower.replica.acked_end(), Offset(4));
+    for unsynced in [Unsynced::Lost, Unsynced::Kept] {
+        let again = Node::open(follower.disk.clone().crash(unsynced), quiet());
+        assert_eq!((again.replica.log_end(), again.replica.damaged()), (Offset(4), false));
+    }
+}
+
 #[test]
 fn a_follower_does_not_decide_what_is_logged() {
     let mut leader = Node::leader(quiet(), 1);

@@ -167,13 +167,14 @@ impl Replica {
         let segment = *self.segments.active();
         let file = segment.file(self.id);
         let (position, large) = (self.active.len, data.len() > ZERO_AHEAD_WRITE_MAX);
-        let crc_before = self.active.crc.clone();
+        let (crc_before, epoch_before) = (self.active.crc.clone(), self.active.epoch);
         self.active.crc.update(&data);
+        self.active.epoch = self.epoch;
         self.active.len += data.len() as u64;
         let (base, end) = (self.flown_end, self.log_end);
         self.flown_end = end;
         let whole = self.whole_end(end);
-        self.flying = Some(Flying { position, crc_before, end, whole });
+        self.flying = Some(Flying { position, crc_before, epoch_before, end, whole });
         self.writes.push_back(Written { segment: segment.id, position, end });
         if self.settings.replicated {
             self.ring.push((base, end), &data);

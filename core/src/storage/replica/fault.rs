@@ -138,6 +138,7 @@ impl Replica {
         self.clearing = Some(self.log_end);
         self.active.len = flying.position;
         self.active.crc = flying.crc_before;
+        self.active.epoch = flying.epoch_before;
         self.active.zeroed_to = 0;
         let file = self.segments.active().file(self.id);
         let len = self.active.len;

@@ -19,13 +19,15 @@ use crate::storage::format::Sealed;
 use crate::storage::hint::{HintWriter, Hinted, Part, Summary};
 use crate::storage::keydir::Entry;
 use crate::storage::record::Kind;
-use crate::{Offset, SegmentId};
+use crate::{Epoch, Offset, SegmentId};
 
 /// The hint of a segment that was sealed before all of it was committed.
 #[derive(Debug)]
 pub(super) struct Ending {
     segment: Segment,
     sealed: Sealed,
+    /// Of its last record.
+    epoch: Epoch,
     hint: Gathering,
 }
 
@@ -70,7 +72,7 @@ impl Replica {
     /// is not committed yet is waited for, but not beyond the end of the next segment.
     pub(super) fn finish_hint(&mut self, segment: Segment, sealed: Sealed) -> bool {
         let Some(hint) = self.active.hint.take().filter(|_| !sealed.damaged) else { return false };
-        let ending = Ending { segment, sealed, hint };
+        let ending = Ending { segment, sealed, epoch: self.active.epoch, hint };
         if self.high_watermark < Offset(sealed.end) {
             self.ending = Some(ending);
             return false;
@@ -90,11 +92,9 @@ impl Replica {
         }
     }
 
-    fn end_hint(&mut self, Ending { segment, sealed, hint }: Ending) {
-        let reigns = self.epochs.list().iter();
-        let last = reigns.rev().find(|(_, start)| start.0 < sealed.end);
+    fn end_hint(&mut self, Ending { segment, sealed, epoch, hint }: Ending) {
         let summary = Summary {
-            epoch: last.map_or(self.epoch, |&(epoch, _)| epoch),
+            epoch,
             clock: self.committed_clock,
             other_bytes: segment.other,
             tombstone_bytes: segment.tombstones,

@@ -302,6 +302,8 @@ struct Active {
     zeroed_to: u64,
     /// CRC-32 of the records submitted.
     crc: crc32fast::Hasher,
+    /// The epoch of the last of them; zero if there is none.
+    epoch: Epoch,
     /// Its hint; `None` if that was given up.
     hint: Option<hints::Gathering>,
 }
@@ -321,8 +323,9 @@ struct Written {
 struct Flying {
     /// Where in the active segment it goes.
     position: u64,
-    /// The segment's checksum without it.
+    /// The segment's checksum without it, and the epoch of its last record.
     crc_before: crc32fast::Hasher,
+    epoch_before: Epoch,
     /// The offset after its last record.
     end: Offset,
     /// The end of its last whole batch.
@@ -364,7 +367,7 @@ impl Active {
     fn empty() -> Self {
         let len = SEGMENT_HEADER_BYTES as u64;
         let (crc, hint) = (crc32fast::Hasher::new(), Some(hints::Gathering::new()));
-        Self { len, zeroed_to: len, crc, hint }
+        Self { len, zeroed_to: len, crc, epoch: Epoch(0), hint }
     }
 }
 

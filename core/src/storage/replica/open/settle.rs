@@ -32,7 +32,8 @@ impl Replica {
     pub(super) fn settle_tail(&mut self, opening: &mut Opening, (len, end): (u64, Offset)) -> Next {
         let active = *self.segments.active();
         let hint = self.active.hint.take().filter(|_| !active.quarantined);
-        self.active = Active { len, zeroed_to: len, crc: opening.crc.clone(), hint };
+        let (crc, epoch) = (opening.crc.clone(), self.epoch);
+        self.active = Active { len, zeroed_to: len, crc, epoch, hint };
         self.log_end = end;
         // A segment with damage is kept as it is: the log goes on in another.
         self.roll_wanted |= active.quarantined;
