@@ -43,14 +43,15 @@ impl Leader {
         if known.is_some_and(|known| round <= known) {
             return self.ignore(from, Ignored::OldRound);
         }
-        // From here on nothing is known of its log but what it says now: it may have restarted.
+        // From here on nothing is known of its log but what it says now, for it may have restarted, and
+        // which tombstones it had, if it has not.
         let progress = self.progress_mut(from);
         progress.round = Some(round);
         let before = progress.session.take();
         let before = before.filter(|before| before.goes_on(self.now, round, end));
         match self.compare(last, end, log) {
             // Tombstones that it has not seen are gone: it would keep what they deleted.
-            Ends::Match if self.lacks_tombstones(end, log) && before.is_none() => {
+            Ends::Match if lacks_tombstones(end, log) && before.is_none() => {
                 self.restart(from, round);
             }
             Ends::Match => {
@@ -92,11 +93,6 @@ impl Leader {
         Ends::Match
     }
 
-    /// A log without records has nothing that they could delete.
-    fn lacks_tombstones(&self, end: Offset, log: LogState<'_>) -> bool {
-        end > Offset(0) && end < log.tombstone_horizon
-    }
-
     fn begin_session(&mut self, from: NodeId, round: Round, end: Offset, held: Offset) {
         assert!(held <= end && end <= self.log.end, "a log that matches is not longer");
         let progress = self.progress_mut(from);
@@ -121,4 +117,9 @@ impl Leader {
             self.out.push_back(Output::Send(from, Message::Restart { round }));
         }
     }
+}
+
+/// A log without records has nothing that they could delete.
+fn lacks_tombstones(end: Offset, log: LogState<'_>) -> bool {
+    end > Offset(0) && end < log.tombstone_horizon
 }

@@ -1,8 +1,9 @@
 //! What a leader knows of one follower.
 //!
 //! Invariants:
-//! - All that is known of its log is of the present session: a follower that asks anew may have
-//!   restarted and lost what it had not made durable, so its old end counts for nothing.
+//! - All that is known of its log's end is of the present session: a follower that asks anew may have
+//!   restarted and lost what it had not made durable, so its old end counts for nothing. Up to where
+//!   it had all tombstones is known from before as well, if its process is the same.
 //! - `acked ≤ next`: nobody acknowledges what was not sent.
 //! - At most one chunk is being read, and so many chunks and bytes are sent and not known to be
 //!   stored as the settings allow.
