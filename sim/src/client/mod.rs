@@ -473,6 +473,7 @@ impl Client {
         }
         let action = match errand {
             Errand::Write(group) => self.workload.write(group),
+            Errand::Delete(group) => Action::Del(workload::all(group)),
             Errand::Read(group) => Action::MGet(workload::all(group)),
         };
         self.ask(action, None);

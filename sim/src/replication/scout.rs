@@ -1,8 +1,8 @@
 //! Clients in the service of a hunt: each asks one node, and only when the hunt says so.
 //!
 //! A client of the workload asks whom and when it likes, and is seldom at the one node that matters in the
-//! one moment that does. A scout connects beforehand, and writes or reads a group of keys when it is told
-//! to. What it asks and is told stands in the history like everything else.
+//! one moment that does. A scout connects beforehand, and writes, deletes or reads a group of keys when it is
+//! told to. What it asks and is told stands in the history like everything else.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +22,8 @@ pub(crate) const SCOUTS: u32 = 6;
 pub(crate) enum Errand {
     /// Write keys of this group.
     Write(Group),
+    /// Delete all keys of this group.
+    Delete(Group),
     /// Read all keys of this group.
     Read(Group),
 }

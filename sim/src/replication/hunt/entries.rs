@@ -102,7 +102,7 @@ impl Nemesis {
         held.into_iter().flat_map(|held| &held.isr).map(|seat| seat.life.node.0).collect()
     }
 
-    fn is_in_sync(&self, node: u32, partition: PartitionId) -> bool {
+    pub(super) fn is_in_sync(&self, node: u32, partition: PartitionId) -> bool {
         self.in_sync(partition).contains(&node)
     }
 

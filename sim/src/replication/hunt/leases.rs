@@ -185,13 +185,7 @@ impl Nemesis {
 
     /// An operator puts another in the place of a leader, which is no replica any more then.
     pub(super) async fn replace(&self, led: &Led, heir: u32, chance: &mut Chance) {
-        let is_led = || self.is_led_after(led.partition, led.epoch);
-        for _ in 0..MOVES_MAX {
-            self.demand(Request::MoveLeader(led.partition, NodeId(heir)));
-            if self.moment(chance.of(30..250), is_led).await {
-                break;
-            }
-        }
+        self.move_leader(led, heir, chance).await;
         if !chance.percent(NO_REPLICA_PERCENT) {
             return;
         }
@@ -199,6 +193,17 @@ impl Nemesis {
             self.take_away(led, led.leader);
             if self.moment(chance.of(30..150), || !self.is_replica(led.leader, led.partition)).await
             {
+                break;
+            }
+        }
+    }
+
+    /// An operator asks until another leads.
+    pub(super) async fn move_leader(&self, led: &Led, heir: u32, chance: &mut Chance) {
+        let is_led = || self.is_led_after(led.partition, led.epoch);
+        for _ in 0..MOVES_MAX {
+            self.demand(Request::MoveLeader(led.partition, NodeId(heir)));
+            if self.moment(chance.of(30..250), is_led).await {
                 break;
             }
         }
