@@ -233,3 +233,10 @@ fn a_copy_that_was_broken_off_began_again_from_zero_each_time() {
 fn a_hint_named_a_later_reign_than_its_segment_holds() {
     replicas_hold(66_000_646);
 }
+
+/// Without an fsync for each write, what superseded what a copied log lacks was acknowledged before it was
+/// durable: the loss of power that took it took much older values, too.
+#[test]
+fn a_loss_of_power_took_an_old_value_with_the_new_one() {
+    replicas_hold(68_000_301);
+}

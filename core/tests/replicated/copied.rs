@@ -337,6 +337,37 @@ fn a_copied_log_can_not_be_cut_below_what_superseded_what_it_lacks() {
     }
 }
 
+/// As a merge waits for it, or a loss of power would take an old value with the new one.
+#[test]
+fn what_superseded_what_a_copied_log_lacks_is_durable_before_it_is_acknowledged() {
+    let (mut leader, at) = superseded();
+    let floor = leader.replica.log_end();
+    leader.put(b"z", b"z");
+    for fsync in [FsyncMode::EveryMs(60_000), FsyncMode::Never] {
+        let mut follower = Node::fresh(Settings { fsync, segment_bytes: 1 << 20, ..quiet() });
+        // The last reign has begun there for good.
+        while follower.replica.log_end() < Offset(at) {
+            let chunk = leader.read(follower.replica.log_end().0, 1).unwrap();
+            follower.copy(chunk);
+        }
+        follower.hold = true;
+        follower.copy_all(&mut leader, 1 << 20);
+        let is_sync = |op: &DiskOp| matches!(op, DiskOp::Sync(_));
+        while let Some(at) = follower.held.iter().position(|(_, op)| !is_sync(op)) {
+            follower.release(at);
+        }
+        let acked = follower.replica.acked_end();
+        assert!(Offset(at) <= acked && acked < floor, "{fsync:?}: {acked} of {floor}");
+        assert!(!follower.held.is_empty(), "{fsync:?}: an fsync is asked for");
+        follower.release_all();
+        assert_eq!(follower.replica.acked_end(), leader.replica.log_end());
+        let mut again = Node::open(follower.disk.crash(Unsynced::Lost), quiet());
+        assert!(again.replica.log_end() >= floor, "{fsync:?}: {}", again.replica.log_end());
+        again.commit_all();
+        assert_eq!(again.content().get(&b"key"[..]), Some(&b"new".to_vec()));
+    }
+}
+
 /// It lacks what it lacked before, and nobody may have more of it.
 #[test]
 fn a_copied_log_that_has_not_got_so_far_is_cut_and_owes_as_much() {

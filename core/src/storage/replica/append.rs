@@ -251,7 +251,7 @@ impl Replica {
         (self.durable_end, self.durable_whole) = (end, whole);
         self.sync_flying = None;
         self.write_mark();
-        self.say_reign_acked();
+        self.say_acked_by_sync();
         if self.settings.fsync == FsyncMode::Always
             && self.flying.as_ref().is_some_and(|flying| flying.end == end)
         {
@@ -332,7 +332,9 @@ impl Replica {
         // A roll makes durable what is written.
         let idle = self.sync_flying.is_none() && self.roll.is_none();
         let due = idle && self.durable_end < self.written_end;
-        let forced = self.durable_end < self.sync_to;
+        let owed = self.floors.first_behind(self.durable_end);
+        let reached = owed.is_some_and(|floor| floor <= self.written_end);
+        let forced = self.durable_end < self.sync_to || reached;
         let relaxed = matches!(self.settings.fsync, FsyncMode::EveryMs(_));
         (due && (relaxed || forced) && self.serving()).then_some(match forced {
             true => Instant::default(),

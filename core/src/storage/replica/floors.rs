@@ -103,9 +103,14 @@ impl Floors {
         })
     }
 
+    /// The first floor that is owed and not durable yet, if the log is durable up to `end`.
+    pub(super) fn first_behind(&self, end: Offset) -> Option<Offset> {
+        self.owed.iter().map(|&(floor, _)| floor).filter(|&floor| floor > end).min()
+    }
+
     /// Whether a log that ends at `end` has yet to reach what it owes.
     pub(super) fn owes_behind(&self, end: Offset) -> bool {
-        self.owed.iter().any(|&(floor, _)| end < floor)
+        self.first_behind(end).is_some()
     }
 
     /// The log has lost what was durable behind `end`, also what superseded, up to the cut floor, what

@@ -149,7 +149,7 @@ impl Replica {
             RollOp::OldSynced => {
                 roll.waits -= 1;
                 self.durable_end = self.written_end;
-                self.say_reign_acked();
+                self.say_acked_by_sync();
                 self.durable_whole = self.written_whole;
                 self.write_mark();
                 // So that a power failure leaves a mark that is at most a segment old.

@@ -39,13 +39,21 @@ impl Replica {
     /// mode. By the last reign that a log knows of the longest is chosen when all have lost their
     /// power: if that could be lost, a log of an earlier reign, of which nothing was ever committed,
     /// would win against one that has all.
+    ///
+    /// Nor is what a copied log owes before that is durable, as a merge waits for what superseded: a
+    /// loss of power would take with it also what has been dropped for it, however old.
     pub fn acked_end(&self) -> Offset {
         match self.settings.fsync {
-            FsyncMode::Always => self.durable_whole,
-            FsyncMode::EveryMs(_) | FsyncMode::Never if self.durable_end < self.reign_end => {
-                self.written_whole.min(Offset(self.reign_end.0 - 1))
-            }
-            FsyncMode::EveryMs(_) | FsyncMode::Never => self.written_whole,
+            FsyncMode::Always => return self.durable_whole,
+            FsyncMode::EveryMs(_) | FsyncMode::Never => {}
+        }
+        let mut end = self.written_whole;
+        if self.durable_end < self.reign_end {
+            end = end.min(Offset(self.reign_end.0 - 1));
+        }
+        match self.floors.first_behind(self.durable_end) {
+            Some(floor) if floor <= end => self.whole_end(Offset(floor.0 - 1)),
+            Some(_) | None => end,
         }
     }
 
@@ -109,9 +117,10 @@ impl Replica {
         self.say_acked();
     }
 
-    /// What is durable has moved: the beginning of a reign may be, and with it all behind it.
-    pub(super) fn say_reign_acked(&mut self) {
-        if self.reign_end > Offset(0) {
+    /// What is durable has moved: the beginning of a reign may be, or what the log owed, and with it
+    /// all behind it.
+    pub(super) fn say_acked_by_sync(&mut self) {
+        if self.reign_end > Offset(0) || !self.floors.owed().is_empty() {
             self.say_acked();
         }
     }
