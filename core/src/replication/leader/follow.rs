@@ -55,8 +55,8 @@ impl Leader {
                 self.restart(from, round);
             }
             Ends::Match => {
-                let held = before.map_or(end, |before| before.held());
-                self.begin_session(from, round, end, held);
+                let known = before.map_or((end, end), |before| (before.held(), before.passed()));
+                self.begin_session(from, round, end, known);
             }
             Ends::Common(epoch, end) => {
                 let message = Message::Common { round, epoch, end };
@@ -93,11 +93,19 @@ impl Leader {
         Ends::Match
     }
 
-    fn begin_session(&mut self, from: NodeId, round: Round, end: Offset, held: Offset) {
-        assert!(held <= end && end <= self.log.end, "a log that matches is not longer");
+    /// Up to `had` it has its log for good, and up to `passed` it has come for now.
+    fn begin_session(
+        &mut self,
+        from: NodeId,
+        round: Round,
+        end: Offset,
+        (had, passed): (Offset, Offset),
+    ) {
+        let is_longest = had <= passed && passed <= end && end <= self.log.end;
+        assert!(is_longest, "a log that matches is not longer");
         let progress = self.progress_mut(from);
         progress.unfit = false;
-        progress.session = Some(Session::new(round, end, held));
+        progress.session = Some(Session::new(round, end, (had, passed)));
         self.beat(from);
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) ship_again: Option<Instant>,
     /// Up to here it had its log for good when the session began.
     had: Offset,
+    /// Up to here it had its log then, if not for good: tombstones before may be gone.
+    passed: Offset,
     /// When it was last sent something; none if it was not yet.
     pub(super) said: Option<Instant>,
     /// The largest beat that was sent.
@@ -87,7 +89,7 @@ impl Progress {
 }
 
 impl Session {
-    pub(super) fn new(round: Round, end: Offset, had: Offset) -> Self {
+    pub(super) fn new(round: Round, end: Offset, (had, passed): (Offset, Offset)) -> Self {
         Self {
             round,
             broken: None,
@@ -97,6 +99,7 @@ impl Session {
             reading: false,
             ship_again: None,
             had,
+            passed,
             said: None,
             beat_said: 0,
             beat_heard: None,
@@ -115,11 +118,16 @@ impl Session {
     }
 
     /// Whether a follower that asks anew goes on where this session had come to. Then it lacks no
-    /// tombstone that was dropped: these it had. All of its log was there or is from this session,
-    /// unless its process is another.
+    /// tombstone that was dropped: these it had, and has still, for its log is no shorter than when that
+    /// was seen. All of its log was there or is from this session, unless its process is another.
     pub(super) fn goes_on(&self, now: Instant, round: Round, end: Offset) -> bool {
         let same = round.incarnation == self.round.incarnation;
-        same && self.is_kept(now) && self.held() <= end && end <= self.next
+        same && self.is_kept(now) && self.passed() <= end && end <= self.next
+    }
+
+    /// Tombstones before this may be gone: the follower had come past them.
+    pub(super) fn passed(&self) -> Offset {
+        self.passed.max(self.held())
     }
 
     /// The link broke: what was sent last may be lost.

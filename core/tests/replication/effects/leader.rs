@@ -531,3 +531,43 @@ fn a_promise_to_a_leader_that_follows_is_void() {
     machine.on_tick(at(50), log(&[(1, 0)], 1, 1).state());
     assert!(said(&mut machine).contains(&leader::Output::Commit(Offset(1))));
 }
+
+#[test]
+fn what_was_in_the_log_but_not_durable_when_a_session_began_counts_for_no_tombstones() {
+    let map = founded(3, 1);
+    let mut machine = lead_in(&map, 9, 30);
+    machine.on_linked(at(0), N3);
+    said(&mut machine);
+    let before = Log { watermark: 31, ..log(&[(1, 0), (9, 30)], 31, 31) };
+    // n3 has copied up to 20 from an earlier leader; from 10 on that is not durable yet.
+    machine.on_message(at(0), N3, asks(round(&map, N3, 1), 1, 20), before.state());
+    said(&mut machine);
+    assert_eq!(machine.retain(), Offset(20));
+    // So a merge that was under way may be switched to, that has dropped the tombstone at 14.
+    let after = Log { horizon: 15, watermark: 31, ..log(&[(1, 0), (9, 30)], 31, 31) };
+    machine.on_log(at(1), after.state());
+    machine.on_message(at(1), N3, ack(round(&map, N3, 1), 0, at(0), 10), after.state());
+    said(&mut machine);
+    // Its disk is full, or an fsync fails: its log ends at 10, in the same life.
+    machine.on_message(at(2), N3, asks(round(&map, N3, 2), 1, 10), after.state());
+    let out = said(&mut machine);
+    assert!(matches!(out[0], leader::Output::Send(N3, Message::Restart { .. })), "{out:?}");
+}
+
+#[test]
+fn tombstones_that_were_lost_again_with_the_end_of_the_log_are_missing() {
+    let map = founded(3, 1);
+    let mut machine = lead_in(&map, 9, 30);
+    machine.on_linked(at(0), N3);
+    said(&mut machine);
+    // The tombstone at 14 was dropped here long ago; n3 has it, though not durably.
+    let log = Log { horizon: 15, watermark: 31, ..log(&[(1, 0), (9, 30)], 31, 31) };
+    machine.on_message(at(0), N3, asks(round(&map, N3, 1), 1, 20), log.state());
+    assert!(matches!(said(&mut machine)[0], leader::Output::Send(N3, Message::Append { .. })));
+    machine.on_message(at(1), N3, ack(round(&map, N3, 1), 0, at(0), 10), log.state());
+    said(&mut machine);
+    // A write of its finds no room, or its fsync fails: the log ends at 10, in the same life.
+    machine.on_message(at(2), N3, asks(round(&map, N3, 2), 1, 10), log.state());
+    let out = said(&mut machine);
+    assert!(matches!(out[0], leader::Output::Send(N3, Message::Restart { .. })), "{out:?}");
+}
