@@ -267,6 +267,7 @@ impl Broker {
             Input::LogEnd(end) => self.on_log_end(now, end),
             Input::Closed(partition) => {
                 self.log_ends.remove(&partition);
+                self.heartbeat_due = now.mono;
             }
             Input::Resigned(partition, epoch) => {
                 self.resigned.insert(partition, epoch);

@@ -110,7 +110,6 @@ impl Shard {
     }
 
     fn on_follower(&mut self, at: usize, output: follower::Output) {
-        let now = self.now.mono;
         let partition = &mut self.partitions[at];
         match output {
             follower::Output::Send(to, message) => self.send_data(at, to, message),
@@ -126,8 +125,7 @@ impl Shard {
             follower::Output::Cut(_) if !partition.can_act() => {}
             follower::Output::Cut(from) => {
                 self.marks.hit(Mark::LogCut);
-                partition.cut(now, from, &mut *self.config.cache);
-                self.touch(at);
+                self.cut_log(at, from);
             }
             follower::Output::Ignored(..) => {}
             follower::Output::Notice(severity, text) => {

@@ -166,7 +166,7 @@ impl Partition {
             end: replica.acked_end(),
             fit: replica.fit(),
         };
-        (self.ready && replica.serving()).then(end)
+        self.can_act().then(end)
     }
 
     /// The log is to end at `from`. What was acknowledged before that is to be there still.
@@ -366,8 +366,7 @@ impl Shard {
                 if partition.is_refetched() {
                     (partition.spoilt, partition.forked) = (false, false);
                     self.marks.hit(Mark::Refetched);
-                    partition.cut(now, Offset(0), &mut *self.config.cache);
-                    return self.touch(at);
+                    return self.cut_log(at, Offset(0));
                 }
                 let round = partition.next_round;
                 let mut follower = Follower::new(now, id, life, epoch, leader, round, settings);
@@ -393,14 +392,23 @@ impl Shard {
         self.advance_role(at);
     }
 
+    /// The log is to end at `from`. Until it does nothing counts that was said of it: a full disk can
+    /// take its time, and whoever is elected meanwhile for what it had leads with what is left.
+    fn cut_log(&mut self, at: usize, from: Offset) {
+        let partition = &mut self.partitions[at];
+        partition.cut(self.now.mono, from, &mut *self.config.cache);
+        let id = partition.id;
+        self.out.push_back(Output::Control(ToControl::Closed(id)));
+        self.touch(at);
+    }
+
     fn begin_reign(&mut self, at: usize, epoch: Epoch, view: &View) {
         self.step_down(at);
         let now = self.now.mono;
         let partition = &mut self.partitions[at];
         if let Some(from) = partition.replica.open_batch() {
             // The rest of it will never come; the reign begins once the log is open again.
-            partition.cut(now, from, &mut *self.config.cache);
-            return self.touch(at);
+            return self.cut_log(at, from);
         }
         let last = partition.begun.max(partition.replica.epoch());
         if last >= epoch || !partition.replica.fit() {
