@@ -67,6 +67,12 @@ impl Epochs {
         Some(self.0.get(after.checked_sub(1)?)?.0)
     }
 
+    /// Where the first reign begins that does so at this offset or behind it.
+    pub fn first_from(&self, offset: Offset) -> Option<Offset> {
+        let at = self.0.partition_point(|&(_, start)| start < offset);
+        self.0.get(at).map(|&(_, start)| start)
+    }
+
     /// The largest known epoch that is not above `epoch`, and where it ends in a log that ends at
     /// `log_end`; `None` if no such is known.
     pub fn at_most(&self, epoch: Epoch, log_end: Offset) -> Option<(Epoch, Offset)> {
@@ -104,6 +110,12 @@ mod tests {
         assert_eq!((found(0), found(9)), (Some(Epoch(1)), Some(Epoch(1))));
         assert_eq!((found(10), found(99)), (Some(Epoch(3)), Some(Epoch(7))));
         assert_eq!(Epochs::of([(Epoch(2), Offset(5))]).of_record(Offset(4)), None);
+    }
+
+    #[test]
+    fn the_first_reign_from_an_offset_on_may_begin_just_there() {
+        let found = |offset| history().first_from(Offset(offset)).map(|start| start.0);
+        assert_eq!((found(0), found(1), found(20), found(21)), (Some(0), Some(10), Some(20), None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kvnode_core::{Epoch, Offset, PartitionId};
 use crate::node::{Node, SETTINGS, quiet};
 use crate::world::disk::Unsynced;
 
-fn head(kind: Kind, epoch: u32, offset: u64, clock: u64, more: bool) -> Head {
+pub fn head(kind: Kind, epoch: u32, offset: u64, clock: u64, more: bool) -> Head {
     let (partition, expire_at) = (PartitionId(3), None);
     Head { kind, more, partition, epoch: Epoch(epoch), offset: Offset(offset), clock, expire_at }
 }
@@ -34,7 +34,7 @@ fn gap(end: u64, floor: u64, epoch: u32) -> [u8; 20] {
     value
 }
 
-fn take(node: &mut Node, end: u64, list: &[(Head, &[u8], &[u8])]) -> Result<(), BadRecords> {
+pub fn take(node: &mut Node, end: u64, list: &[(Head, &[u8], &[u8])]) -> Result<(), BadRecords> {
     let base = node.replica.log_end();
     node.replica.append_copied(base, Offset(end), records(list))
 }

@@ -15,4 +15,5 @@ mod full;
 mod node;
 mod pair;
 mod reading;
+mod taken_back;
 mod watermark;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use kvnode_core::Offset;
 use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::limits::{REPLICATION_JOIN_BYTES, REPLICATION_RING_BYTES};
+use kvnode_core::storage::format::Manifest;
 use kvnode_core::storage::record::{HEAD_BYTES, Kind};
-use kvnode_core::storage::replica::{LogFault, ReadToken, Settings};
+use kvnode_core::storage::replica::{LogFault, ReadToken, ScrubSettings, Settings};
+use kvnode_core::{Offset, PartitionId};
 
+use crate::copied::{head, take};
 use crate::node::{Node, SETTINGS, quiet, seen};
 use crate::world::disk::Unsynced;
 
@@ -307,4 +309,32 @@ fn memory_is_not_asked_below_the_horizon() {
     assert_eq!(node.replica.recent(Offset(1), 100), None);
     let first = node.replica.recent(horizon, 100).unwrap();
     assert_eq!(seen(&first.records)[0].offset, horizon);
+}
+
+/// An empty segment and the one behind have the same base.
+#[test]
+fn a_scrub_reads_the_segment_behind_an_empty_one() {
+    let scrub = Some(ScrubSettings { bytes_per_second: 1 << 20, every: Duration::from_secs(10) });
+    let mut node = Node::fresh(Settings { scrub, ..quiet() });
+    let fails = |op: &DiskOp| {
+        matches!(op, DiskOp::Sync(f) if f.to_string().ends_with("log")).then_some(DiskError::Io(5))
+    };
+    let put = |epoch, offset| (head(Kind::Put, epoch, offset, 1, false), &b"k"[..], &[7; 500][..]);
+    let begins = |epoch, offset| (head(Kind::Epoch, epoch, offset, 1, false), &b""[..], &b""[..]);
+    node.disk.fault = Some(Box::new(fails));
+    assert_eq!(take(&mut node, 1, &[begins(1, 0)]), Ok(()));
+    node.settle();
+    node.disk.fault = None;
+    node.pass(Duration::from_secs(2));
+    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1)]), Ok(()));
+    node.settle();
+    assert_eq!(take(&mut node, 4, &[put(1, 2), put(1, 3)]), Ok(()));
+    node.commit_all();
+    let on_disk = Manifest::decode(node.disk.bytes("p3/MANIFEST"), PartitionId(3)).unwrap();
+    node.pass(Duration::from_secs(60));
+    let full =
+        on_disk.segments.iter().filter_map(|s| s.sealed.filter(|sealed| sealed.end > s.base));
+    let sealed: u64 = full.map(|sealed| sealed.len).sum();
+    let scrubbed = node.replica.status().counters.scrubbed_bytes;
+    assert!(scrubbed >= sealed, "{scrubbed} of {sealed}");
 }

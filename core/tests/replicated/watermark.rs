@@ -2,9 +2,11 @@
 
 use kvnode_core::disk::DiskOp;
 use kvnode_core::shard::FsyncMode;
+use kvnode_core::storage::record::Kind;
 use kvnode_core::storage::replica::{Found, Settings};
 use kvnode_core::{Epoch, Offset};
 
+use crate::copied::{head, take};
 use crate::node::{Node, SETTINGS, quiet};
 use crate::world::disk::Unsynced;
 
@@ -197,4 +199,22 @@ fn nothing_of_a_reign_is_acknowledged_before_its_beginning_is_durable_in_any_mod
         node.put(b"b", b"2");
         assert_eq!(node.replica.acked_end(), Offset(3), "what follows need not be durable");
     }
+}
+
+#[test]
+fn nothing_of_a_reign_is_acknowledged_before_its_beginning_is_durable_whatever_begins_behind() {
+    let mut node = Node::fresh(Settings { fsync: FsyncMode::EveryMs(1_000), ..quiet() });
+    node.hold = true;
+    let put = |epoch, offset| (head(Kind::Put, epoch, offset, 1, false), &b"k"[..], &b"v"[..]);
+    let begins = |epoch, offset| (head(Kind::Epoch, epoch, offset, 1, false), &b""[..], &b""[..]);
+    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1)]), Ok(()));
+    node.settle();
+    let at = node.held.iter().position(|(_, op)| matches!(op, DiskOp::Write { .. })).unwrap();
+    node.release(at);
+    let ends = |node: &Node| {
+        (node.replica.written_end().0, node.replica.durable_end().0, node.replica.acked_end().0)
+    };
+    assert_eq!(ends(&node), (2, 0, 0));
+    assert_eq!(take(&mut node, 3, &[begins(2, 2)]), Ok(()));
+    assert_eq!(ends(&node), (2, 0, 0));
 }

@@ -84,6 +84,7 @@ impl MemDisk {
         if let Some(fault) = &mut self.fault
             && let Some(error) = fault(&op)
         {
+            self.fail(op);
             return Err(error);
         }
         match op {
@@ -178,6 +179,19 @@ impl MemDisk {
         inode.now[at..at + taken].copy_from_slice(&data[..taken]);
         inode.soil(at, at + taken);
         if taken < data.len() { Err(DiskError::Full) } else { Ok(DiskDone::Done) }
+    }
+
+    /// What a failed operation does all the same.
+    fn fail(&mut self, op: DiskOp) {
+        match op {
+            DiskOp::Sync(file) => {
+                if let Ok(inode) = self.inode(file) {
+                    inode.dirty.clear();
+                }
+            }
+            DiskOp::Write { file, at, data } => _ = self.write(file, at, &data[..data.len() / 2]),
+            _ => {}
+        }
     }
 
     fn inode(&mut self, file: File) -> Result<&mut Inode, DiskError> {

@@ -104,10 +104,9 @@ impl Replica {
         self.note_reign(self.log_end);
     }
 
-    /// The record that ends there begins a reign.
+    /// The record that ends there begins a reign: see [`acked_end`](Self::acked_end).
     pub(super) fn note_reign(&mut self, end: Offset) {
         if self.settings.replicated && self.settings.fsync != FsyncMode::Always {
-            self.reign_end = end;
             self.sync_to = self.sync_to.max(end);
         }
     }

@@ -177,8 +177,6 @@ pub struct Replica {
     sync_due: Instant,
     /// To be durable up to there whatever the mode.
     sync_to: Offset,
-    /// Where the last record that begins a reign ends; see [`Replica::acked_end`].
-    reign_end: Offset,
     mark_turn: u64,
     /// The last write of MARK has failed, and that was said.
     mark_failing: bool,
@@ -429,7 +427,6 @@ impl Replica {
             sync_flying: None,
             sync_due: Instant::default(),
             sync_to: Offset(0),
-            reign_end: Offset(0),
             mark_turn: 0,
             mark_failing: false,
             manifest: ManifestState::default(),

@@ -84,7 +84,8 @@ impl Replica {
     /// Begins with the next segment of the round; false if there is none.
     fn start_walk(&mut self) -> bool {
         let from = self.scrub.from;
-        let due = |segment: &&Segment| segment.base >= from && !segment.quarantined;
+        let holds = |segment: &Segment| segment.sealed.is_some_and(|s| s.end > segment.base.0);
+        let due = |s: &&Segment| s.base >= from && !s.quarantined && holds(s);
         let Some(&segment) = self.committed_segments().iter().find(due) else { return false };
         let mut scanner = self.scanner_of(&segment);
         let Step::Read(first) = scanner.step() else {

@@ -47,10 +47,9 @@ impl Replica {
             FsyncMode::Always => return self.durable_whole,
             FsyncMode::EveryMs(_) | FsyncMode::Never => {}
         }
-        let mut end = self.written_whole;
-        if self.durable_end < self.reign_end {
-            end = end.min(Offset(self.reign_end.0 - 1));
-        }
+        let begun = self.epochs.first_from(self.durable_end);
+        let begun = begun.filter(|_| self.settings.replicated);
+        let end = begun.map_or(self.written_whole, |start| self.written_whole.min(start));
         match self.floors.first_behind(self.durable_end) {
             Some(floor) if floor <= end => self.whole_end(Offset(floor.0 - 1)),
             Some(_) | None => end,
@@ -120,7 +119,7 @@ impl Replica {
     /// What is durable has moved: the beginning of a reign may be, or what the log owed, and with it
     /// all behind it.
     pub(super) fn say_acked_by_sync(&mut self) {
-        if self.reign_end > Offset(0) || !self.floors.owed().is_empty() {
+        if self.settings.replicated && self.settings.fsync != FsyncMode::Always {
             self.say_acked();
         }
     }

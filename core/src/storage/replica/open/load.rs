@@ -231,8 +231,15 @@ impl Replica {
         }
     }
 
-    /// The manifest may not have heard of a reign, and the record of its beginning may be lost.
+    /// The manifest may not have heard of a reign, and the record of its beginning may be lost. Or it
+    /// names one that was to begin when it was written, and that a full disk took back: what stands
+    /// there is of another.
     fn note_epoch(&mut self, kind: Kind, epoch: Epoch, offset: Offset) {
+        let is_not =
+            |&&(e, at): &&(Epoch, Offset)| if at <= offset { e > epoch } else { e <= epoch };
+        if let Some(&(_, start)) = self.epochs.list().iter().find(is_not) {
+            self.epochs.cut(start);
+        }
         let later = self.epochs.last().is_none_or(|(e, at)| e < epoch && at <= offset);
         if later && kind != Kind::Gap {
             // It may name one that was to begin here, and was taken back.

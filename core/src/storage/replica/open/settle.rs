@@ -117,7 +117,7 @@ impl Replica {
         self.written_end = self.log_end;
         self.written_whole = self.log_end;
         self.durable_end = self.log_end;
-        (self.reign_end, self.sync_to) = (Offset(0), Offset(0));
+        self.sync_to = Offset(0);
         self.durable_whole = self.log_end;
         self.flown_end = self.log_end;
         self.opened_end = self.log_end;
