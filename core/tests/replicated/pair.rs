@@ -1,5 +1,5 @@
-//! Two replicas that take turns to lead, with disks that crash: what was committed stays, and both
-//! come to hold the same.
+//! Two replicas that take turns to lead, with disks that crash, fill up and fail: what was committed
+//! stays, and both come to hold the same.
 //!
 //! `KVNODE_SEEDS=from..to` runs others than the usual.
 

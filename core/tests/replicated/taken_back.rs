@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvnode_core::disk::{DiskError, DiskOp};
-use kvnode_core::storage::record::{self, Kind};
+use kvnode_core::storage::record::{self, Head, Kind};
 use kvnode_core::{Epoch, Offset};
 
 use crate::copied::{head, take};
@@ -15,6 +15,30 @@ use crate::world::disk::Unsynced;
 fn no_room_for_records(op: &DiskOp) -> Option<DiskError> {
     matches!(op, DiskOp::Write { file, at, .. } if *at > 0 && file.to_string().ends_with("log"))
         .then_some(DiskError::Full)
+}
+
+type Made = (Head, &'static [u8], &'static [u8]);
+
+fn put(epoch: u32, offset: u64, value: &'static [u8]) -> Made {
+    (head(Kind::Put, epoch, offset, 1, false), b"k", value)
+}
+
+fn begins(epoch: u32, offset: u64) -> Made {
+    (head(Kind::Epoch, epoch, offset, 1, false), b"", b"")
+}
+
+/// A log of reign 1 up to 2, which was to go on with another put of it, and reign 5 from 3 on.
+fn taken_back() -> Node {
+    let mut node = Node::fresh(quiet());
+    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1, &[7; 860])]), Ok(()));
+    node.settle();
+    node.disk.fault = Some(Box::new(no_room_for_records));
+    assert_eq!(take(&mut node, 4, &[put(1, 2, b"x"), begins(5, 3)]), Ok(()));
+    node.settle();
+    assert_eq!(node.replica.log_end(), Offset(2));
+    node.disk.fault = None;
+    node.pass(Duration::from_secs(2));
+    node
 }
 
 /// The roll names what waits for it in MANIFEST, and then that finds no room.
@@ -49,19 +73,7 @@ fn a_reign_that_was_taken_back_is_not_in_the_history_of_the_next_life() {
 
 #[test]
 fn a_reign_that_was_taken_back_does_not_hide_an_earlier_one() {
-    let mut node = Node::fresh(quiet());
-    let put = |epoch, offset, value: &'static [u8]| {
-        (head(Kind::Put, epoch, offset, 1, false), &b"k"[..], value)
-    };
-    let begins = |epoch, offset| (head(Kind::Epoch, epoch, offset, 1, false), &b""[..], &b""[..]);
-    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1, &[7; 860])]), Ok(()));
-    node.settle();
-    node.disk.fault = Some(Box::new(no_room_for_records));
-    assert_eq!(take(&mut node, 4, &[put(1, 2, b"x"), begins(5, 3)]), Ok(()));
-    node.settle();
-    assert_eq!(node.replica.log_end(), Offset(2));
-    node.disk.fault = None;
-    node.pass(Duration::from_secs(2));
+    let mut node = taken_back();
     assert_eq!(take(&mut node, 3, &[begins(6, 2)]), Ok(()));
     node.settle();
     let before = node.replica.epochs().list().to_vec();
@@ -76,18 +88,7 @@ fn a_reign_that_was_taken_back_does_not_hide_an_earlier_one() {
 /// What was taken back is passed over by a gap.
 #[test]
 fn a_gap_stands_where_a_reign_was_taken_back() {
-    let mut node = Node::fresh(quiet());
-    let put = |epoch, offset, value: &'static [u8]| {
-        (head(Kind::Put, epoch, offset, 1, false), &b"k"[..], value)
-    };
-    let begins = |epoch, offset| (head(Kind::Epoch, epoch, offset, 1, false), &b""[..], &b""[..]);
-    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1, &[7; 860])]), Ok(()));
-    node.settle();
-    node.disk.fault = Some(Box::new(no_room_for_records));
-    assert_eq!(take(&mut node, 4, &[put(1, 2, b"x"), begins(5, 3)]), Ok(()));
-    node.settle();
-    node.disk.fault = None;
-    node.pass(Duration::from_secs(2));
+    let mut node = taken_back();
     let mut bytes = Vec::new();
     let gap = record::Gap { end: Offset(9), floor: Offset(10), epoch: Epoch(1) };
     record::encode_gap(&head(Kind::Gap, 1, 2, 1, false), &gap, &mut bytes);

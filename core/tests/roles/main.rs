@@ -174,6 +174,12 @@ impl Node {
         self.shard.handle(self.now, Input::Control(said));
     }
 
+    /// The other says something in this reign.
+    fn hear(&mut self, epoch: Epoch, message: Message) {
+        let body = Envelope { partition: P, epoch, message }.encode();
+        self.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+    }
+
     fn poll(&mut self) {
         while let Some(output) = self.shard.poll() {
             match output {
@@ -401,8 +407,7 @@ fn a_cut_that_is_asked_of_a_replica_that_has_gone_down_is_none() {
     node.answers(io, Err(DiskError::Io(5)));
     // Not acted upon yet, when the leader's answer is there.
     let message = Message::Common { round, epoch: Epoch(0), end: Offset(0) };
-    let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
-    node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+    node.hear(asked.epoch, message);
     node.settle();
     assert!(!node.replica().open, "the fault has stopped it");
     node.pass(Duration::from_secs(3));
@@ -436,8 +441,7 @@ fn what_was_acknowledged_and_a_cut_does_not_find_is_a_loss() {
             });
         }
         let message = Message::Common { round, epoch, end: cut };
-        let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
-        node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+        node.hear(asked.epoch, message);
         node.settle();
         let replica = node.replica();
         assert_eq!(replica.log_end, Offset(cut.0 - u64::from(torn)));
@@ -484,8 +488,7 @@ fn sends(node: &mut Node, end: u64, records: &[u8]) {
         watermark: Offset(0),
         records: Bytes::copy_from_slice(records),
     };
-    let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
-    node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+    node.hear(asked.epoch, message);
     node.settle();
 }
 
@@ -565,8 +568,7 @@ fn a_log_that_can_not_be_cut_there_begins_again_and_that_is_a_loss_in_sync_alone
         let asked = asked(&node);
         let Message::Follow { round, last: epoch, .. } = asked.message else { unreachable!() };
         let message = Message::Common { round, epoch, end: Offset(3) };
-        let body = Envelope { partition: P, epoch: asked.epoch, message }.encode();
-        node.control(ToShard::Parcel(Parcel { node: OTHER, channel: Channel::Data, body }));
+        node.hear(asked.epoch, message);
         node.settle();
         assert_eq!(node.replica().log_end, Offset(0), "its segments were merged");
         assert_eq!(node.has_said_unclean(), seated);

@@ -101,8 +101,8 @@ impl Leader {
         end: Offset,
         (had, passed): (Offset, Offset),
     ) {
-        let is_longest = had <= passed && passed <= end && end <= self.log.end;
-        assert!(is_longest, "a log that matches is not longer");
+        let is_within = had <= passed && passed <= end && end <= self.log.end;
+        assert!(is_within, "a log that matches is not longer");
         let progress = self.progress_mut(from);
         progress.unfit = false;
         progress.session = Some(Session::new(round, end, (had, passed)));
