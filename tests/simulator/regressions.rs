@@ -240,3 +240,13 @@ fn a_hint_named_a_later_reign_than_its_segment_holds() {
 fn a_loss_of_power_took_an_old_value_with_the_new_one() {
     replicas_hold(68_000_301);
 }
+
+/// A replica found its log gone, and its disk full before another could take its place: it was in sync with
+/// nothing until the disk had room, and could be elected. Mended by "core: a log that is gone is told of
+/// when that is found".
+#[test]
+fn a_replica_whose_log_was_gone_stayed_in_sync_while_its_disk_was_full() {
+    for seed in [73_001_009, 73_001_595] {
+        holds(Profile::Replication, seed, None);
+    }
+}

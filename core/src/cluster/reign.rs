@@ -83,11 +83,18 @@ impl Map {
         let partition = &mut self.partitions[elect.partition.0 as usize];
         partition.leader = Some(node);
         partition.epoch = epoch;
-        let isr = match cause {
-            None => partition.isr.clone(),
-            Some(_) => alloc::vec![seat],
-        };
-        seat_all(partition, isr);
+        match cause {
+            None => seat_all(partition, partition.isr.clone()),
+            Some(Cause::Operator) => seat_all(partition, alloc::vec![seat]),
+            // Should it turn out to have less than it told, the others are waited for once more.
+            Some(Cause::UncleanStop) => {
+                partition.isr = alloc::vec![seat];
+                if !partition.last_isr.contains(&node) {
+                    partition.last_isr.push(node);
+                    partition.last_isr.sort();
+                }
+            }
+        }
         partition.doubt = cause.map(|cause| Doubt { epoch, cause }).or(partition.doubt);
         touch(partition);
         Ok(changed(elect.partition))

@@ -212,8 +212,8 @@ pub struct Partition {
     pub replicas: Vec<NodeId>,
     /// Who holds every committed record, by node id. Never empty.
     pub isr: Vec<Seat>,
-    /// Who was in sync when the leader last said so, or was elected: whoever has since been fenced
-    /// or has stopped uncleanly is still among them. A recovery waits for these.
+    /// Who was in sync when the leader last said so, or was elected in sync: whoever has since been
+    /// fenced or has stopped uncleanly is still among them. A recovery waits for these.
     pub last_isr: Vec<NodeId>,
     /// Who leads; none while no replica in sync may.
     pub leader: Option<NodeId>,
@@ -234,5 +234,10 @@ impl Partition {
     /// The in-sync set as lives.
     pub fn isr_lives(&self) -> Vec<Life> {
         self.isr.iter().map(|seat| seat.life).collect()
+    }
+
+    /// Whether the present reign is of who had told of the longest log.
+    pub fn is_longest_log(&self) -> bool {
+        self.doubt == Some(Doubt { epoch: self.epoch, cause: Cause::UncleanStop })
     }
 }

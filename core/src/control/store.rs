@@ -292,7 +292,7 @@ impl Store {
                     });
                 }
             }
-            replica::Event::Acked | replica::Event::Log(..) => {
+            replica::Event::Acked | replica::Event::Log(..) | replica::Event::Lost => {
                 unreachable!("the store stands alone: each member has its own")
             }
             // The replica has told of it; the quorum has what is lost.

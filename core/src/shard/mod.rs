@@ -165,8 +165,10 @@ struct Partition {
     begun: Epoch,
     /// What it had acknowledged when it went down.
     had_acked: Offset,
-    /// How many losses of the log were dealt with.
-    losses_told: u32,
+    /// Its log is gone, which was dealt with, and none has taken its place yet.
+    lost: bool,
+    /// The most that control was told of its log in this life.
+    most_told: Option<(Epoch, Offset)>,
     /// The last life in which it led or followed: whom it has acknowledged to may have let it in since,
     /// though the map does not show it here yet.
     spoke_in: Option<Life>,
@@ -513,6 +515,7 @@ impl Shard {
             }
             Event::Read(token, result) => self.on_read(token, result),
             Event::Damaged => self.on_damage(at),
+            Event::Lost => self.on_lost(at),
             Event::Notice(severity, text) => self.out.push_back(Output::Notice(severity, text)),
             Event::Refused(text) if self.stop == Stop::No => {
                 self.out.push_back(Output::Refused(text));
@@ -585,7 +588,8 @@ impl Shard {
             cutting: false,
             begun: Epoch(0),
             had_acked: Offset(0),
-            losses_told: 0,
+            lost: false,
+            most_told: None,
             spoke_in: None,
             spoilt: false,
             forked: false,

@@ -124,7 +124,7 @@ impl Node {
     pub fn take_events(&mut self) {
         while let Some(event) = self.replica.poll_event() {
             match event {
-                Event::Committed | Event::Damaged => {}
+                Event::Committed | Event::Damaged | Event::Lost => {}
                 Event::Acked => self.acked += 1,
                 Event::Log(token, result) => self.chunks.push_back((token, result)),
                 Event::Dropped(from, what) => self.dropped.push((from, what)),

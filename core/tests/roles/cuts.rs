@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use kvnode_core::Offset;
-use kvnode_core::cluster::Command;
+use kvnode_core::cluster::{AlterPartition, Command, Right};
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::replication::Message;
 use kvnode_core::shard::Input;
 
-use crate::{ME, Node, OTHER, P, apply, asked, depose, elect, leader, life, view};
+use crate::{
+    ME, Node, OTHER, P, apply, asked, depose, elect, elect_by, leader, life, register_as, view,
+};
 
 /// While its log is being cut, which a full disk can keep it from for ever, the controller takes it for
 /// open and well: for the leader to be, and whoever else is in sync never gets its turn.
@@ -74,6 +76,49 @@ fn nobody_hears_how_far_a_log_came_that_is_being_cut() {
     node.settle();
     node.pass(Duration::from_millis(200));
     assert_eq!(hear(&mut node).map(|told| told.end), Some(Offset(0)), "it is cut");
+}
+
+/// The word that its log is being cut may not come in time, or not at all.
+#[test]
+fn whoever_is_elected_for_more_than_it_has_begins_another_life() {
+    let led = |is_cut: bool| {
+        let (mut node, mut map, _) = leader();
+        depose(&mut node, &mut map);
+        node.pass(Duration::from_millis(200));
+        // Its leader goes on alone, and comes back unclean.
+        let held = map.partition(P).unwrap();
+        let alone = AlterPartition {
+            partition: P,
+            leader: OTHER,
+            epoch: held.epoch,
+            partition_epoch: held.partition_epoch,
+            isr: vec![life(&map, OTHER)],
+        };
+        apply(&mut map, &Command::AlterPartition(alone));
+        node.control(ToShard::View(view(&map, 0)));
+        let asked = asked(&node);
+        let Message::Follow { round, .. } = asked.message else { unreachable!() };
+        if is_cut {
+            node.hear(asked.epoch, Message::Restart { round });
+            node.settle();
+            assert_eq!((node.replica().open, node.replica().log_end), (true, Offset(0)));
+        }
+        register_as(&mut map, OTHER, 3, false);
+        let epoch = elect_by(&mut map, ME, Right::LongestLog);
+        node.control(ToShard::View(view(&map, 0)));
+        node.settle();
+        let led = node.replica().leads == Some(epoch);
+        assert_eq!(node.has_said_unclean(), !led);
+        // For what it has it is welcome.
+        register_as(&mut map, ME, 4, false);
+        let epoch = elect_by(&mut map, ME, Right::LongestLog);
+        node.control(ToShard::View(view(&map, u64::from(!led))));
+        node.settle();
+        assert_eq!(node.replica().leads, Some(epoch));
+        led
+    };
+    assert!(led(false));
+    assert!(!led(true));
 }
 
 /// Not even if a fault has the log opened again, and no role has looked at it in between.

@@ -71,11 +71,15 @@ fn apply(map: &mut Map, command: &Command) {
 }
 
 fn register(map: &mut Map, node: NodeId, nonce: u64) {
+    register_as(map, node, nonce, true);
+}
+
+fn register_as(map: &mut Map, node: NodeId, nonce: u64, clean: bool) {
     let registration = Registration {
         node,
         directory: DirectoryId(u128::from(node.0)),
         nonce,
-        clean: true,
+        clean,
         peer: "p:1".to_owned(),
         client: "c:1".to_owned(),
         rack: None,
@@ -93,8 +97,12 @@ fn life(map: &Map, node: NodeId) -> Life {
 
 /// The node is elected.
 fn elect(map: &mut Map, node: NodeId) -> Epoch {
+    let leads = map.partition(P).unwrap().leader == Some(node);
+    elect_by(map, node, if leads { Right::Renewal } else { Right::InSync })
+}
+
+fn elect_by(map: &mut Map, node: NodeId, right: Right) -> Epoch {
     let held = map.partition(P).unwrap();
-    let right = if held.leader == Some(node) { Right::Renewal } else { Right::InSync };
     let (leader, partition_epoch) = (life(map, node), held.partition_epoch);
     let above = Epoch(0);
     let elected = ElectLeader { partition: P, leader, partition_epoch, above, right };
@@ -384,6 +392,33 @@ fn whoever_has_lost_its_log_leads_nothing_in_the_life_that_had_it() {
         }
         answers += 1;
     }
+}
+
+/// Or it is in sync with nothing for as long as the disk stays full, and elected.
+#[test]
+fn a_log_that_is_gone_is_told_of_before_another_takes_its_place() {
+    let (mut node, mut map, _) = leader();
+    node.disk.remove_dir("p0");
+    let mut node = Node::new(node.disk);
+    register(&mut map, ME, 2);
+    let marks = |op: &DiskOp| matches!(op, DiskOp::Write { file: File::Mark(P), .. });
+    node.disk.fault = Some(Box::new(move |op| marks(op).then_some(DiskError::Full)));
+    let says = |node: &mut Node| {
+        let said = node.said.drain(..);
+        said.filter(|said| matches!(said, ToControl::Unclean)).count()
+    };
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    assert!(!node.replica().open);
+    assert_eq!(says(&mut node), 1);
+    // It is found to be gone each time.
+    register_as(&mut map, ME, 3, false);
+    node.control(ToShard::View(view(&map, 1)));
+    node.pass(Duration::from_secs(5));
+    assert_eq!((node.replica().open, says(&mut node)), (false, 0));
+    node.disk.fault = None;
+    node.pass(Duration::from_secs(5));
+    assert_eq!((node.replica().open, says(&mut node)), (true, 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod liveness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kvnode_core::cluster::{AlterPartition, Cause, Life, Map, Partition};
+use kvnode_core::cluster::{AlterPartition, Cause, Life, Map, Partition, Seat};
 use kvnode_core::control::View;
 use kvnode_core::disk::{DiskOp, File};
 use kvnode_core::shard::{FsyncMode, ReplicaGlance};
@@ -279,17 +279,20 @@ impl Watch {
             }
             let before = self.in_sync.insert(p, held.isr_lives()).unwrap_or_default();
             let entered = held.isr.iter().filter(|seat| !before.contains(&seat.life));
-            // One that is not whole can not be elected without a doubt.
-            let entered = entered.filter(|seat| seat.whole && self.speaks(seat.life, p));
-            for seat in entered.filter(|seat| self.has(seat.life.node, seat.directory)) {
-                let node = seat.life.node;
-                let log = self.logs.get(&(node.0, p));
-                if let Some(log) = log.filter(|_| !self.unclean.contains_key(&p)) {
-                    found.extend(self.committed.enters(&node.to_string(), p, log));
-                }
-            }
+            found.extend(entered.filter_map(|seat| self.enters(seat, p)));
         }
         found
+    }
+
+    fn enters(&self, seat: &Seat, p: PartitionId) -> Option<Found> {
+        let Seat { life, directory, whole } = *seat;
+        let key = (life.node.0, p);
+        // Where a log was lost once, the process has to look first whether it is there.
+        let looked = !self.gone.contains(&key) || self.replica(key.0, p).is_some_and(|r| r.open);
+        // One that is not whole can not be elected without a doubt.
+        let may_lead = whole && looked && self.speaks(life, p) && self.has(life.node, directory);
+        let log = self.logs.get(&key).filter(|_| may_lead && !self.unclean.contains_key(&p))?;
+        self.committed.enters(&life.node.to_string(), p, log)
     }
 
     /// A leader is elected that may lack what is committed: which it is shows when it begins. Whether that is
@@ -426,6 +429,10 @@ impl Watch {
             let count = self.count(node, p);
             let whose = format!("{who} for {p}");
             look.found.extend(watermark::check(&whose, before, stands(epoch, now), count));
+        }
+        if now.open && !before.is_some_and(|before| before.open) && self.gone.contains(&(node, p)) {
+            let seat = map.partition(p).and_then(|held| held.seat(NodeId(node)));
+            look.found.extend(seat.and_then(|seat| self.enters(seat, p)));
         }
         look.found.extend(complete::readable(&who, &now));
         look.found.extend(self.complete(p, map));

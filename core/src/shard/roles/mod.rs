@@ -157,16 +157,25 @@ impl Partition {
         self.spoilt || self.forked
     }
 
-    /// How far its log has come, if it is open.
-    fn end(&self) -> Option<LogEnd> {
-        let Self { id, replica, .. } = self;
-        let end = || LogEnd {
-            partition: *id,
-            epoch: replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
-            end: replica.acked_end(),
-            fit: replica.fit(),
-        };
-        self.can_act().then(end)
+    /// How far its log has come, by the reign of its last record and the end.
+    fn length(&self) -> (Epoch, Offset) {
+        let last = self.replica.epochs().last();
+        (last.map_or(Epoch(0), |(epoch, _)| epoch), self.replica.acked_end())
+    }
+
+    /// Whether control was told of more than there is.
+    fn has_less_than_told(&self) -> bool {
+        self.most_told > Some(self.length())
+    }
+
+    /// What control is told of its log, if that is open.
+    fn tell_end(&mut self) -> Option<LogEnd> {
+        if !self.can_act() {
+            return None;
+        }
+        let (epoch, end) = self.length();
+        self.most_told = self.most_told.max(Some((epoch, end)));
+        Some(LogEnd { partition: self.id, epoch, end, fit: self.replica.fit() })
     }
 
     /// The log is to end at `from`. What was acknowledged before that is to be there still.
@@ -346,6 +355,9 @@ impl Shard {
                 let own = entry.seat(node).is_some_and(|seat| seat.life == life);
                 if partition.reign() == Some(epoch) {
                     self.with_leader_map(at, &view.map);
+                } else if own && entry.is_longest_log() && partition.has_less_than_told() {
+                    // Elected for what it had: another may have more than it has now.
+                    self.begin_unclean();
                 } else if own {
                     self.begin_reign(at, epoch, &view);
                 } else {
@@ -407,7 +419,8 @@ impl Shard {
         let now = self.now.mono;
         let partition = &mut self.partitions[at];
         if let Some(from) = partition.replica.open_batch() {
-            // The rest of it will never come; the reign begins once the log is open again.
+            // The rest of it will never come, to nobody; the reign begins once the log is open again.
+            partition.most_told = None;
             return self.cut_log(at, from);
         }
         let last = partition.begun.max(partition.replica.epoch());
@@ -516,7 +529,8 @@ impl Shard {
     pub(super) fn report(&mut self) {
         let now = self.now.mono;
         self.report_at = Some(now.after(REPORT_EVERY));
-        let ends: Vec<LogEnd> = self.partitions.iter().filter_map(Partition::end).collect();
+        let ends: Vec<LogEnd> =
+            self.partitions.iter_mut().filter_map(Partition::tell_end).collect();
         self.out.push_back(Output::Control(ToControl::LogEnds(ends)));
     }
 
@@ -542,8 +556,8 @@ impl Shard {
     fn resign(&mut self, at: usize, epoch: Epoch) {
         self.step_down(at);
         self.marks.hit(Mark::Resigned);
-        let partition = &self.partitions[at];
-        let (id, end) = (partition.id, partition.end());
+        let partition = &mut self.partitions[at];
+        let (id, end) = (partition.id, partition.tell_end());
         self.out.push_back(Output::Control(ToControl::LogEnds(end.into_iter().collect())));
         self.out.push_back(Output::Control(ToControl::Resigned(id, epoch)));
     }

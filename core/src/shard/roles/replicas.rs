@@ -8,9 +8,31 @@ use crate::node::ToControl;
 use crate::shard::{Output, Shard, Stop};
 
 impl Shard {
-    /// Whether the replica that has just opened lacks what this node may have acknowledged: its log is
-    /// gone, or ends too early, or a part of it can not be read and others have it.
+    /// Whether this node may have acknowledged what is in the log, as far as is known.
+    fn is_seated(&self, at: usize) -> bool {
+        let partition = &self.partitions[at];
+        let Some(view) = &self.cluster else { return false };
+        let Some(entry) = view.map.partition(partition.id) else { return false };
+        let seat = entry.seat(view.me.node);
+        seat.is_some_and(|seat| seat.directory == view.me.directory)
+            || view.life.is_some() && partition.spoke_in == view.life
+    }
+
+    /// The log is gone. Control knows before another takes its place: until one can, this node would be
+    /// in sync with nothing, and elected.
+    pub(in crate::shard) fn on_lost(&mut self, at: usize) {
+        // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
+        let unregistered = self.cluster.as_ref().is_some_and(|view| view.life.is_none());
+        let told = core::mem::replace(&mut self.partitions[at].lost, true);
+        if !told && (unregistered || self.is_seated(at)) {
+            self.begin_unclean();
+        }
+    }
+
+    /// Whether the replica that has just opened lacks what this node may have acknowledged: its log ends
+    /// too early, or a part of it can not be read and others have it.
     fn may_have_lost(&mut self, at: usize) -> bool {
+        let seated = self.is_seated(at);
         let partition = &mut self.partitions[at];
         let Some(view) = &self.cluster else { return false };
         let Some(entry) = view.map.partition(partition.id) else { return false };
@@ -18,21 +40,17 @@ impl Shard {
             return false;
         }
         let node = view.me.node;
-        let seated = entry.seat(node).is_some_and(|seat| seat.directory == view.me.directory);
-        let seated = seated || view.life.is_some() && partition.spoke_in == view.life;
         let others = entry.isr.iter().any(|seat| seat.life.node != node);
-        let losses = partition.replica.losses();
-        let gone = losses > core::mem::replace(&mut partition.losses_told, losses);
         // A log that could not be cut where the leader said is fetched again, as if it had said zero.
         let anew = partition.replica.has_begun_anew() && entry.seat(node).is_none();
-        let short = partition.replica.log_end() < partition.had_acked && !anew;
+        // What is gone as a whole was dealt with when that was found.
+        let lost = core::mem::take(&mut partition.lost);
+        let short = partition.replica.log_end() < partition.had_acked && !anew && !lost;
         partition.had_acked = Offset(0);
         let lacks = partition.replica.lacks_records();
         // What was met while it ran may not be met again by an opening.
         partition.spoilt = lacks || partition.spoilt && !partition.replica.has_begun_anew();
-        // A process that is not registered yet knows no seat for sure: what it saw of the map may be old.
-        let is_unregistered = view.life.is_none();
-        is_unregistered && gone || seated && (gone || short || lacks && others)
+        seated && (short || lacks && others)
     }
 
     /// The replica has opened, for the first time or again.
@@ -98,11 +116,14 @@ impl Shard {
     /// What this node had acknowledged may be gone: control is to begin a life that claims no seat.
     /// Until it shows one nothing is led or followed: nothing more is acknowledged in the name of the
     /// old one, so that what is said of the logs now stays true of it.
-    fn begin_unclean(&mut self) {
+    pub(super) fn begin_unclean(&mut self) {
         self.marks.hit(Mark::BeganUnclean);
         self.uncleans += 1;
         self.out.push_back(Output::Control(ToControl::Unclean));
-        (0..self.partitions.len()).for_each(|at| self.step_down(at));
+        for at in 0..self.partitions.len() {
+            self.step_down(at);
+            self.partitions[at].most_told = None;
+        }
         self.report();
     }
 

@@ -226,6 +226,8 @@ pub enum Event {
     Read(ReadToken, Result<Value, ReadFault>),
     /// A part of the log that could be read once can not be read any more.
     Damaged,
+    /// An opening has found that the log is gone. Each one that is tried until one ends tells so.
+    Lost,
     /// It serves from now on. In a cluster: it is open, and its owner knows the rest.
     Opened,
     /// After [`Replica::stop`]: nothing more is asked of the disk.

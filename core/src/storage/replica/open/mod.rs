@@ -7,7 +7,8 @@
 //!
 //! In a cluster `p<id>.held` is made before the partition serves here for the first time. Where it is
 //! and no log is, the log was lost, whatever became of its directory: UNSYNCED [tells the next
-//! process](crate::directory) before an empty log takes its place, and [`Replica::losses`] this one.
+//! process](crate::directory) before an empty log takes its place, and [`Event::Lost`] this one, at once:
+//! a full disk may hold up the rest.
 //!
 //! The last segment alone may end in a *torn tail*: bytes that a crash left half written. They are
 //! cut. What lies below the durable mark was fsynced, so a bad record there (or a log that ends
@@ -328,6 +329,7 @@ impl Replica {
                 Err(DiskError::NotFound) => Ok(self.make_dir(is_there)),
                 result => done_data(result).map(|_| {
                     self.losses += 1;
+                    self.events.push_back(Event::Lost);
                     let text = format!(
                         "{}: its log is gone, though {} says that there was one: it begins anew, with \
                          what the other replicas have",
