@@ -102,3 +102,23 @@ fn a_gap_stands_where_a_reign_was_taken_back() {
     let again = Node::open(node.disk.clone().crash(Unsynced::Killed), quiet());
     assert_eq!(again.replica.epochs().list(), before);
 }
+
+/// Or every replica that is in sync with it would have to begin again from zero.
+#[test]
+fn a_gap_that_was_taken_back_leaves_no_horizon_behind_the_end() {
+    let mut node = Node::fresh(quiet());
+    assert_eq!(take(&mut node, 2, &[begins(1, 0), put(1, 1, &[7; 860])]), Ok(()));
+    node.settle();
+    node.disk.fault = Some(Box::new(no_room_for_records));
+    let mut bytes = Vec::new();
+    let gap = record::Gap { end: Offset(9), floor: Offset(9), epoch: Epoch(1) };
+    record::encode_gap(&head(Kind::Gap, 1, 2, 1, false), &gap, &mut bytes);
+    assert_eq!(node.replica.append_copied(Offset(2), Offset(9), Bytes::from(bytes)), Ok(()));
+    assert_eq!(node.replica.tombstone_horizon(), Offset(9));
+    node.settle();
+    let ends = |node: &Node| (node.replica.log_end(), node.replica.tombstone_horizon());
+    assert_eq!(ends(&node), (Offset(2), Offset(2)));
+    // The roll has named it in MANIFEST.
+    let again = Node::open(node.disk.clone().crash(Unsynced::Killed), quiet());
+    assert_eq!(ends(&again), (Offset(2), Offset(2)));
+}

@@ -161,6 +161,7 @@ impl Replica {
             self.cut_cursors(from);
             self.epochs.cut(from);
             self.epoch = self.last_epoch();
+            self.bound_horizon();
             self.open_bytes = self.tail.open_bytes();
             self.reigns = false;
             self.stood_down = true;

@@ -73,6 +73,12 @@ impl Replica {
         self.tombstone_horizon
     }
 
+    /// The log has lost its end: whatever deletions were dropped behind are not dropped here. A horizon
+    /// behind its end would have every copy of it begin again from zero.
+    pub(super) fn bound_horizon(&mut self) {
+        self.tombstone_horizon = self.tombstone_horizon.min(self.log_end);
+    }
+
     /// Which reign wrote which part of the log.
     pub fn epochs(&self) -> &Epochs {
         &self.epochs

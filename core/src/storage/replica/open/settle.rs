@@ -138,6 +138,7 @@ impl Replica {
         self.high_watermark = self.high_watermark.min(self.log_end);
         self.epoch = self.last_epoch();
         self.settle_floors();
+        self.bound_horizon();
         for _ in 0..2 {
             self.mark_turn += 1;
             let write = self.mark_slot();
