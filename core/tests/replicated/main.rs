@@ -15,5 +15,6 @@ mod full;
 mod node;
 mod pair;
 mod reading;
+mod rot;
 mod taken_back;
 mod watermark;

@@ -311,7 +311,7 @@ impl Replica {
             self.segments.at_mut(at).live = 0;
         }
         // What the damage held is deleted too.
-        self.damages.clear();
+        self.forgone.append(&mut self.damages);
         self.gone.clear();
     }
 

@@ -155,6 +155,9 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
+    /// Ranges like these whose records nobody misses any more: an operator has accepted that they are lost, or
+    /// a later record has deleted all keys.
+    forgone: Vec<Damage>,
     /// Such ranges were met that an operator has accepted as lost.
     accepted: bool,
     /// Its opening met values that are damaged.
@@ -414,6 +417,7 @@ impl Replica {
             tail: Tail::new(settings.seed, !settings.replicated),
             segments: Segments::default(),
             damages: Vec::new(),
+            forgone: Vec::new(),
             accepted: false,
             damaged_values: false,
             gone: gone::Gone::default(),
