@@ -8,8 +8,9 @@ use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Index, Instant, NodeId, Offset};
 
 use crate::disk::Unsynced;
+use crate::node::Node;
 use crate::office::P;
-use crate::world::{Node, World, draw, wall};
+use crate::world::{World, draw, wall};
 
 /// Which faults there are in a run, and what of them lasts.
 pub(crate) struct Faults {

@@ -18,6 +18,7 @@ mod disk;
 
 mod clients;
 mod faults;
+mod node;
 mod office;
 mod world;
 
