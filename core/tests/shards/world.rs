@@ -320,12 +320,11 @@ impl World {
     /// Some client of the node writes or reads.
     fn ask(&mut self, at: usize) {
         let client = ClientId(1 + self.draw(CLIENTS));
-        // Most ask who leads.
-        let leads = |node: &Node| node.replica().is_some_and(|replica| replica.leads.is_some());
-        let at = match self.nodes.iter().position(leads) {
-            Some(leader) if self.draw(10) > 0 => leader,
-            Some(_) | None => at,
-        };
+        // Most ask who leads, or takes itself for the leader.
+        let leads = |at: &usize| self.nodes[*at].replica().is_some_and(|r| r.leads.is_some());
+        let leaders: Vec<usize> = (0..3).filter(leads).collect();
+        let asks_leader = !leaders.is_empty() && self.draw(10) > 0;
+        let at = if asks_leader { leaders[self.draw(leaders.len() as u64) as usize] } else { at };
         let is_up = self.nodes[at].process.as_ref().is_some_and(|process| !process.stopping);
         if !is_up || !self.clients.is_idle(at, client) {
             return;
