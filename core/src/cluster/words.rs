@@ -236,8 +236,9 @@ impl Partition {
         self.isr.iter().map(|seat| seat.life).collect()
     }
 
-    /// Whether the present reign is of who had told of the longest log.
-    pub fn is_longest_log(&self) -> bool {
-        self.doubt == Some(Doubt { epoch: self.epoch, cause: Cause::UncleanStop })
+    /// The last reign of who was elected for the longest log, while that is in doubt.
+    pub fn longest_log(&self) -> Option<Epoch> {
+        let doubt = self.doubt.filter(|doubt| doubt.cause == Cause::UncleanStop);
+        doubt.map(|doubt| doubt.epoch)
     }
 }

@@ -154,3 +154,36 @@ fn what_was_cut_is_no_loss_when_nobody_leads_meanwhile() {
     assert_eq!((node.replica().open, node.replica().log_end), (true, cut));
     assert!(!node.has_said_unclean(), "it has lost nothing");
 }
+
+/// It was fenced before it heard of that, and let in again in the same life: it is elected as the one in sync.
+#[test]
+fn nor_does_it_have_more_for_a_fence() {
+    let (mut node, mut map, _) = leader();
+    depose(&mut node, &mut map);
+    node.pass(Duration::from_millis(200));
+    let held = map.partition(P).unwrap();
+    let alone = AlterPartition {
+        partition: P,
+        leader: OTHER,
+        epoch: held.epoch,
+        partition_epoch: held.partition_epoch,
+        isr: vec![life(&map, OTHER)],
+    };
+    apply(&mut map, &Command::AlterPartition(alone));
+    node.control(ToShard::View(view(&map, 0)));
+    let asked = asked(&node);
+    let Message::Follow { round, .. } = asked.message else { unreachable!() };
+    node.hear(asked.epoch, Message::Restart { round });
+    node.settle();
+    assert_eq!((node.replica().open, node.replica().log_end), (true, Offset(0)));
+    register_as(&mut map, OTHER, 3, false);
+    elect_by(&mut map, ME, Right::LongestLog);
+    // Nothing is heard of it for the timeout of a session.
+    let me = life(&map, ME);
+    apply(&mut map, &Command::Fence(me));
+    apply(&mut map, &Command::Unfence(me));
+    let epoch = elect(&mut map, ME);
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    assert!(node.has_said_unclean(), "it leads in {epoch:?} with nothing: {:?}", node.replica());
+}

@@ -26,6 +26,8 @@ pub(super) struct InSync {
     /// Who was proposed against this version of the partition and is not in the set.
     added: Vec<Life>,
     asked: Asked,
+    /// It was elected for the longest log, and the map still has those wait who were in sync before.
+    unsaid: bool,
     /// The registered life of every other replica, and whether it is active.
     replicas: BTreeMap<NodeId, (Incarnation, bool)>,
 }
@@ -49,6 +51,7 @@ impl InSync {
             min_isr: map.min_isr(),
             added: Vec::new(),
             asked: Asked::No,
+            unsaid: false,
             replicas: BTreeMap::new(),
         }
     }
@@ -133,6 +136,8 @@ impl Leader {
             self.isr.asked = Asked::No;
         }
         self.isr.partition_epoch = entry.partition_epoch;
+        let is_wider = entry.last_isr.len() > entered.len();
+        self.isr.unsaid = is_wider && entry.longest_log() == Some(self.epoch);
         self.isr.committed = entered;
         let (mut added, isr) = (core::mem::take(&mut self.isr.added), &self.isr);
         added.retain(|&life| isr.is_registered(life));
@@ -154,8 +159,9 @@ impl Leader {
         }
     }
 
-    /// Asks for the in-sync set that should be, if it is another. If somebody else may have come in by
-    /// an earlier proposal, the same set is asked for: once the map has it, that proposal is void.
+    /// Asks for the in-sync set that should be, if it is another. The same set is asked for if somebody else
+    /// may have come in by an earlier proposal, which is void once the map has it; and once by a leader that
+    /// was elected for the longest log and has begun to lead: nobody else is waited for after that.
     pub(super) fn propose(&mut self) {
         if !self.isr.may_ask(self.now) {
             return;
@@ -166,7 +172,9 @@ impl Leader {
         let entering = self.entering();
         isr.extend(&entering);
         isr.sort();
-        if isr == self.isr.committed && self.isr.added.is_empty() {
+        let has_begun = self.log.acked > self.start;
+        let says_nothing = self.isr.added.is_empty() && !(self.isr.unsaid && has_begun);
+        if isr == self.isr.committed && says_nothing {
             return;
         }
         for life in entering {

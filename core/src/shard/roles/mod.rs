@@ -163,9 +163,11 @@ impl Partition {
         (last.map_or(Epoch(0), |(epoch, _)| epoch), self.replica.acked_end())
     }
 
-    /// Whether control was told of more than there is.
-    fn has_less_than_told(&self) -> bool {
-        self.most_told > Some(self.length())
+    /// Whether control was told of more than there is, and it was elected for that: in a reign of which the log
+    /// knows nothing yet.
+    fn has_less_than_told(&self, elected: Option<Epoch>) -> bool {
+        let (epoch, end) = self.length();
+        elected > Some(epoch) && self.most_told > Some((epoch, end))
     }
 
     /// What control is told of its log, if that is open.
@@ -355,7 +357,7 @@ impl Shard {
                 let own = entry.seat(node).is_some_and(|seat| seat.life == life);
                 if partition.reign() == Some(epoch) {
                     self.with_leader_map(at, &view.map);
-                } else if own && entry.is_longest_log() && partition.has_less_than_told() {
+                } else if own && partition.has_less_than_told(entry.longest_log()) {
                     // Elected for what it had: another may have more than it has now.
                     self.begin_unclean();
                 } else if own {

@@ -3,8 +3,7 @@
 //! In the MANIFEST of each partition with lost ranges, `loss_accepted` is raised to their end and
 //! the sealed segments that hold them are marked as damaged, so that their hints are no longer used
 //! and a later damage elsewhere is still told. The node then serves what is left: a key whose only
-//! records were lost is not found, and one with an older record has that one's value again. Other
-//! replicas get a gap in place of what was lost, and those who have some of it begin again from zero.
+//! records were lost is not found, and one with an older record has that one's value again.
 //!
 //! The log of the controller quorum is left out: a member that has lost a part of it may have
 //! forgotten a vote, and no operator can accept that for the others.

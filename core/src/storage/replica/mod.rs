@@ -155,9 +155,11 @@ pub struct Replica {
     segments: Segments,
     /// Ranges of the log that can not be read; see [`lookup`].
     damages: Vec<Damage>,
-    /// Ranges like these whose records nobody misses any more: an operator has accepted that they are lost, or
-    /// a later record has deleted all keys.
+    /// Ranges like these that hide nothing any more, since an operator has accepted the loss, or a later record
+    /// has deleted all keys: whoever reads the log has to get past them all the same.
     forgone: Vec<Damage>,
+    /// Segments whose header an opening has found damaged, and nothing else that their records do not tell.
+    headless: Vec<SegmentId>,
     /// Such ranges were met that an operator has accepted as lost.
     accepted: bool,
     /// Its opening met values that are damaged.
@@ -418,6 +420,7 @@ impl Replica {
             segments: Segments::default(),
             damages: Vec::new(),
             forgone: Vec::new(),
+            headless: Vec::new(),
             accepted: false,
             damaged_values: false,
             gone: gone::Gone::default(),

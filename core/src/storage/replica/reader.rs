@@ -5,10 +5,6 @@
 //! where whole segments were) is told by the record of a gap, made here. A record of a gap that
 //! stands in the log is passed over, and made anew where it is needed.
 //!
-//! What is damaged is not given out, and a range of it that an opening has found is passed over by whoever
-//! asks from behind it. Where nobody misses what it held ([forgone](Replica), or a value whose key has
-//! changed since), a gap stands in its place, that tells all who have it to reach what is committed now.
-//!
 //! Where a reading ends is remembered, so that the next one goes on there; the first one has to find
 //! its place from the start of the segment.
 //!
@@ -25,7 +21,6 @@ use super::{Damage, Event, Purpose, ReadToken, Replica, done_data};
 use crate::disk::{DiskError, DiskResult};
 use crate::limits::LOG_READERS_MAX;
 use crate::storage::format::{FormatError, SEGMENT_HEADER_BYTES};
-use crate::storage::keydir::Entry;
 use crate::storage::record::{self, Head, Kind};
 use crate::storage::scan::{Scanned, Scanner, Step};
 use crate::{Epoch, Millis, Offset, SegmentId};
@@ -72,7 +67,6 @@ struct Cursor {
     expected: Offset,
     /// Epoch and clock of the record before.
     before: Option<(Epoch, Millis)>,
-    lost: bool,
 }
 
 #[derive(Debug)]
@@ -91,8 +85,6 @@ struct Reader {
     /// The first offset behind what the reader may see of it.
     segment_end: Offset,
     scanner: Scanner,
-    /// What is missing before the next record is lost, and not compacted away.
-    lost: bool,
 }
 
 /// Cursors kept: one for each reader, and some that are out of use.
@@ -118,7 +110,7 @@ impl Replica {
             self.events.push_back(Event::Log(token, Err(LogFault::Moved)));
             return;
         }
-        let (segment, scanner, before, lost) = self.start_at(from);
+        let (segment, scanner, before) = self.start_at(from);
         let id = self.readers.next;
         self.readers.next += 1;
         self.read_on_for(Reader {
@@ -132,7 +124,6 @@ impl Replica {
             segment,
             segment_end: self.end_of(&segment),
             scanner,
-            lost,
         });
     }
 
@@ -145,11 +136,6 @@ impl Replica {
                 self.read_on_for(reader);
             }
             Err(DiskError::NotFound) => self.fail_reader(reader, LogFault::Moved),
-            // Perhaps just what an opening could not read either.
-            Err(DiskError::Io(_)) if self.is_known_damaged(&reader.segment) => {
-                reader.scanner.fail_read();
-                self.read_on_for(reader);
-            }
             Err(error @ (DiskError::Io(_) | DiskError::Full)) => {
                 self.fail_reader(reader, LogFault::Disk(error));
             }
@@ -168,22 +154,25 @@ impl Replica {
         self.readers.cursors.retain(|cursor| cursor.next <= from && cursor.expected <= from);
     }
 
-    fn is_known_damaged(&self, segment: &Segment) -> bool {
-        self.damages.iter().chain(&self.forgone).any(|damage| damage.segment == segment.id)
-    }
-
-    fn start_at(&mut self, from: Offset) -> (Segment, Scanner, Option<(Epoch, Millis)>, bool) {
+    fn start_at(&mut self, from: Offset) -> (Segment, Scanner, Option<(Epoch, Millis)>) {
         let known = self.readers.cursors.iter().position(|cursor| cursor.next == from);
         if let Some(cursor) = known.and_then(|at| self.readers.cursors.remove(at))
             && let Some(&segment) = self.segments.get(cursor.segment)
         {
-            let Cursor { position, expected, before, lost, .. } = cursor;
+            let Cursor { position, expected, before, .. } = cursor;
             let epoch = before.map_or(Epoch(0), |(epoch, _)| epoch);
             let scanner = self.log_scanner(&segment).resume(position, expected, epoch);
-            return (segment, scanner, before, lost);
+            return (segment, scanner, before);
         }
         let segment = *self.segment_with(from).expect("it is before the end of what is written");
-        (segment, self.log_scanner(&segment), None, false)
+        let scanner = self.log_scanner(&segment);
+        // What is known to be damaged, and is before, need not be read.
+        let passed = |d: &&Damage| d.segment == segment.id && d.to <= from && d.position > 0;
+        let known = self.damages.iter().chain(&self.forgone);
+        match known.filter(passed).max_by_key(|damage| damage.until) {
+            Some(damage) => (segment, scanner.resume(damage.until, damage.to, Epoch(0)), None),
+            None => (segment, scanner, None),
+        }
     }
 
     /// The segment that holds this offset, or the next record behind it.
@@ -217,9 +206,8 @@ impl Replica {
                 Turn::On => {}
                 Turn::Wait => return self.readers.list.push(reader),
                 Turn::Full(position, expected) => {
-                    let Reader { next, before, lost, .. } = reader;
-                    let segment = reader.segment.id;
-                    let cursor = Cursor { next, segment, position, expected, before, lost };
+                    let (next, segment, before) = (reader.next, reader.segment.id, reader.before);
+                    let cursor = Cursor { next, segment, position, expected, before };
                     self.readers.cursors.retain(|cursor| cursor.next != next);
                     if self.readers.cursors.len() == CURSORS_MAX {
                         self.readers.cursors.pop_front();
@@ -240,32 +228,13 @@ impl Replica {
             }
             Step::Record(found) => self.take_for(reader, &found),
             Step::End => self.end_segment_for(reader),
-            // Each record tells by itself where it belongs.
-            Step::BadHeader(FormatError::Damaged) if reader.segment.quarantined => {
+            // Its records were held against their checksum when it was opened.
+            Step::BadHeader(FormatError::Damaged) if self.headless.contains(&reader.segment.id) => {
                 reader.scanner.skip_header();
                 Turn::On
             }
-            Step::BadHeader(_) => Turn::Fail(LogFault::Damaged),
-            Step::Bad { position } => match self.passable(reader, position) {
-                Some(damage) => {
-                    let scanner = self.log_scanner(&reader.segment);
-                    reader.scanner = scanner.resume(damage.until, damage.to, Epoch(0));
-                    reader.lost |= damage.to > reader.next;
-                    Turn::On
-                }
-                None => Turn::Fail(LogFault::Damaged),
-            },
+            Step::Bad { .. } | Step::BadHeader(_) => Turn::Fail(LogFault::Damaged),
         }
-    }
-
-    /// The damage at this byte, if an opening has found it and it is before what the reader is to tell of, or
-    /// nobody misses what was there.
-    fn passable(&self, reader: &Reader, position: u64) -> Option<Damage> {
-        let is_here = |d: &&Damage| {
-            d.segment == reader.segment.id && d.position <= position && position < d.until
-        };
-        let before = self.damages.iter().filter(|d| d.to <= reader.next);
-        before.chain(&self.forgone).find(is_here).copied()
     }
 
     /// Adds a record to the chunk, with the gap before it, unless it is full.
@@ -276,74 +245,30 @@ impl Replica {
             return Turn::On;
         }
         if !found.value_sound {
-            if !self.is_superseded(reader, found) {
-                return Turn::Fail(LogFault::Damaged);
-            }
-            reader.lost = true;
-            reader.before = Some((head.epoch, head.clock));
-            return Turn::On;
+            return Turn::Fail(LogFault::Damaged);
         }
         if !reader.records.is_empty() && reader.records.len() + found.bytes.len() > reader.bytes_max
         {
             return Turn::Full(found.position, head.offset);
         }
         if reader.next < head.offset {
-            self.add_reigns(reader, head.offset);
             let epoch = reader.before.map_or_else(|| self.epoch_before(&head), |(epoch, _)| epoch);
             let clock = head.clock.min(self.clock_behind(reader));
             self.add_gap(reader, epoch, clock, head.offset);
         }
-        reader.lost = false;
         reader.records.extend_from_slice(&found.bytes);
         reader.next = found.next;
         reader.before = Some((head.epoch, head.clock));
         Turn::On
     }
 
-    /// Whether the key has another value by now, or none, as committed.
-    fn is_superseded(&self, reader: &Reader, found: &Scanned) -> bool {
-        let place = (reader.segment.id, found.position);
-        let is_here =
-            |entry: &Entry| (entry.place.segment, u64::from(entry.place.position)) == place;
-        let committed = found.next <= self.high_watermark && self.applied() == self.high_watermark;
-        committed && !self.keydir.get(found.key()).is_some_and(|entry| is_here(&entry))
-    }
-
-    /// A range before `end` is lost: the records that began reigns there are known all the same.
-    fn add_reigns(&self, reader: &mut Reader, end: Offset) {
-        if !reader.lost {
-            return;
-        }
-        for &(epoch, start) in self.epochs.list() {
-            if (reader.next..end).contains(&start) {
-                let clock = reader.before.map_or(0, |(_, clock)| clock);
-                let before = self.epochs.of_record(Offset(start.0.saturating_sub(1)));
-                self.add_gap(reader, before.unwrap_or(epoch), clock, start);
-                let head = Head { offset: start, ..self.head(Kind::Epoch, epoch, clock) };
-                record::encode(&head, &[], &[], &mut reader.records);
-                reader.next = start.plus(1);
-                reader.before = Some((epoch, clock));
-            }
-        }
-    }
-
     /// What is missing before `end` gets a record.
     fn add_gap(&self, reader: &mut Reader, epoch: Epoch, clock: Millis, end: Offset) {
-        if reader.next == end {
-            return;
-        }
-        let mut floors = self.floors.clone();
-        if reader.lost {
-            floors.compacted(self.high_watermark);
-        }
-        let head = Head { offset: reader.next, ..self.head(Kind::Gap, epoch, clock) };
-        record::encode_gap(&head, &floors.tell(end, &self.epochs), &mut reader.records);
+        let (kind, more, expire_at) = (Kind::Gap, false, None);
+        let (partition, offset) = (self.id, reader.next);
+        let head = Head { kind, more, partition, epoch, offset, clock, expire_at };
+        record::encode_gap(&head, &self.floors.tell(end, &self.epochs), &mut reader.records);
         reader.next = end;
-    }
-
-    fn head(&self, kind: Kind, epoch: Epoch, clock: Millis) -> Head {
-        let (more, partition, offset, expire_at) = (false, self.id, Offset(0), None);
-        Head { kind, more, partition, epoch, offset, clock, expire_at }
     }
 
     /// The clock behind what is missing where the reader is. It is committed, and what comes behind it
@@ -366,13 +291,7 @@ impl Replica {
         let compacted = reader.segment.sealed.is_some_and(|sealed| sealed.compacted);
         // What the file has lost at its end is no gap that compaction has left.
         let cut_short = reader.segment.sealed.is_some_and(|sealed| position < sealed.len);
-        let lost = cut_short || !compacted && expected < reader.segment_end;
-        let is_end = |d: &Damage| {
-            d.segment == reader.segment.id && d.until == position && d.to >= reader.segment_end
-        };
-        if lost && self.forgone.iter().any(is_end) {
-            reader.lost = true;
-        } else if lost {
+        if cut_short || !compacted && expected < reader.segment_end {
             return Turn::Fail(LogFault::Damaged);
         }
         if !reader.records.is_empty() {
@@ -390,7 +309,6 @@ impl Replica {
             return Turn::Fail(LogFault::Moved);
         }
         // What is missing at the end was compacted away, and so it is committed.
-        self.add_reigns(reader, reader.segment_end);
         let last = Offset(reader.segment_end.0 - 1);
         let epoch = reader.before.map(|(epoch, _)| epoch);
         let epoch = epoch.or_else(|| self.epochs.of_record(last)).unwrap_or(self.epoch);

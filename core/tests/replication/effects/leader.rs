@@ -571,3 +571,42 @@ fn tombstones_that_were_lost_again_with_the_end_of_the_log_are_missing() {
     let out = said(&mut machine);
     assert!(matches!(out[0], leader::Output::Send(N3, Message::Restart { .. })), "{out:?}");
 }
+
+/// Whoever was in sync before need not be waited for once it has begun: it may be alone for long.
+#[test]
+fn who_was_elected_for_the_longest_log_says_once_that_it_is_alone() {
+    let mut map = founded(3, 2);
+    for (node, nonce) in [(N2, 2), (N3, 2), (N1, 2)] {
+        apply(&mut map, &Command::Register(registration(node, nonce, false)));
+    }
+    let lives = [N1, N2, N3].map(|node| life(&map, node));
+    apply(&mut map, &Command::Unfence(lives[0]));
+    let entry = map.partition(P).unwrap();
+    let elect = ElectLeader {
+        partition: P,
+        leader: lives[0],
+        partition_epoch: entry.partition_epoch,
+        above: Epoch(0),
+        right: Right::LongestLog,
+    };
+    apply(&mut map, &Command::ElectLeader(elect));
+    let entry = map.partition(P).unwrap();
+    assert_eq!((entry.isr_lives(), entry.last_isr.len()), (vec![lives[0]], 3));
+    let mut machine = lead(&map, 30, Settings::default());
+    machine.on_log(at(10), log(&[(1, 0), (2, 30)], 31, 30).state());
+    assert_eq!(said(&mut machine), [], "its reign is not durable");
+    machine.on_log(at(20), log(&[(1, 0), (2, 30)], 31, 31).state());
+    let alter = AlterPartition {
+        partition: P,
+        leader: N1,
+        epoch: entry.epoch,
+        partition_epoch: entry.partition_epoch,
+        isr: vec![lives[0]],
+    };
+    assert_eq!(said(&mut machine), [leader::Output::Alter(alter.clone())]);
+    apply(&mut map, &Command::AlterPartition(alter));
+    assert_eq!(map.partition(P).unwrap().last_isr, [N1]);
+    machine.on_map(at(30), &map);
+    machine.on_tick(at(40), log(&[(1, 0), (2, 30)], 31, 31).state());
+    assert_eq!(said(&mut machine), []);
+}

@@ -116,6 +116,7 @@ impl Replica {
                     }
                     self.note_damaged_segment(at, "its header is damaged");
                     opening.headless = true;
+                    self.headless.push(self.segments.list()[at].id);
                     scanner.skip_header();
                 }
                 (Step::Bad { position }, Scan::Records) => {
@@ -242,11 +243,9 @@ impl Replica {
         }
         let later = self.epochs.last().is_none_or(|(e, at)| e < epoch && at <= offset);
         if later && kind != Kind::Gap {
-            // It began with a record of its own, which may be lost.
-            let start = if kind == Kind::Epoch { offset } else { Offset(offset.0.max(1) - 1) };
             // It may name one that was to begin here, and was taken back.
-            self.epochs.cut(start);
-            self.epochs.push(epoch, start);
+            self.epochs.cut(offset);
+            self.epochs.push(epoch, offset);
         }
     }
 
@@ -325,15 +324,14 @@ impl Replica {
         let segment = self.segments.list()[at];
         // What was accepted was known to be damaged; damage below that came later is not accepted.
         let known = segment.sealed.is_none_or(|sealed| sealed.damaged);
-        let damage = Damage { base: segment.base, segment: segment.id, position, until, from, to };
+        let (base, segment) = (segment.base, segment.id);
+        let damage = Damage { base, segment, position, until, from, to };
         if to > self.loss_accepted || !known {
             self.damages.push(damage);
             self.gone.clear();
         } else {
-            self.accepted = true;
-            // Others may have what is lost here, and nothing tells them that it is.
-            self.tombstone_horizon = self.tombstone_horizon.max(to);
             self.forgone.push(damage);
+            self.accepted = true;
         }
     }
 
