@@ -286,12 +286,10 @@ impl Watch {
 
     fn enters(&self, seat: &Seat, p: PartitionId) -> Option<Found> {
         let Seat { life, directory, whole } = *seat;
-        let key = (life.node.0, p);
-        // Where a log was lost once, the process has to look first whether it is there.
-        let looked = !self.gone.contains(&key) || self.replica(key.0, p).is_some_and(|r| r.open);
         // One that is not whole can not be elected without a doubt.
-        let may_lead = whole && looked && self.speaks(life, p) && self.has(life.node, directory);
-        let log = self.logs.get(&key).filter(|_| may_lead && !self.unclean.contains_key(&p))?;
+        let may_lead = whole && self.speaks(life, p) && self.has(life.node, directory);
+        let is_known = may_lead && !self.unclean.contains_key(&p);
+        let log = self.logs.get(&(life.node.0, p)).filter(|_| is_known)?;
         self.committed.enters(&life.node.to_string(), p, log)
     }
 
