@@ -25,7 +25,7 @@ use kvnode_core::{ClientId, Instant, IoId, Now};
 use order::{clash, files};
 use register::{Op, Register};
 use world::disk::Unsynced;
-use world::{MemDisk, Setup, World, error_code};
+use world::{MemDisk, Setup, World, error_code, seeds};
 
 /// Seeds of a normal run.
 const SEEDS: std::ops::Range<u64> = 0..120;
@@ -36,11 +36,7 @@ const START_MS: u64 = 1_700_000_000_000;
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_refused_shows_on_the_worst_disk() {
-    let asked = std::env::var("KVNODE_SEEDS").ok().map(|range| {
-        let (from, to) = range.split_once("..").expect("KVNODE_SEEDS=from..to");
-        from.parse().expect("a seed")..to.parse().expect("a seed")
-    });
-    for seed in asked.unwrap_or(SEEDS) {
+    for seed in seeds::asked().unwrap_or(SEEDS) {
         let run = std::panic::AssertUnwindSafe(|| Adversary::new(seed).run());
         if let Err(panic) = std::panic::catch_unwind(run) {
             eprintln!("seed {seed}");

@@ -8,5 +8,8 @@ mod effects;
 mod ignored;
 mod random;
 mod script;
+#[allow(unreachable_pub, reason = "test files share this")]
+#[path = "../world/seeds.rs"]
+mod seeds;
 mod timing;
 mod world;

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use kvnode_core::NodeId;
 use kvnode_core::election::{Settings, VoterChange};
 
+use super::seeds;
 use super::world::{Faults, World, member, ms};
 
 const SEEDS: std::ops::Range<u64> = 0..150;
@@ -16,12 +17,8 @@ const ACTIONS: usize = 150;
 
 #[test]
 fn random_faults_lose_nothing_and_once_they_end_the_quorum_works() {
-    let asked = std::env::var("KVNODE_SEEDS").ok().map(|range| {
-        let (from, to) = range.split_once("..").expect("KVNODE_SEEDS=from..to");
-        from.parse().expect("a seed")..to.parse().expect("a seed")
-    });
     let (mut committed, mut commands, mut leaders) = (0, 0, 0);
-    let seeds = asked.unwrap_or(SEEDS);
+    let seeds = seeds::asked().unwrap_or(SEEDS);
     for seed in seeds.clone() {
         let run = AssertUnwindSafe(|| {
             let mut run = Run::new(seed);

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use kvnode_core::cluster::controller::{Input, Request, RequestId};
-use kvnode_core::disk::{DiskError, DiskOp};
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Index, Instant, NodeId, Offset};
 
-use crate::disk::Unsynced;
+use crate::disk::{FAULTS, Unsynced, draw};
 use crate::node::Node;
 use crate::office::P;
-use crate::world::{World, draw, wall};
+use crate::world::{World, wall};
 
 /// Which faults there are in a run, and what of them lasts.
 pub(crate) struct Faults {
@@ -139,27 +138,13 @@ impl World {
     fn fail_once(&mut self, at: usize) {
         // Where writes are not fsynced one by one a failed fsync may take what was acknowledged.
         let is_kept = self.setup.fsync == FsyncMode::Always || self.faults.may_lose;
-        let (kind, mut left) = (self.draw(4), 1 + self.draw(10));
+        let (kind, left) = (self.draw(4), 1 + self.draw(10));
         if kind == 2 && !is_kept {
             return;
         }
         self.say(format!("n{}: fault {kind} in {left}", at + 1));
         self.totals.faults += 1;
-        let error = if kind == 0 { DiskError::Full } else { DiskError::Io(5) };
-        self.nodes[at].disk.fault = Some(Box::new(move |op| {
-            let is_meant = match op {
-                DiskOp::Write { .. } => kind < 2,
-                DiskOp::Create(_) => kind == 0 || kind == 3,
-                DiskOp::Sync(_) => kind == 2,
-                DiskOp::SyncDir(_) | DiskOp::Truncate { .. } | DiskOp::Rename { .. } => kind == 3,
-                _ => false,
-            };
-            left = left.saturating_sub(u64::from(is_meant));
-            (is_meant && left == 0).then(|| {
-                left = u64::MAX;
-                error
-            })
-        }));
+        self.nodes[at].disk.fails_once(FAULTS[kind as usize], left);
     }
 
     fn fill(&mut self, at: usize) {

@@ -21,9 +21,9 @@ use kvnode_core::shard::{
 use kvnode_core::storage::replica::{MergeSettings, ScrubSettings};
 use kvnode_core::{ClientId, DirectoryId, IoId, Member, NodeId, Term, server};
 
-use crate::disk::MemDisk;
+use crate::disk::{MemDisk, draw, file_of};
 use crate::office::CLUSTER;
-use crate::world::{CLIENTS, World, draw, wall};
+use crate::world::{CLIENTS, World, wall};
 
 /// A node: its disk outlives its process.
 pub(crate) struct Node {
@@ -398,20 +398,6 @@ impl World {
             self.totals.stops += 1;
             self.say(format!("n{} is to stop", at + 1));
             self.drain_shard(at);
-        }
-    }
-}
-
-fn file_of(op: &DiskOp) -> Option<File> {
-    match *op {
-        DiskOp::Create(file) | DiskOp::Sync(file) | DiskOp::Delete(file) => Some(file),
-        DiskOp::Write { file, .. }
-        | DiskOp::WriteZeros { file, .. }
-        | DiskOp::Read { file, .. }
-        | DiskOp::Truncate { file, .. } => Some(file),
-        DiskOp::Rename { from, .. } => Some(from),
-        DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
-            None
         }
     }
 }

@@ -9,6 +9,7 @@ use kvnode_core::shard::{FsyncMode, Input, ReplicaGlance};
 use kvnode_core::{ClientId, Epoch, Instant, Now, replication};
 
 use crate::clients::{Clients, KEYS};
+use crate::disk::draw;
 use crate::faults::Faults;
 use crate::node::{Node, Wire};
 use crate::office::{Office, P};
@@ -420,9 +421,4 @@ impl World {
 
 pub(crate) fn wall(mono: Instant) -> Now {
     Now { mono, wall_us: WALL_US + mono.0 / 1000 }
-}
-
-pub(crate) fn draw(random: &mut u64, below: u64) -> u64 {
-    *random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-    (*random >> 33) % below
 }

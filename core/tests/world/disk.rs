@@ -42,6 +42,37 @@ pub enum Unsynced {
     Killed,
 }
 
+/// What the disk may fail at once: which operations, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// Room runs out, for bytes or for a name.
+    Room,
+    Write,
+    Sync,
+    /// Whatever changes a name or an end.
+    Names,
+    Read,
+}
+
+/// All of them.
+pub const FAULTS: [Failing; 5] =
+    [Failing::Room, Failing::Write, Failing::Sync, Failing::Names, Failing::Read];
+
+impl Failing {
+    fn is_meant(self, op: &DiskOp) -> bool {
+        match op {
+            DiskOp::Write { .. } => matches!(self, Self::Room | Self::Write),
+            DiskOp::Create(_) => matches!(self, Self::Room | Self::Names),
+            DiskOp::Sync(_) => self == Self::Sync,
+            DiskOp::SyncDir(_) | DiskOp::Truncate { .. } | DiskOp::Rename { .. } => {
+                self == Self::Names
+            }
+            DiskOp::Read { .. } => self == Self::Read,
+            _ => false,
+        }
+    }
+}
+
 type Fault = Box<dyn FnMut(&DiskOp) -> Option<DiskError>>;
 
 #[derive(Default)]
@@ -199,6 +230,20 @@ impl MemDisk {
         Ok(&mut self.inodes[at])
     }
 
+    /// The `nth` operation of this kind from now on fails.
+    pub fn fails_once(&mut self, failing: Failing, nth: u64) {
+        let error = if failing == Failing::Room { DiskError::Full } else { DiskError::Io(5) };
+        let mut left = nth;
+        self.fault = Some(Box::new(move |op| {
+            let is_meant = failing.is_meant(op);
+            left = left.saturating_sub(u64::from(is_meant));
+            (is_meant && left == 0).then(|| {
+                left = u64::MAX;
+                error
+            })
+        }));
+    }
+
     /// What a crash leaves.
     pub fn crash(mut self, unsynced: Unsynced) -> Self {
         self.fault = None;
@@ -302,7 +347,7 @@ fn mix(inode: &mut Inode, seed: &mut u64) {
     }
     if draw(seed, 2) == 0 && inode.durable.len() < inode.now.len() {
         let room = inode.now.len() - inode.durable.len();
-        inode.now.truncate(inode.durable.len() + draw(seed, room + 1));
+        inode.now.truncate(inode.durable.len() + draw(seed, room as u64 + 1) as usize);
     }
     for start in (0..inode.now.len()).step_by(SECTOR) {
         if draw(seed, 2) == 0 {
@@ -315,11 +360,6 @@ fn mix(inode: &mut Inode, seed: &mut u64) {
     }
 }
 
-fn draw(seed: &mut u64, below: usize) -> usize {
-    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-    (*seed >> 33) as usize % below
-}
-
 fn prefix(dir: Dir) -> String {
     match dir {
         Dir::Root => String::new(),
@@ -329,4 +369,25 @@ fn prefix(dir: Dir) -> String {
 
 fn in_dir(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| !rest.contains('/'))
+}
+
+/// The file that an operation is about: what concerns one is done in the order in which it is asked for.
+pub fn file_of(op: &DiskOp) -> Option<File> {
+    match *op {
+        DiskOp::Create(file) | DiskOp::Sync(file) | DiskOp::Delete(file) => Some(file),
+        DiskOp::Write { file, .. }
+        | DiskOp::WriteZeros { file, .. }
+        | DiskOp::Read { file, .. }
+        | DiskOp::Truncate { file, .. } => Some(file),
+        DiskOp::Rename { from, .. } => Some(from),
+        DiskOp::CreateDir(_) | DiskOp::List(_) | DiskOp::DeleteNamed(..) | DiskOp::SyncDir(_) => {
+            None
+        }
+    }
+}
+
+/// The next number of a run's, below `below`.
+pub fn draw(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    (*seed >> 33) % below
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test may fail at what it does not expect")]
 
 pub mod disk;
+pub mod seeds;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
