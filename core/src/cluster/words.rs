@@ -212,8 +212,9 @@ pub struct Partition {
     pub replicas: Vec<NodeId>,
     /// Who holds every committed record, by node id. Never empty.
     pub isr: Vec<Seat>,
-    /// Who was in sync when the leader last said so, or was elected in sync: whoever has since been
-    /// fenced or has stopped uncleanly is still among them. A recovery waits for these.
+    /// Who was in sync when the leader last said so, or was elected in sync or by an operator: whoever has
+    /// since been fenced or has stopped uncleanly is still among them, and whoever has the longest log, until
+    /// it has begun to lead. A recovery waits for these.
     pub last_isr: Vec<NodeId>,
     /// Who leads; none while no replica in sync may.
     pub leader: Option<NodeId>,

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use kvnode_core::Offset;
-use kvnode_core::cluster::{AlterPartition, Command, Right};
+use kvnode_core::cluster::{Command, Right};
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::replication::Message;
 use kvnode_core::shard::Input;
+use kvnode_core::storage::record::{self, Head, Kind};
 
-use crate::{
-    ME, Node, OTHER, P, apply, asked, depose, elect, elect_by, leader, life, register_as, view,
-};
+use crate::node::*;
 
 /// While its log is being cut, which a full disk can keep it from for ever, the controller takes it for
 /// open and well: for the leader to be, and whoever else is in sync never gets its turn.
@@ -86,15 +85,7 @@ fn whoever_is_elected_for_more_than_it_has_begins_another_life() {
         depose(&mut node, &mut map);
         node.pass(Duration::from_millis(200));
         // Its leader goes on alone, and comes back unclean.
-        let held = map.partition(P).unwrap();
-        let alone = AlterPartition {
-            partition: P,
-            leader: OTHER,
-            epoch: held.epoch,
-            partition_epoch: held.partition_epoch,
-            isr: vec![life(&map, OTHER)],
-        };
-        apply(&mut map, &Command::AlterPartition(alone));
+        alter(&mut map, &[OTHER]);
         node.control(ToShard::View(view(&map, 0)));
         let asked = asked(&node);
         let Message::Follow { round, .. } = asked.message else { unreachable!() };
@@ -161,15 +152,7 @@ fn nor_does_it_have_more_for_a_fence() {
     let (mut node, mut map, _) = leader();
     depose(&mut node, &mut map);
     node.pass(Duration::from_millis(200));
-    let held = map.partition(P).unwrap();
-    let alone = AlterPartition {
-        partition: P,
-        leader: OTHER,
-        epoch: held.epoch,
-        partition_epoch: held.partition_epoch,
-        isr: vec![life(&map, OTHER)],
-    };
-    apply(&mut map, &Command::AlterPartition(alone));
+    alter(&mut map, &[OTHER]);
     node.control(ToShard::View(view(&map, 0)));
     let asked = asked(&node);
     let Message::Follow { round, .. } = asked.message else { unreachable!() };
@@ -186,4 +169,59 @@ fn nor_does_it_have_more_for_a_fence() {
     node.control(ToShard::View(view(&map, 0)));
     node.settle();
     assert!(node.has_said_unclean(), "it leads in {epoch:?} with nothing: {:?}", node.replica());
+}
+
+/// It has begun the reign for which its log was the longest: what is cut of it in a later one was not committed.
+#[test]
+fn whoever_was_elected_for_the_longest_log_is_cut_like_any_other_later() {
+    let (mut node, mut map, _) = leader();
+    depose(&mut node, &mut map);
+    alter(&mut map, &[OTHER]);
+    register_as(&mut map, OTHER, 3, false);
+    elect_by(&mut map, ME, Right::LongestLog);
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    node.pass(Duration::from_secs(2));
+    alter(&mut map, &[ME, OTHER]);
+    node.control(ToShard::View(view(&map, 0)));
+    node.set(b"not committed");
+    node.settle();
+    node.pass(Duration::from_millis(200));
+    elect(&mut map, OTHER);
+    assert!(map.partition(P).unwrap().longest_log().is_some(), "the doubt is still there");
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    node.pass(Duration::from_millis(200));
+    let asked = asked(&node);
+    let Message::Follow { round, last: epoch, end } = asked.message else { unreachable!() };
+    let cut = Offset(end.0 - 1);
+    node.hear(asked.epoch, Message::Common { round, epoch, end: cut });
+    node.settle();
+    assert_eq!((node.replica().open, node.replica().log_end), (true, cut));
+    let epoch = elect(&mut map, ME);
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    assert_eq!((node.replica().leads, node.has_said_unclean()), (Some(epoch), false));
+}
+
+/// Half a batch is no loss for who is elected: the other half will come to nobody.
+#[test]
+fn whoever_is_elected_with_half_a_batch_leads_without_it() {
+    let (mut node, mut map, _) = leader();
+    depose(&mut node, &mut map);
+    node.pass(Duration::from_millis(10));
+    let (start, epoch) = (node.replica().log_end.0, map.partition(P).unwrap().epoch);
+    let mut records = Vec::new();
+    record::encode(&head(Kind::Epoch, epoch, start), b"", b"", &mut records);
+    let half = Head { more: true, ..head(Kind::Put, epoch, start + 1) };
+    record::encode(&half, b"k", b"v", &mut records);
+    sends(&mut node, start + 2, &records);
+    node.pass(Duration::from_millis(200));
+    assert_eq!(node.replica().log_end, Offset(start + 2));
+    alter(&mut map, &[OTHER]);
+    register_as(&mut map, OTHER, 3, false);
+    let epoch = elect_by(&mut map, ME, Right::LongestLog);
+    node.control(ToShard::View(view(&map, 0)));
+    node.settle();
+    assert_eq!((node.replica().leads, node.has_said_unclean()), (Some(epoch), false));
 }

@@ -422,7 +422,6 @@ impl Shard {
         let partition = &mut self.partitions[at];
         if let Some(from) = partition.replica.open_batch() {
             // The rest of it will never come, to nobody; the reign begins once the log is open again.
-            partition.most_told = None;
             return self.cut_log(at, from);
         }
         let last = partition.begun.max(partition.replica.epoch());

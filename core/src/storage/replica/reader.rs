@@ -228,7 +228,7 @@ impl Replica {
             }
             Step::Record(found) => self.take_for(reader, &found),
             Step::End => self.end_segment_for(reader),
-            // Its records were held against their checksum when it was opened.
+            // The opening has read its records without it, and knows what of them is damaged.
             Step::BadHeader(FormatError::Damaged) if self.headless.contains(&reader.segment.id) => {
                 reader.scanner.skip_header();
                 Turn::On
