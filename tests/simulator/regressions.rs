@@ -250,3 +250,10 @@ fn a_replica_whose_log_was_gone_stayed_in_sync_while_its_disk_was_full() {
         holds(Profile::Replication, seed, None);
     }
 }
+
+/// A false alarm: a leader that may lack what was committed cut off half a batch, and the beginning of its reign
+/// waited for a new segment. The model of its log still had what stood there, and took it for not lost.
+#[test]
+fn what_a_new_leader_had_cut_off_seemed_to_stay_committed() {
+    replicas_hold(80_011_128);
+}

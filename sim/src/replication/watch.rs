@@ -348,8 +348,9 @@ impl Watch {
     ) {
         let (p, who) = (now.partition, format!("n{node}"));
         let log = self.logs.entry((node, p)).or_default();
-        if now.open && log.cut(now.log_end) {
-            look.news.push(format!("{p}: the log ends at {}", now.log_end.0));
+        // What is behind may be of another by now, which is to be written once there is a segment for it.
+        if now.open && log.cut(now.shippable_end) {
+            look.news.push(format!("{p}: the log ends at {}", now.shippable_end.0));
         }
         let (led, leads) = (before.and_then(|before| before.leads), now.leads);
         if let Some(epoch) = leads
@@ -490,6 +491,7 @@ mod tests {
 
     use super::*;
     use crate::quorum::checkers::seats::forge_registration;
+    use crate::replication::log::forge::log;
 
     const P: PartitionId = PartitionId(0);
 
@@ -574,6 +576,33 @@ mod tests {
         assert!(!watch.shown(1, &view(old)), "it holds no partition");
         assert!(watch.is_behind(1, P, new) && watch.shown(1, &view(new)));
         assert!(!watch.is_behind(1, P, new) && !watch.shown(1, &view(new)));
+    }
+
+    /// Seed 80011128: half a batch was cut off, and the beginning of the reign waited for a new segment.
+    #[test]
+    fn what_stood_where_a_reign_begins_is_lost_before_anything_is_written_there() {
+        let maps = maps();
+        let (mut watch, mut look) = (Watch::default(), Look::default());
+        let (all, first) = ((Offset(0), Offset(3)), (Epoch(1), Epoch(1), 5));
+        assert_eq!(watch.committed.covers("n2", P, &log(&[1, 1, 1]), all, first), None);
+        watch.logs.insert((1, P), log(&[1, 1, 1]));
+        watch.unclean.insert(P, Epoch(2));
+        let begins = ReplicaGlance {
+            partition: P,
+            leads: Some(Epoch(2)),
+            follows: None,
+            serves: false,
+            open: true,
+            damaged: false,
+            epoch: Epoch(2),
+            log_end: Offset(3),
+            shippable_end: Offset(2),
+            acked_end: Offset(2),
+            watermark: Offset(0),
+            committed_clock: 0,
+        };
+        watch.is(1, 1, None, begins, &maps[maps.len() - 1], &mut look);
+        assert_eq!((look.lost, look.found), (vec![(P, 5)], vec![]));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct ReplicaGlance {
     pub epoch: Epoch,
     /// The next offset to write.
     pub log_end: Offset,
+    /// The first offset of what is not handed to the disk yet.
+    pub shippable_end: Offset,
     /// The first offset that it does not acknowledge.
     pub acked_end: Offset,
     /// The first offset that it does not know to be committed.
@@ -48,6 +50,7 @@ impl Shard {
                 damaged: replica.damaged(),
                 epoch: replica.epochs().last().map_or(Epoch(0), |(epoch, _)| epoch),
                 log_end: replica.log_end(),
+                shippable_end: replica.shippable_end(),
                 acked_end: replica.acked_end(),
                 watermark: replica.high_watermark(),
                 committed_clock: replica.committed_clock(),

@@ -51,6 +51,7 @@ mod tests {
             damaged: false,
             epoch: Epoch(3),
             log_end: Offset(7),
+            shippable_end: Offset(7),
             acked_end: Offset(7),
             watermark: Offset(7),
             committed_clock: 0,
