@@ -257,3 +257,11 @@ fn a_replica_whose_log_was_gone_stayed_in_sync_while_its_disk_was_full() {
 fn what_a_new_leader_had_cut_off_seemed_to_stay_committed() {
     replicas_hold(80_011_128);
 }
+
+/// A leader could not finish a transaction when its reign was over, and took all that the same client would watch
+/// there later for lost: where it led again, the next EXEC was aborted without a reason. Mended by "core: a
+/// transaction that a leader could not finish leaves nothing watched".
+#[test]
+fn a_transaction_that_was_broken_off_had_a_later_one_aborted() {
+    replicas_hold(82_001_381);
+}

@@ -135,3 +135,40 @@ fn discard_and_exec_without_multi_leave_what_is_watched() {
         }
     }
 }
+
+/// A leader had begun with the transaction when its reign was over; later it leads again.
+#[test]
+fn a_transaction_that_a_leader_could_not_finish_is_over() {
+    let mut world = World::new(Setup::default());
+    let name = key(1);
+    let partition = home(&name, 4).0;
+    let leader = world.leader(partition).unwrap();
+    let other = leader % 3 + 1;
+    let (at, here) = (world.connect(other), world.connect(leader));
+    assert_eq!(world.call(here, &["SET", &name, "old"]), Reply::OK);
+    for command in [&[&b"MULTI"[..]][..], &[b"GET", name.as_bytes()], &[b"EXEC"]] {
+        world.send(at, command);
+    }
+    // What it reads comes when another leads.
+    world.stalled = Some(leader);
+    world.until("it reads", |world| !world.held.is_empty());
+    let move_to = |world: &mut World, to: u32| {
+        let (to, partition) = (format!("n{to}"), format!("p{partition}"));
+        assert_eq!(world.call(here, &["CLUSTER", "MOVE", &partition, &to]), Reply::OK);
+    };
+    move_to(&mut world, other);
+    world.until("another leads", |world| world.leader(partition) == Some(other));
+    world.unstall();
+    assert_eq!(world.reply(at, "MULTI"), Reply::OK);
+    assert_eq!(world.reply(at, "GET"), QUEUED);
+    let Reply::Array(told) = world.reply(at, "EXEC") else { panic!("it is done by another") };
+    assert_eq!(told.len(), 1);
+    move_to(&mut world, leader);
+    world.until("it leads again", |world| world.leader(partition) == Some(leader));
+    world.until("all is whole again", World::is_whole);
+    assert_eq!(world.call(at, &["WATCH", &name]), Reply::OK);
+    assert_eq!(set_in_transaction(&mut world, at, &name), done(), "nobody has touched it");
+    assert_eq!(world.call(at, &["WATCH", &name]), Reply::OK);
+    assert_eq!(world.call(here, &["SET", &name, "other"]), Reply::OK);
+    assert_eq!(set_in_transaction(&mut world, at, &name), Reply::NullArray);
+}

@@ -234,7 +234,7 @@ impl Shard {
         }
         if self.clients[&id].session.in_transaction() {
             // A part of it was taken: it is over, and so is what was watched for it.
-            self.agent(id).watches.count = u32::MAX;
+            self.agent(id).watches.count = 0;
             self.release(id);
         }
         for _ in 0..=more {
