@@ -223,10 +223,11 @@ impl Pair {
         if self.nodes[0].settings.fsync != FsyncMode::Always {
             return;
         }
-        let (at, kind, left) = (self.draw(2) as usize, self.draw(5), 1 + self.draw(8));
-        self.note(format!("fault {kind} at {at} in {left}"));
+        let at = self.draw(2) as usize;
+        let (failing, left) = (FAULTS[self.draw(5) as usize], 1 + self.draw(8));
+        self.note(format!("{failing:?} fails at {at} in {left}"));
         self.totals.faults += 1;
-        self.nodes[at].disk.fails_once(FAULTS[kind as usize], left);
+        self.nodes[at].disk.fails_once(failing, left);
     }
 
     /// What was taken back is not logged; a leader that had to leads anew once there is room.

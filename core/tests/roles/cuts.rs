@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvnode_core::Offset;
-use kvnode_core::cluster::{Command, Right};
+use kvnode_core::cluster::{Command, Map, Right};
 use kvnode_core::disk::{DiskError, DiskOp, File};
 use kvnode_core::node::{ToControl, ToShard};
 use kvnode_core::replication::Message;
@@ -77,24 +77,29 @@ fn nobody_hears_how_far_a_log_came_that_is_being_cut() {
     assert_eq!(hear(&mut node).map(|told| told.end), Some(Offset(0)), "it is cut");
 }
 
+/// A follower whose leader went on alone and came back unclean; perhaps its own log was cut as a whole before.
+fn left_out(is_cut: bool) -> (Node, Map) {
+    let (mut node, mut map, _) = leader();
+    depose(&mut node, &mut map);
+    node.pass(Duration::from_millis(200));
+    alter(&mut map, &[OTHER]);
+    node.control(ToShard::View(view(&map, 0)));
+    if is_cut {
+        let asked = asked(&node);
+        let Message::Follow { round, .. } = asked.message else { unreachable!() };
+        node.hear(asked.epoch, Message::Restart { round });
+        node.settle();
+        assert_eq!((node.replica().open, node.replica().log_end), (true, Offset(0)));
+    }
+    register_as(&mut map, OTHER, 3, false);
+    (node, map)
+}
+
 /// The word that its log is being cut may not come in time, or not at all.
 #[test]
 fn whoever_is_elected_for_more_than_it_has_begins_another_life() {
     let led = |is_cut: bool| {
-        let (mut node, mut map, _) = leader();
-        depose(&mut node, &mut map);
-        node.pass(Duration::from_millis(200));
-        // Its leader goes on alone, and comes back unclean.
-        alter(&mut map, &[OTHER]);
-        node.control(ToShard::View(view(&map, 0)));
-        let asked = asked(&node);
-        let Message::Follow { round, .. } = asked.message else { unreachable!() };
-        if is_cut {
-            node.hear(asked.epoch, Message::Restart { round });
-            node.settle();
-            assert_eq!((node.replica().open, node.replica().log_end), (true, Offset(0)));
-        }
-        register_as(&mut map, OTHER, 3, false);
+        let (mut node, mut map) = left_out(is_cut);
         let epoch = elect_by(&mut map, ME, Right::LongestLog);
         node.control(ToShard::View(view(&map, 0)));
         node.settle();
@@ -149,17 +154,7 @@ fn what_was_cut_is_no_loss_when_nobody_leads_meanwhile() {
 /// It was fenced before it heard of that, and let in again in the same life: it is elected as the one in sync.
 #[test]
 fn nor_does_it_have_more_for_a_fence() {
-    let (mut node, mut map, _) = leader();
-    depose(&mut node, &mut map);
-    node.pass(Duration::from_millis(200));
-    alter(&mut map, &[OTHER]);
-    node.control(ToShard::View(view(&map, 0)));
-    let asked = asked(&node);
-    let Message::Follow { round, .. } = asked.message else { unreachable!() };
-    node.hear(asked.epoch, Message::Restart { round });
-    node.settle();
-    assert_eq!((node.replica().open, node.replica().log_end), (true, Offset(0)));
-    register_as(&mut map, OTHER, 3, false);
+    let (mut node, mut map) = left_out(true);
     elect_by(&mut map, ME, Right::LongestLog);
     // Nothing is heard of it for the timeout of a session.
     let me = life(&map, ME);

@@ -6,7 +6,7 @@ use kvnode_core::cluster::controller::{Input, Request, RequestId};
 use kvnode_core::shard::FsyncMode;
 use kvnode_core::{Index, Instant, NodeId, Offset};
 
-use crate::disk::{FAULTS, Unsynced, draw};
+use crate::disk::{FAULTS, Failing, Unsynced, draw};
 use crate::node::Node;
 use crate::office::P;
 use crate::world::{World, wall};
@@ -138,13 +138,13 @@ impl World {
     fn fail_once(&mut self, at: usize) {
         // Where writes are not fsynced one by one a failed fsync may take what was acknowledged.
         let is_kept = self.setup.fsync == FsyncMode::Always || self.faults.may_lose;
-        let (kind, left) = (self.draw(4), 1 + self.draw(10));
-        if kind == 2 && !is_kept {
+        let (failing, left) = (FAULTS[self.draw(4) as usize], 1 + self.draw(10));
+        if failing == Failing::Sync && !is_kept {
             return;
         }
-        self.say(format!("n{}: fault {kind} in {left}", at + 1));
+        self.say(format!("n{}: {failing:?} fails in {left}", at + 1));
         self.totals.faults += 1;
-        self.nodes[at].disk.fails_once(FAULTS[kind as usize], left);
+        self.nodes[at].disk.fails_once(failing, left);
     }
 
     fn fill(&mut self, at: usize) {

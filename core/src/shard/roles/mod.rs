@@ -421,7 +421,7 @@ impl Shard {
         let now = self.now.mono;
         let partition = &mut self.partitions[at];
         if let Some(from) = partition.replica.open_batch() {
-            // The rest of it will never come, to nobody; the reign begins once the log is open again.
+            // The rest of it will never come; the reign begins once the log is open again.
             return self.cut_log(at, from);
         }
         let last = partition.begun.max(partition.replica.epoch());
